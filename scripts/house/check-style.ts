@@ -7,8 +7,12 @@ import { folders } from "./layers.ts";
 
 const maxLines = 400;
 
-/** Files that are one table each, formatted by Biome. */
-const tableFiles: readonly RegExp[] = [];
+/** Files that are one table each, of the kernel's numbers or of a specification's fields. */
+const tableFiles: readonly string[] = [
+  "linux/constants.ts",
+  "linux/syscalls.ts",
+  "oci/runtime-config.ts",
+];
 
 const vagueNames = /^(utils?|helpers?|common|misc|lib|manager|info)\.ts$/;
 
@@ -42,7 +46,7 @@ function judgeFile(file: string, text: string): readonly { line: number; message
   }
   const lines = text.split("\n");
   const length = lines.length - 1 - tableLines(lines);
-  if (length > maxLines && !tableFiles.some((pattern) => pattern.test(file))) {
+  if (length > maxLines && !tableFiles.includes(file)) {
     const message = `${length} lines outside tables: expected at most ${maxLines}`;
     found.push({ line: maxLines, message });
   }

@@ -8,7 +8,9 @@ const header = "/** Why. */\n";
 /** What the checks say about one file that holds one line of code. */
 function judge(file: string, code: string): readonly string[] {
   const sources = new Map([[file, header + code]]);
-  return checkLayers(sources, new Set(["koffi", "undici", "tar-stream"])).map((found) => found.message);
+  return checkLayers(sources, new Set(["koffi", "undici", "tar-stream"])).map(
+    (found) => found.message,
+  );
 }
 
 describe("scripts/house", () => {
