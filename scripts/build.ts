@@ -14,7 +14,15 @@
  * `new Worker(new URL("./NAME.worker.ts", import.meta.url))`; both bundles keep all entry points
  * in one folder, so names must be unique in the project.
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, type Plugin } from "esbuild";
@@ -99,9 +107,19 @@ const pointToBuiltWorkers: Plugin = {
   },
 };
 
-function buildTypes(): Promise<number> {
+async function buildTypes(): Promise<number> {
   const tsc = join(root, "node_modules/typescript/bin/tsc");
-  return runVisibly(process.execPath, [tsc, "-p", "scripts/types.tsconfig.json"], { cwd: root });
+  const args = [tsc, "-p", "scripts/types.tsconfig.json"];
+  const status = await runVisibly(process.execPath, args, { cwd: root });
+  const folder = join(dist, "types");
+  for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+    if (!name.endsWith(".d.ts")) continue;
+    // tsc leaves ".ts" in declarations, which compilers before 5.0 do not resolve.
+    const text = readFileSync(join(folder, name), "utf8");
+    const rewritten = text.replaceAll(/(from |import\()"(\.[^"]*)\.ts"/g, '$1"$2.js"');
+    if (rewritten !== text) writeFileSync(join(folder, name), rewritten);
+  }
+  return status;
 }
 
 async function main(only: readonly string[]): Promise<number> {
