@@ -1,0 +1,8 @@
+/**
+ * Containers as users know them. What needs the network, the store or the kernel is behind
+ * import(), so that each verb of the command line loads only what it uses.
+ */
+export { ContainerError, ImageNotFoundError } from "./errors.ts";
+export type * from "./options.ts";
+export type * from "./progress.ts";
+export { VERSION } from "./version.ts";
