@@ -16,12 +16,12 @@ const adjectives = [
 /** People whose work made one machine many. */
 // biome-ignore format: table
 const people = [
-  "amdahl", "atanasoff", "babbage", "backus", "bartik", "bell", "berners", "bocher", "boole", "brooks",
+  "amdahl", "atanasoff", "babbage", "backus", "bartik", "bell", "berners", "boole", "brooks",
   "church", "clark", "codd", "corbato", "creasy", "curry", "dahl", "denning", "dijkstra", "eckert",
   "engelbart", "floyd", "goldberg", "goldstine", "hamilton", "hamming", "hoare", "holberton", "hopper",
   "johnson", "karp", "kay", "kernighan", "kilburn", "knuth", "lamport", "liskov", "lovelace", "mauchly",
-  "mccarthy", "mcilroy", "meltzer", "minsky", "naur", "neumann", "nygaard", "perlis", "popek", "randell",
-  "rice", "ritchie", "rosenblum", "shannon", "snyder", "spence", "stibitz", "strachey", "teitelbaum",
+  "mccarthy", "mcilroy", "minsky", "naur", "neumann", "nygaard", "perlis", "popek", "randell",
+  "rice", "ritchie", "rosenblum", "shannon", "snyder", "stibitz", "strachey", "teitelbaum",
   "thompson", "torvalds", "turing", "wijngaarden", "wilkes", "wilkinson", "wirth", "zuse",
 ];
 

@@ -6,7 +6,7 @@
  *   json   one event a line
  *   none   warnings only
  */
-import type { OnProgress, Phase, ProgressEvent } from "../../engine/progress.ts";
+import type { OnProgress, Phase, ProgressEvent } from "../../engine/index.ts";
 import { drawItems, type Item } from "./bars.ts";
 import { formatSize } from "./units.ts";
 
