@@ -1,0 +1,27 @@
+/** Takes a stream apart into pieces of known length. */
+
+export class ByteQueue {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  #rest: Uint8Array = new Uint8Array(0);
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    this.#reader = stream.getReader();
+  }
+
+  /** Exactly `length` bytes; throws when the stream ends before. */
+  async take(length: number): Promise<Uint8Array> {
+    const target = new Uint8Array(length);
+    for (let filled = 0; filled < length; ) {
+      if (this.#rest.length === 0) {
+        const { value, done } = await this.#reader.read();
+        if (done) throw new Error(`The stream ended after ${filled} of ${length} bytes`);
+        this.#rest = value;
+      }
+      const piece = this.#rest.subarray(0, length - filled);
+      target.set(piece, filled);
+      filled += piece.length;
+      this.#rest = this.#rest.subarray(piece.length);
+    }
+    return target;
+  }
+}
