@@ -36,17 +36,15 @@ async function main(): Promise<number> {
     console.error(style.red("Cannot run containers here: they need Linux"));
     return 1;
   }
-  return (await answersFromHub()) ? runFromHub() : await runFromLoopback();
-}
-
-function runFromHub(): number {
-  heading("Pulling busybox from Docker Hub and running it");
-  if (!show(["pull", busybox]) || !show(runCommand(busybox))) return 1;
-  return end();
+  if (await answersFromHub()) {
+    heading("Pulling busybox from Docker Hub and running it");
+    if (show(["pull", busybox])) return show(runCommand(busybox)) ? end() : 1;
+  }
+  heading("Docker Hub does not serve us: making an image and a registry on loopback");
+  return runFromLoopback();
 }
 
 async function runFromLoopback(): Promise<number> {
-  heading("Docker Hub does not answer from here: making an image and a registry on loopback");
   const missing = installPackages("quickstart");
   if (missing.length > 0) {
     const names = missing.map((row) => row.name).join(" ");
