@@ -18,6 +18,7 @@ const benches: Readonly<Record<string, () => Promise<{ readonly bench: Bench }>>
   "image-run": () => import("./image-run.ts"),
   pull: () => import("./pull.ts"),
   many: () => import("./many.ts"),
+  "build-flags": () => import("./build-flags.ts"),
 };
 
 async function main(args: readonly string[]): Promise<number> {
