@@ -85,10 +85,10 @@ export interface ProgramOutcome {
   /** Value of the `end` row, or -errno of the call that ended it. */
   readonly value: number;
   /** The call that failed last with an errno that its row does not ignore, in whichever process. */
-  readonly failure?: ProgramFailure;
+  readonly failure: ProgramFailure | undefined;
   /** Result of the row with this `as`. */
   result(name: string): number;
-  /** View of a named buffer, valid until the outcome is disposed. */
+  /** Content of a named buffer. */
   buffer(name: string): Uint8Array;
 }
 

@@ -1,0 +1,148 @@
+/** Raw system calls, and memory that the kernel and machine code may see. */
+
+import { openBunDriver } from "./bun.ffi.ts";
+import { errnoName } from "./errno.ts";
+import { SyscallError } from "./errors.ts";
+import type { Fd } from "./fd.ts";
+import type { FfiDriver, NativeFunction } from "./ffi.ts";
+import { interpreterX86_64 } from "./generated/interpreter-x86-64.ts";
+import { openKoffiDriver } from "./koffi.ffi.ts";
+import { type SyscallName, syscallsX86_64 } from "./syscalls.ts";
+
+/** Strings become NUL-terminated copies; bytes are passed by address and may be written to. */
+export type SyscallArgument = number | bigint | string | Uint8Array | Fd | null;
+
+/** Memory that stays where it is. Using `bytes` after disposal is a fault of the process. */
+export interface Memory extends Disposable {
+  readonly address: number;
+  readonly bytes: Uint8Array;
+}
+
+interface Native {
+  readonly driver: FfiDriver;
+  readonly call: NativeFunction;
+  readonly interpret: NativeFunction;
+}
+
+const codeSizeBytes = 4096;
+let loaded: Native | undefined;
+
+/** Loaded by the first system call, so that verbs that make none do not pay for it. */
+function native(): Native {
+  loaded ??= loadNative("Bun" in globalThis ? openBunDriver() : openKoffiDriver());
+  return loaded;
+}
+
+function loadNative(driver: FfiDriver): Native {
+  if (process.platform !== "linux" || process.arch !== "x64")
+    throw new Error(
+      `Cannot make system calls on ${process.platform}/${process.arch}: expected linux/x64`,
+    );
+  const address = driver.mapAnonymous(codeSizeBytes);
+  driver.view(address, codeSizeBytes).set(Buffer.from(interpreterX86_64.hex, "hex"));
+  driver.makeExecutable(address, codeSizeBytes);
+  return {
+    driver,
+    call: driver.functionAt(address + interpreterX86_64.syscall),
+    interpret: driver.functionAt(address + interpreterX86_64.interpret),
+  };
+}
+
+export function ffiDriverName(): FfiDriver["name"] {
+  return native().driver.name;
+}
+
+/** Makes the call and returns its result, or -errno. Arguments that are left out are 0. */
+export function syscall(name: SyscallName, ...args: readonly SyscallArgument[]): number {
+  const { driver, call } = native();
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = args.map((arg) => toNative(arg, driver));
+  return Number(call(syscallsX86_64[name], a, b, c, d, e, f));
+}
+
+/** As `syscall`, but a failure is thrown as SyscallError. */
+export function call(name: SyscallName, ...args: readonly SyscallArgument[]): number {
+  const result = syscall(name, ...args);
+  if (result < 0 && result >= -4095) throw failureOf(name, args, result);
+  return result;
+}
+
+export function failureOf(
+  name: SyscallName,
+  args: readonly SyscallArgument[],
+  result: number,
+): SyscallError {
+  return new SyscallError({ call: name, args: args.map(toReadable), errno: errnoName(-result) });
+}
+
+function toNative(arg: SyscallArgument, driver: FfiDriver): number | bigint {
+  if (typeof arg === "number") return arg;
+  if (typeof arg === "bigint") return BigInt.asIntN(64, arg);
+  if (arg === null) return 0;
+  if (typeof arg === "string") return driver.addressOf(terminated(arg));
+  if (arg instanceof Uint8Array) return arg.length === 0 ? 0 : driver.addressOf(arg);
+  return arg.number;
+}
+
+function toReadable(arg: SyscallArgument): string | number | bigint {
+  if (arg === null) return 0;
+  if (arg instanceof Uint8Array) return `${arg.length} bytes`;
+  return typeof arg === "object" ? arg.number : arg;
+}
+
+/** Bytes of recent strings, so that none is collected while the kernel reads it. */
+const recentStrings: Uint8Array[] = Array(16).fill(new Uint8Array(1));
+let nextString = 0;
+
+/** UTF-8 with a NUL behind; a NUL inside would silently name another file, so it is refused. */
+function terminated(text: string): Uint8Array {
+  if (text.includes("\0"))
+    throw new TypeError(`Cannot pass ${JSON.stringify(text)} to the kernel: it contains a NUL`);
+  const bytes = Buffer.from(`${text}\0`);
+  recentStrings[nextString++ % recentStrings.length] = bytes;
+  return bytes;
+}
+
+/** Address of bytes that the caller keeps reachable, for structs that hold pointers. */
+export function addressOf(bytes: Uint8Array): number {
+  return native().driver.addressOf(bytes);
+}
+
+const protection = 3; // PROT_READ | PROT_WRITE
+const mapPrivate = 2;
+const mapShared = 1;
+const mapAnonymous = 0x20;
+
+/** Maps zeroed memory; `shared` memory is seen by forked children as well. */
+export function mapMemory(sizeBytes: number, { shared = false } = {}): Memory {
+  const flags = mapAnonymous | (shared ? mapShared : mapPrivate);
+  const address = call("mmap", 0, sizeBytes, protection, flags, -1, 0);
+  return mapped(address, sizeBytes);
+}
+
+/** Maps a file or device; `flags` are MAP_*, `protectionBits` PROT_*. */
+export function mapFile(
+  fd: Fd,
+  sizeBytes: number,
+  { flags, protectionBits, offset = 0 }: { flags: number; protectionBits: number; offset?: number },
+): Memory {
+  const address = call("mmap", 0, sizeBytes, protectionBits, flags, fd, offset);
+  return mapped(address, sizeBytes);
+}
+
+function mapped(address: number, sizeBytes: number): Memory {
+  return {
+    address,
+    bytes: native().driver.view(address, sizeBytes),
+    [Symbol.dispose]: () => void syscall("munmap", address, sizeBytes),
+  };
+}
+
+/** Memory at an address that a kernel interface handed out. */
+export function viewMemory(address: number, sizeBytes: number): Uint8Array {
+  return native().driver.view(address, sizeBytes);
+}
+
+/** Runs an encoded program; returns what it ended with. */
+export function interpret(blockAddress: number): number {
+  return Number(native().interpret(blockAddress, 0, 0, 0, 0, 0, 0));
+}

@@ -1,0 +1,84 @@
+/**
+ * Debian packages that our own commands need, each with the file that shows it is there.
+ *
+ * manyworlds itself needs none of them. They are real registries to pull from, real files to make
+ * images of, and peers to be compared with.
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { style } from "./terminal.ts";
+
+export type Need = "quickstart" | "test" | "bench";
+
+export interface AptPackage {
+  readonly name: string;
+  /** A file of the package; when it exists, the package counts as installed. */
+  readonly file: string;
+  readonly needs: readonly Need[];
+  readonly why: string;
+}
+
+// biome-ignore format: table
+export const aptPackages: readonly AptPackage[] = [
+  { name: "busybox-static",  file: "/bin/busybox",                 needs: ["quickstart", "test", "bench"], why: "what the small images contain" },
+  { name: "docker-registry", file: "/usr/bin/docker-registry",     needs: ["quickstart", "test", "bench"], why: "a real registry on loopback" },
+  { name: "attr",            file: "/usr/bin/setfattr",            needs: ["test"],                        why: "extended attributes in layers" },
+  { name: "cpio",            file: "/usr/bin/cpio",                needs: ["test"],                        why: "checks the initramfs writer" },
+  { name: "libcap2-bin",     file: "/sbin/setcap",                 needs: ["test"],                        why: "file capabilities in layers" },
+  { name: "zstd",            file: "/usr/bin/zstd",                needs: ["test"],                        why: "zstd layers" },
+  { name: "acpica-tools",    file: "/usr/bin/iasl",                needs: ["test"],                        why: "checks our ACPI tables" },
+  { name: "erofs-utils",     file: "/usr/bin/fsck.erofs",          needs: ["test"],                        why: "checks our EROFS images" },
+  { name: "runc",            file: "/usr/sbin/runc",               needs: ["test", "bench"],               why: "reference for behaviour and speed" },
+  { name: "umoci",           file: "/usr/bin/umoci",               needs: ["test", "bench"],               why: "reference for unpacking" },
+  { name: "skopeo",          file: "/usr/bin/skopeo",              needs: ["test", "bench"],               why: "reference for pulling and pushing" },
+  { name: "crun",            file: "/usr/bin/crun",                needs: ["bench"],                       why: "peer" },
+  { name: "bubblewrap",      file: "/usr/bin/bwrap",               needs: ["bench"],                       why: "peer" },
+  { name: "podman",          file: "/usr/bin/podman",              needs: ["bench"],                       why: "peer" },
+  { name: "docker.io",       file: "/usr/sbin/dockerd",            needs: ["bench"],                       why: "peer" },
+  { name: "containerd",      file: "/usr/bin/containerd",          needs: ["bench"],                       why: "what docker runs containers with" },
+];
+
+export function missingPackages(
+  need: Need,
+  isThere: (file: string) => boolean = existsSync,
+): readonly AptPackage[] {
+  return aptPackages.filter((row) => row.needs.includes(need) && !isThere(row.file));
+}
+
+/**
+ * Installs what `need` lacks, saying so, and returns what is still missing afterwards. On other
+ * systems than Debian's, or without root, it installs nothing and says what would have to be there.
+ */
+export function installPackages(need: Need): readonly AptPackage[] {
+  const missing = missingPackages(need);
+  if (missing.length === 0) return missing;
+  const names = missing.map((row) => row.name);
+  const refusal = whyNotApt();
+  if (refusal !== undefined) {
+    console.error(style.yellow(`Not installed, because ${refusal}: ${names.join(" ")}`));
+    return missing;
+  }
+  for (const row of missing) console.error(`  ${row.name.padEnd(16)} ${style.dim(row.why)}`);
+  if (!apt("install", names)) {
+    // A fresh machine has no package lists, or stale ones that name versions already gone.
+    apt("update", []);
+    if (!apt("install", names)) for (const name of names) apt("install", [name]);
+  }
+  return missingPackages(need);
+}
+
+function whyNotApt(): string | undefined {
+  if (!existsSync("/usr/bin/apt-get")) return "this system has no apt-get";
+  if (process.getuid?.() !== 0) return "only root can install packages";
+  return undefined;
+}
+
+function apt(verb: "install" | "update", names: readonly string[]): boolean {
+  const args = verb === "update" ? ["update"] : ["install", "--yes", "--no-install-recommends"];
+  console.error(style.dim(`  $ apt-get ${[...args, ...names].join(" ")}`));
+  const { status } = spawnSync("apt-get", ["-qq", ...args, ...names], {
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+    stdio: ["ignore", 2, 2],
+  });
+  return status === 0;
+}

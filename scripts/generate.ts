@@ -1,0 +1,39 @@
+/**
+ * Writes the generated files. `npm run generate` reproduces them byte for byte; a test checks that
+ * what is committed is what this makes.
+ */
+import { writeFileSync } from "node:fs";
+import { assembleInterpreter } from "./interpreter-x86-64.ts";
+
+const bytesPerLine = 32;
+
+/** Path below the repository → content. */
+export function generatedFiles(): ReadonlyMap<string, string> {
+  return new Map([["linux/generated/interpreter-x86-64.ts", interpreterModule()]]);
+}
+
+function interpreterModule(): string {
+  const { code, labels } = assembleInterpreter();
+  const hex = Buffer.from(code).toString("hex");
+  const lines = hex.match(new RegExp(`.{1,${bytesPerLine * 2}}`, "g")) ?? [];
+  const offset = (label: string) => {
+    const value = labels.get(label);
+    if (value === undefined) throw new Error(`The interpreter has no label "${label}"`);
+    return value;
+  };
+  return [
+    "// Made by `npm run generate` from scripts/interpreter-x86-64.ts. Do not edit.",
+    "/** Machine code of the syscall-program interpreter and where its functions start, in bytes. */",
+    "export const interpreterX86_64 = {",
+    "  hex:",
+    `${lines.map((line) => `    "${line}"`).join(" +\n")},`,
+    `  syscall: ${offset("syscall")},`,
+    `  interpret: ${offset("interpret")},`,
+    "} as const;",
+    "",
+  ].join("\n");
+}
+
+if (process.argv[1]?.endsWith("generate.ts"))
+  for (const [path, content] of generatedFiles())
+    writeFileSync(new URL(`../${path}`, import.meta.url), content);

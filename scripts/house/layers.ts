@@ -1,0 +1,65 @@
+/**
+ * The house as a table: which folder may import which, through which doors (design.md, "The
+ * house"). check-imports.ts holds every file against it.
+ */
+
+export interface Folder {
+  /** Folders that this one may import. Its own files are always allowed. */
+  readonly mayImport: readonly string[];
+  /** True for what is shipped: it imports run-time dependencies only. */
+  readonly shipped: boolean;
+}
+
+const low = ["oci", "linux"];
+const middle = ["runtime", "image", "registry-client", "vmm-sandbox"];
+const all = [...low, ...middle, "engine", "compare", "cli"];
+
+// biome-ignore format: table
+export const folders: Readonly<Record<string, Folder>> = {
+  cli:               { mayImport: ["compare", "engine", ...middle, ...low], shipped: true },
+  compare:           { mayImport: ["engine", ...middle, ...low],            shipped: true },
+  engine:            { mayImport: [...middle, ...low],                      shipped: true },
+  runtime:           { mayImport: low,                                      shipped: true },
+  image:             { mayImport: low,                                      shipped: true },
+  "registry-client": { mayImport: low,                                      shipped: true },
+  "vmm-sandbox":     { mayImport: low,                                      shipped: true },
+  oci:               { mayImport: [],                                       shipped: true },
+  linux:             { mayImport: [],                                       shipped: true },
+  "":                { mayImport: all,                                      shipped: true },
+  test:              { mayImport: [...all, "bench", "examples", "scripts", ""], shipped: false },
+  bench:             { mayImport: [...all, "scripts", ""],                  shipped: false },
+  examples:          { mayImport: [""],                                     shipped: false },
+  scripts:           { mayImport: [...all, "bench", ""],                    shipped: false },
+};
+
+/** Files other than a folder's index.ts that outsiders may import, and why. */
+// biome-ignore format: table
+export const secondDoors: Readonly<Record<string, string>> = {
+  "cli/main.ts":           "entry point of the executable",
+  "runtime/oci-main.ts":   "manyworlds oci loads the runtime only, and nothing of the cli",
+};
+
+/** Parts of vmm-sandbox that must not know one another (design.md, decision 4). */
+// biome-ignore format: table
+export const strangers: readonly (readonly [string, string])[] = [
+  ["vmm-sandbox/kvm/",        "vmm-sandbox/translator/"],
+  ["vmm-sandbox/translator/", "vmm-sandbox/kvm/"],
+  ["vmm-sandbox/devices/",    "vmm-sandbox/kvm/"],
+  ["vmm-sandbox/devices/",    "vmm-sandbox/translator/"],
+  ["vmm-sandbox/machine/",    "vmm-sandbox/kvm/"],
+  ["vmm-sandbox/machine/",    "vmm-sandbox/translator/"],
+];
+
+/** What loads native code; only linux/*.ffi.ts may name it. */
+export const nativeLoaders: readonly string[] = ["koffi", "bun:ffi", "node:ffi"];
+
+/** Slow to load: never on a static path from the executable's entry point. */
+export const lazyPackages: readonly string[] = [
+  "undici",
+  "iced-x86",
+  "tar-stream",
+  "koffi",
+  "fzstd",
+];
+
+export const startUpEntries: readonly string[] = ["cli/main.ts", "runtime/oci-main.ts"];

@@ -1,0 +1,145 @@
+/**
+ * `npm test`: everything that must hold before a change lands.
+ *
+ * Installs what the tests need, then lint, types, imports, and the mocha suites, one process per
+ * folder of test/ and JavaScript engine, so that a crash in native code costs one folder. The last
+ * line is always "N passed, N failed, N skipped"; a failed lint, type or import check, and a
+ * process that dies, count as one failed test each.
+ *
+ * `npm test -- oci linux` runs the mocha suites of these folders only.
+ */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { installPackages } from "./apt-packages.ts";
+import { bunExecutable } from "./bun.ts";
+import type { TestCounts } from "./mocha-reporter.ts";
+import { heading, runVisibly, step, style } from "./terminal.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** Folders whose tests must hold on both engines: they have drivers or adapters for each. */
+const alsoOnBun = ["linux", "registry-client"];
+
+/** Tests that wait for real processes may be slow on a busy machine, never this slow. */
+const testTimeoutMs = 60_000;
+
+type Engine = "node" | "bun";
+
+interface Group {
+  readonly folder: string;
+  readonly engine: Engine;
+  readonly files: readonly string[];
+}
+
+async function main(only: readonly string[]): Promise<number> {
+  heading("Debian packages that tests need");
+  const missing = installPackages("test");
+  if (missing.length > 0) {
+    console.error(style.yellow("Tests that need them will be counted as skipped."));
+  }
+  let total: TestCounts = { passed: 0, failed: 0, skipped: 0, finished: true };
+  if (only.length === 0) total = add(total, await runStaticChecks());
+  const groups = planGroups(only);
+  if (groups.length === 0) {
+    console.error(style.red(`No tests in: ${only.join(" ")}`));
+    total = add(total, { passed: 0, failed: 1, skipped: 0, finished: true });
+  }
+  for (const group of groups) total = add(total, await runGroup(group));
+  console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  return total.failed === 0 ? 0 : 1;
+}
+
+async function runStaticChecks(): Promise<TestCounts> {
+  const node = process.execPath;
+  const bin = (name: string) => join(root, "node_modules", name);
+  const checks: readonly (readonly [string, readonly string[]])[] = [
+    ["Format and lint", [bin("@biomejs/biome/bin/biome"), "check", "."]],
+    ["Types", [bin("typescript/bin/tsc"), "-p", "."]],
+    ["Imports and file sizes", ["--import", "tsx", "scripts/check-imports.ts"]],
+  ];
+  let failed = 0;
+  for (const [title, args] of checks) {
+    if (!(await step(title, () => runVisibly(node, args, { cwd: root })))) failed += 1;
+  }
+  return { passed: checks.length - failed, failed, skipped: 0, finished: true };
+}
+
+function planGroups(only: readonly string[]): readonly Group[] {
+  const folders = readdirSync(join(root, "test"), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+    .sort();
+  const groups: Group[] = [];
+  for (const folder of folders) {
+    if (only.length > 0 && !only.includes(folder)) continue;
+    const files = findTests(join("test", folder));
+    if (files.length === 0) continue;
+    groups.push({ folder, engine: "node", files });
+    if (alsoOnBun.includes(folder)) groups.push({ folder, engine: "bun", files });
+  }
+  return groups;
+}
+
+function findTests(folder: string): readonly string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".test.ts"))
+    .map((name) => join(folder, name))
+    .sort();
+}
+
+async function runGroup(group: Group): Promise<TestCounts> {
+  const directory = mkdtempSync(join(tmpdir(), "manyworlds-counts-"));
+  const countsFile = join(directory, "counts.json");
+  try {
+    let status = 0;
+    await step(`test/${group.folder} on ${group.engine}`, async () => {
+      const { command, args } = mochaCommand(group);
+      const env = { ...process.env, MANYWORLDS_TEST_COUNTS: countsFile };
+      status = await runVisibly(command, args, { cwd: root, env });
+      return status;
+    });
+    return judge(readCounts(countsFile), status);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function mochaCommand({ engine, files }: Group): { command: string; args: readonly string[] } {
+  const mocha = ["node_modules/mocha/bin/mocha.js", "--no-config"];
+  const options = ["--reporter", "./scripts/mocha-reporter.ts", "--timeout", `${testTimeoutMs}`];
+  if (engine === "bun") {
+    return { command: bunExecutable(), args: ["--bun", ...mocha, ...options, ...files] };
+  }
+  return {
+    command: process.execPath,
+    args: ["--import", "tsx", ...mocha, ...options, ...files],
+  };
+}
+
+function readCounts(file: string): TestCounts | undefined {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as TestCounts;
+  } catch {
+    return undefined; // The process died before its first suite ended, or a file did not load.
+  }
+}
+
+/** A process that failed without a failed test (it crashed, or a file did not load) counts as one. */
+function judge(counts: TestCounts | undefined, status: number): TestCounts {
+  const known = counts ?? { passed: 0, failed: 0, skipped: 0, finished: false };
+  const died = status !== 0 && known.failed === 0;
+  return died || !known.finished ? { ...known, failed: known.failed + 1 } : known;
+}
+
+function add(a: TestCounts, b: TestCounts): TestCounts {
+  return {
+    passed: a.passed + b.passed,
+    failed: a.failed + b.failed,
+    skipped: a.skipped + b.skipped,
+    finished: true,
+  };
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,26 @@
+/** What devices, boot code and both CPUs share. */
+export { type AccessSize, Bus, type BusDevice, type BusWindow } from "./bus.ts";
+export { type Clock, MachineClock } from "./clock.ts";
+export {
+  GuestMemory,
+  GuestMemoryError,
+  type MemoryRegion,
+  type RamRange,
+  ramRanges,
+} from "./guest-memory.ts";
+export type { InterruptController, InterruptLine } from "./interrupts.ts";
+export * from "./layout.ts";
+export { Machine, type MachineParts, type StopReason } from "./machine.ts";
+export {
+  type DescriptorTable,
+  type GeneralRegisters,
+  generalRegisterNames,
+  type MpState,
+  type PendingEvents,
+  type Segment,
+  type SystemRegisters,
+  segmentNames,
+  type Vcpu,
+  type VcpuState,
+  type VmExit,
+} from "./vcpu.ts";
