@@ -63,6 +63,7 @@ export const state = {
   shadow: 0x174, // i32: interrupts wait for one instruction
   slowAddress: 0x178, // i64: virtual address handed to the memory slow path
   tscAux: 0x180, // i64
+  interruptPending: 0x188, // i32: the APIC has something to deliver once IF allows
   xmm: 0x200, // 16 × v128
   st: 0x300, // 8 × 16 bytes: x87/MMX physical registers, 80 bits used
   mxcsr: 0x380, // i32

@@ -143,8 +143,23 @@ const popFlags: Emitter = (site) => {
   const kept = i32.and(old.get(), i32.xor(change.get(), i32.const(-1)));
   site.storeState32(state.eflags, i32.or(kept, i32.and(value.get(), change.get())));
   setArithmeticFlags(site, value);
-  // An interrupt may be waiting for IF, and TF takes effect after the next instruction.
+  leaveForInterrupt(site);
   site.jumpTo(keep.i64(site.nextRip()));
+};
+
+/** IF may have been set: an interrupt that waits for it must not wait for fuel. */
+function leaveForInterrupt(site: Site): void {
+  const enabled = i32.shrU(site.loadState32(state.eflags), i32.const(9));
+  when(i32.and(enabled, site.loadState32(state.interruptPending)), () =>
+    site.storeState32(state.fuel, i32.const(0)),
+  );
+}
+
+const clearInterruptFlag: Emitter = (site) => {
+  const flags = keep.i32(site.loadState32(state.eflags));
+  const iopl = i32.and(i32.shrU(flags.get(), i32.const(12)), i32.const(3));
+  when(i32.ltU(iopl, site.loadState32(state.cpl)), () => site.raise(13));
+  site.storeState32(state.eflags, i32.and(flags.get(), i32.const(~0x200)));
 };
 
 const enter: Emitter = (site) => {
@@ -188,4 +203,5 @@ export const controlEmitters: Readonly<Record<string, Emitter>> = {
   popf: popFlags,
   enter,
   swapgs: swapGs,
+  cli: clearInterruptFlag,
 };

@@ -52,6 +52,8 @@ export const specialHandlers = {
   goOn: 8,
   /** A 64-bit absolute address. */
   addressAbsolute: 9,
+  /** MOV r64, imm64 */
+  moveWide: 10,
 } as const;
 export const firstPlanHandler = 16;
 
@@ -189,6 +191,13 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
       break;
     case "addressAbsolute":
       ea.set(i64.load(rec.get(), record.immediate));
+      break;
+    case "moveWide":
+      i64.store(
+        i32.load16U(rec.get(), record.a),
+        i64.load(rec.get(), record.immediate),
+        layout.state,
+      );
       break;
     case "helper":
       i64.store(i32.const(0), ea.get(), layout.state + state.ea);
