@@ -1,11 +1,13 @@
 /** The kernel's interface, for every other folder. */
 export * from "./constants.ts";
+export * from "./elf.ts";
 export * from "./encode.ts";
 export * from "./errno.ts";
 export * from "./errors.ts";
 export * from "./fd.ts";
 export * from "./kernel.ts";
 export * from "./program.ts";
+export * from "./program-elf.ts";
 export * from "./root.ts";
 export * from "./run-program.ts";
 export * from "./struct.ts";
