@@ -33,7 +33,7 @@ import { runVisibly, step } from "./terminal.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
 
-/** How the executable is compiled. `bench/start-up.ts` measures the alternatives. */
+/** How the executable is compiled. `bench/build-flags.ts` measures the alternatives. */
 export const executableFlags: readonly string[] = [
   "--compile",
   "--target=bun",
