@@ -1,5 +1,6 @@
 /** From a prepared container to a running process. */
 import { Fd, O_CLOEXEC, O_RDWR } from "../linux/index.ts";
+import type { RuntimeConfig } from "../oci/index.ts";
 import {
   type CreatedContainer,
   createContainer,
@@ -8,7 +9,6 @@ import {
   receiveDescriptor,
   socketPair,
 } from "../runtime/index.ts";
-import type { RuntimeConfig } from "../oci/index.ts";
 import { ContainerError } from "./errors.ts";
 import type { Places } from "./places.ts";
 import type { Prepared } from "./prepare.ts";
@@ -20,7 +20,6 @@ export interface LaunchOptions {
   readonly stdout: number;
   readonly stderr: number;
   readonly size?: TerminalSize | undefined;
-  readonly init: boolean;
 }
 
 export interface Launched {
@@ -46,7 +45,6 @@ export function launch(places: Places, prepared: Prepared, options: LaunchOption
       rootMount: { rows: snapshot.mount.rows() },
       stdio: [options.stdin ?? nothing.number, options.stdout, options.stderr],
       dieWithParent: true,
-      init: options.init,
       ...(theirs !== undefined && { console: theirs }),
     });
     theirs?.close();

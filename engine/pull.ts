@@ -49,7 +49,8 @@ export async function pullImage(
 ): Promise<PullResult> {
   const { signal = new AbortController().signal, onProgress = () => undefined } = options;
   const reference = parseReference(text);
-  const platform = options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
+  const platform =
+    options.platform === undefined ? hostPlatform() : parsePlatform(options.platform);
   onProgress({ type: "status", text: `Pulling ${familiarReference(reference)}` });
   const resolved = await client.resolve(reference, { platform, signal });
   using _ = await store.lease({ signal });
@@ -126,7 +127,8 @@ class Pull {
         signal,
         onProgress: ({ digest, unpackedBytes, totalBytes }) => {
           const download = fetches.get(digest);
-          if (download?.finished) this.#tell(download.descriptor, "unpacking", unpackedBytes, totalBytes);
+          if (download?.finished)
+            this.#tell(download.descriptor, "unpacking", unpackedBytes, totalBytes);
         },
       });
       await Promise.all([downloads, unpacked]);
@@ -153,7 +155,8 @@ class Pull {
       // The writers are opened first: an unpacker may follow one before its bytes come. They are
       // locks, too, so all processes take them in the same order.
       const ordered = [...all].sort((a, b) => (a.descriptor.digest < b.descriptor.digest ? -1 : 1));
-      for (const each of ordered) each.begin(await this.#store.blobs.ingest(each.descriptor, { signal }));
+      for (const each of ordered)
+        each.begin(await this.#store.blobs.ingest(each.descriptor, { signal }));
       await Promise.all(Array.from({ length: LAYERS_AT_ONCE }, work));
     } finally {
       for (const each of all) each[Symbol.dispose]();

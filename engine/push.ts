@@ -38,7 +38,9 @@ export async function pushImage(
     const current = currentBytes === undefined ? {} : { currentBytes };
     onProgress({ type: "item", id, phase, totalBytes: size, ...current });
   };
-  const queue = [...new Map([...record.layers, record.config].map((each) => [each.digest, each])).values()];
+  const queue = [
+    ...new Map([...record.layers, record.config].map((each) => [each.digest, each])).values(),
+  ];
   for (const descriptor of queue) tell(descriptor, "waiting");
   const work = async (): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {

@@ -18,8 +18,14 @@ export const registryVariables = {
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-export function openRegistry(onProgress: OnProgress | undefined, env: Env = process.env): RegistryClient {
-  return openRegistryClient({ ...readSettings(env), onEvent: (event) => translate(event, onProgress) });
+export function openRegistry(
+  onProgress: OnProgress | undefined,
+  env: Env = process.env,
+): RegistryClient {
+  return openRegistryClient({
+    ...readSettings(env),
+    onEvent: (event) => translate(event, onProgress),
+  });
 }
 
 function readSettings(env: Env): RegistryClientOptions {
@@ -50,7 +56,10 @@ function translate(event: RegistryEvent, onProgress: OnProgress | undefined): vo
   if (event.type === "retry") {
     const seconds = (event.delayMs / 1000).toFixed(1);
     const reason = event.reason instanceof Error ? `: ${event.reason.message}` : "";
-    onProgress?.({ type: "warning", text: `Trying again to ${event.action} in ${seconds} s${reason}` });
+    onProgress?.({
+      type: "warning",
+      text: `Trying again to ${event.action} in ${seconds} s${reason}`,
+    });
   }
   if (event.type === "mirror-skipped") {
     onProgress?.({ type: "warning", text: `Mirror ${event.host} was skipped` });

@@ -2,10 +2,10 @@
 import type { ImageRecord } from "../image/index.ts";
 import {
   type ImageReference,
-  parseReference,
   parsePlatform,
-  samePlatform,
+  parseReference,
   SpecError,
+  samePlatform,
 } from "../oci/index.ts";
 import { ImageNotFoundError } from "./errors.ts";
 import type { PullPolicy } from "./options.ts";

@@ -94,7 +94,6 @@ async function supervise(
       stdout: STDOUT,
       stderr: STDERR,
       size: terminalSize(STDIN) ?? terminalSize(STDOUT),
-      init: options.init ?? false,
     });
   } catch (error) {
     discard(places, record, lock);

@@ -3,8 +3,7 @@ import { runForeground } from "../../engine/index.ts";
 import type { Handler } from "../command.ts";
 import { toContainerOptions } from "../container-options.ts";
 import { UsageError } from "../errors.ts";
-import { wantsColour } from "../output/color.ts";
-import type { Progress } from "../output/progress.ts";
+import { openProgress } from "../output/progress.ts";
 import type { runFlags } from "../table/run.ts";
 
 export const run: Handler<typeof runFlags> = async ({ values, args }, { env, root }) => {
@@ -15,7 +14,7 @@ export const run: Handler<typeof runFlags> = async ({ values, args }, { env, roo
     });
   }
   const container = toContainerOptions(values, command, env);
-  let progress: Progress | undefined;
+  using progress = openProgress(values.quiet ? "none" : values.progress, env);
   const { status, id } = await runForeground({
     image,
     container,
@@ -27,11 +26,7 @@ export const run: Handler<typeof runFlags> = async ({ values, args }, { env, roo
     idFile: values.cidfile,
     detachKeys: values["detach-keys"],
     forwardSignals: values["sig-proxy"] ?? true,
-    onProgress: (event) => {
-      // loaded with the first event: most runs have none
-      if (progress === undefined) pending.push(event);
-      else progress.onProgress(event);
-    },
+    onProgress: progress.onProgress,
   });
   if (status === undefined) process.stderr.write(`Detached from ${id.slice(0, 12)}\n`);
   return status ?? 0;

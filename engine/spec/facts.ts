@@ -57,11 +57,7 @@ export function readFacts(options: ContainerOptions, request: FactRequest): Fact
   };
 }
 
-function readAccount(
-  layers: readonly string[],
-  user: string,
-  groups: readonly string[],
-): Account {
+function readAccount(layers: readonly string[], user: string, groups: readonly string[]): Account {
   using view = new LayerView(layers);
   return resolveUser(user, groups, {
     passwd: () => parsePasswd(view.readText("/etc/passwd", MAX_ACCOUNT_FILE_BYTES)),
