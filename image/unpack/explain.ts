@@ -1,7 +1,7 @@
 /** Errors of unpacking, told with the entry they happened at. */
-import { errnoName, hasErrno, SyscallError, type SyscallName } from "../../linux/index.ts";
+import { errnoName, SyscallError, type SyscallName } from "../../linux/index.ts";
 import { type ByteString, byteStringToText } from "../byte-string.ts";
-import { LayerError, LimitError, StoreError } from "../errors.ts";
+import { diskFull, isDiskFull, LayerError, LimitError, StoreError } from "../errors.ts";
 
 /** A failed call on a name; `result` is -errno. */
 export function failure(name: SyscallName, path: ByteString, result: number): SyscallError {
@@ -16,15 +16,4 @@ export function explain(error: unknown, path: ByteString): Error {
   if (error instanceof LayerError) return new LayerError(where, { cause: error });
   if (isDiskFull(error)) return diskFull(where, error);
   return new StoreError(where, { cause: error });
-}
-
-export function isDiskFull(error: unknown): boolean {
-  return hasErrno(error, "ENOSPC", "EDQUOT");
-}
-
-export function diskFull(what: string, cause: unknown): StoreError {
-  return new StoreError(`${what}: the disk is full`, {
-    cause,
-    hint: "free space on the store's file system, for example with prune",
-  });
 }

@@ -8,6 +8,7 @@ import {
   MOVE_MOUNT_F_EMPTY_PATH,
   MOVE_MOUNT_T_EMPTY_PATH,
   MS_RDONLY,
+  O_CLOEXEC,
   O_PATH,
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
@@ -24,7 +25,7 @@ const absent = ["ENOENT", "ENOTDIR", "EACCES", "ELOOP"] as const;
  */
 export function planMaskedPaths(rows: RowList, root: Argument, paths: readonly string[]): void {
   if (paths.length === 0) return;
-  const nothing = rows.result("openat", [AT_FDCWD, "/dev/null", O_PATH]);
+  const nothing = rows.result("openat", [AT_FDCWD, "/dev/null", O_PATH | O_CLOEXEC]);
   for (const path of paths) {
     const next = rows.freshLabel("unmasked");
     const target = rows.openInRoot(root, path, O_PATH, { ignore: absent });

@@ -1,5 +1,5 @@
 /** What a runtime may leave behind: state, mounts, cgroups. Found after each row, then removed. */
-import { existsSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { readdirSync, readFileSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { syscall } from "../../linux/index.ts";
 import type { Machine } from "./machine.ts";
@@ -40,16 +40,15 @@ function mountsBelow(directory: string): readonly string[] {
     .filter((target) => target.startsWith(`${directory}/`));
 }
 
-/** The directories that the trial's cgroups path may have, in every hierarchy. */
+/** The directories that the trial's cgroups path, or one that starts with it, has anywhere. */
 export function cgroupsOf({ machine, cgroupsPath }: Place): readonly string[] {
   const hierarchies = new Set(machine.cgroupV1.values());
   if (machine.cgroup2) hierarchies.add(machine.cgroup2.path);
-  const here = [...hierarchies].flatMap((path) => [
-    join(path, cgroupsPath),
-    // runc joins a cgroup2 beside v1 below its own cgroup there.
-    join(path, "init.scope", cgroupsPath),
-  ]);
-  return here.filter((path) => existsSync(path));
+  return [...hierarchies].flatMap((path) =>
+    readdirSync(path)
+      .filter((name) => `/${name}` === cgroupsPath || `/${name}`.startsWith(`${cgroupsPath}-`))
+      .map((name) => join(path, name)),
+  );
 }
 
 function removeCgroup(path: string): void {

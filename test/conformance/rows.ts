@@ -1,5 +1,23 @@
 /** All rows of the suite, in the order of the specification. */
 import type { Row } from "./row.ts";
+import { capabilityRows } from "./rows/capabilities.ts";
+import { filesystemRows } from "./rows/filesystem.ts";
+import { hookRows } from "./rows/hooks.ts";
+import { kernelRows } from "./rows/kernel.ts";
 import { lifecycleRows } from "./rows/lifecycle.ts";
+import { namespaceRows } from "./rows/namespaces.ts";
+import { operationRows } from "./rows/operations.ts";
+import { posixProcessRows } from "./rows/posix-process.ts";
+import { processRows } from "./rows/process.ts";
 
-export const allRows: readonly Row[] = [...lifecycleRows];
+export const allRows: readonly Row[] = [
+  ...lifecycleRows,
+  ...operationRows,
+  ...processRows,
+  ...posixProcessRows,
+  ...capabilityRows,
+  ...hookRows,
+  ...namespaceRows,
+  ...filesystemRows,
+  ...kernelRows,
+];

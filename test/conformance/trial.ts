@@ -167,7 +167,8 @@ export class Trial {
   /** Deletes what is left of the row's containers; throws when the runtime left something. */
   async close(): Promise<void> {
     const problems: string[] = [];
-    for (const container of this.#containers) await container.destroy();
+    // The youngest first: a joined PID namespace ends when all its processes have been waited for.
+    for (const container of this.#containers.reverse()) await container.destroy();
     for (const undo of this.#undo) {
       try {
         await undo();

@@ -14,6 +14,7 @@ import {
   MAP_FIXED,
   MAP_PRIVATE,
   O_CLOEXEC,
+  O_PATH,
   O_RDONLY,
   POLLIN,
   PROT_READ,
@@ -64,6 +65,10 @@ new DataView(childSignal.buffer).setBigUint64(0, 1n << BigInt(SIGCHLD - 1), true
 export function planAgent(options: AgentOptions): Program {
   return {
     rows: [
+      // Descriptors 0 to 2 are the process's in every child, so nothing else may be there.
+      { label: "fill" },
+      { call: "openat", args: [-100, "/", O_PATH | O_CLOEXEC, 0] },
+      { jump: "fill", if: [{ last: true }, "<", 3] },
       ...(options.modules ?? []).flatMap(loadModule),
       ...openConnection(options),
       { label: "wait" },

@@ -24,4 +24,18 @@ export class ByteQueue {
     }
     return target;
   }
+
+  /** Everything up to the stream's end; throws when that is more than `maxBytes`. */
+  async takeAll(maxBytes: number): Promise<Uint8Array> {
+    const pieces = [this.#rest];
+    let total = this.#rest.length;
+    this.#rest = new Uint8Array(0);
+    for (;;) {
+      const { value, done } = await this.#reader.read();
+      if (done) return Buffer.concat(pieces);
+      total += value.length;
+      if (total > maxBytes) throw new Error(`Expected at most ${maxBytes} bytes`);
+      pieces.push(value);
+    }
+  }
 }

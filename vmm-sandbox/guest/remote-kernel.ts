@@ -121,7 +121,8 @@ export class RemoteKernel {
     encoded.write(bytes.subarray(message.sizeBytes), ARENA_ADDRESS);
     const answer = this.#nextAnswer();
     answer.catch(() => undefined); // reported below, also when writing fails first
-    await this.#writer.write(bytes);
+    // A guest that is gone is noticed by the reading side, which says so.
+    await this.#writer.write(bytes).catch(() => undefined);
     return answer;
   }
 

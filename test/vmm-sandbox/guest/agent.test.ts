@@ -1,45 +1,25 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server, type Socket } from "node:net";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Duplex } from "node:stream";
-import { AF_UNIX, encodeElf, type Program, sockaddr_un } from "../../../linux/index.ts";
-import { planAgent } from "../../../vmm-sandbox/guest/agent-program.ts";
+import type { Program } from "../../../linux/index.ts";
+import type { RemoteKernel } from "../../../vmm-sandbox/guest/index.ts";
 import { message, messageKinds } from "../../../vmm-sandbox/guest/protocol.ts";
-import { type Connection, RemoteKernel } from "../../../vmm-sandbox/guest/remote-kernel.ts";
+import { farewellStatus, type LocalAgent, startLocalAgent } from "./local-agent.ts";
 
-/** The agent as an ordinary process that dials a Unix socket: all of it but the machine. */
 describe("vmm-sandbox/guest agent", () => {
   let folder: string;
-  let server: Server;
-  let agent: ChildProcess;
-  let socket: Socket;
+  let agent: LocalAgent;
   let kernel: RemoteKernel;
-  let agentExit: Promise<number | null>;
 
   beforeEach(async () => {
     folder = mkdtempSync(join(tmpdir(), "manyworlds-agent-"));
-    const path = join(folder, "socket");
-    const dialled = new Promise<Socket>((resolve) => {
-      server = createServer(resolve);
-    });
-    await new Promise<void>((resolve) => server.listen(path, resolve));
-    const address = sockaddr_un.encode({ sun_family: AF_UNIX, sun_path: Buffer.from(path) });
-    const program = planAgent({ family: AF_UNIX, address, farewell: [{ end: 55 }] });
-    writeFileSync(join(folder, "agent"), encodeElf(program), { mode: 0o755 });
-    agent = spawn(join(folder, "agent"), { stdio: "inherit" });
-    agentExit = new Promise((resolve) => agent.once("exit", resolve));
-    socket = await dialled;
-    // SAFE: Node's type of the pair's streams says any, they carry Uint8Array.
-    kernel = await RemoteKernel.open(Duplex.toWeb(socket) as Connection);
+    agent = await startLocalAgent();
+    kernel = agent.kernel;
   });
 
   afterEach(async () => {
-    socket.destroy();
-    await agentExit;
-    server.close();
+    await agent[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true });
   });
 
@@ -52,7 +32,7 @@ describe("vmm-sandbox/guest agent", () => {
       ],
       buffers: { where: 4096 },
     });
-    assert.equal(outcome.value, agent.pid);
+    assert.equal(outcome.value, agent.process.pid);
     const where = outcome.buffer("where").subarray(0, outcome.result("length") - 1);
     assert.equal(Buffer.from(where).toString(), process.cwd());
   });
@@ -131,20 +111,20 @@ describe("vmm-sandbox/guest agent", () => {
   });
 
   it("ends when the host hangs up", async () => {
-    socket.end();
-    assert.equal(await agentExit, 55);
+    agent.socket.end();
+    assert.equal(await agent.exited, farewellStatus);
   });
 
   it("ends when the host announces more than it can take", async () => {
-    socket.write(message.encode({ kind: messageKinds.run, size: 0x7fff_ffff }));
-    assert.equal(await agentExit, 55);
+    agent.socket.write(message.encode({ kind: messageKinds.run, size: 0x7fff_ffff }));
+    assert.equal(await agent.exited, farewellStatus);
     await assert.rejects(kernel.run({ rows: [{ end: 0 }] }), /GuestError/);
   });
 
   it("requests fail when the agent dies", async () => {
     const pending = kernel.spawn(shell("sleep 1"));
     const { exited } = await pending;
-    agent.kill("SIGKILL");
+    agent.process.kill("SIGKILL");
     await assert.rejects(exited, /GuestError/);
     await assert.rejects(kernel.run({ rows: [{ end: 0 }] }), /GuestError/);
   });
