@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { style } from "./terminal.ts";
 
-export type Need = "quickstart" | "test" | "bench" | "guest-kernel";
+export type Need = "quickstart" | "test" | "bench" | "guest-kernel" | "debian-guest";
 
 export interface AptPackage {
   readonly name: string;
@@ -42,6 +42,8 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "bc",                 file: "/usr/bin/bc",                            needs: ["guest-kernel"],                why: "the kernel's build" },
   { name: "libelf-dev",         file: "/usr/include/gelf.h",                    needs: ["guest-kernel"],                why: "the kernel's objtool" },
   { name: "xz-utils",           file: "/usr/bin/xz",                            needs: ["guest-kernel"],                why: "unpacks the source" },
+  { name: "mmdebstrap",         file: "/usr/bin/mmdebstrap",                    needs: ["debian-guest"],                why: "builds the Debian guest" },
+  { name: "qemu-system-x86",    file: "/usr/bin/qemu-system-x86_64",            needs: ["debian-guest"],                why: "runs the Debian guest" },
   { name: "containerd",      file: "/usr/bin/containerd",          needs: ["bench"],                       why: "what docker runs containers with" },
 ];
 
