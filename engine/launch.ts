@@ -44,7 +44,8 @@ export function launch(places: Places, prepared: Prepared, options: LaunchOption
       mode: "run",
       rootMount: { rows: snapshot.mount.rows() },
       stdio: [options.stdin ?? nothing.number, options.stdout, options.stderr],
-      dieWithParent: true,
+      // one with a terminal may be detached from, and is hung up when we die
+      dieWithParent: !terminal,
       ...(theirs !== undefined && { console: theirs }),
     });
     theirs?.close();
