@@ -9,7 +9,6 @@
  * ◄─ ready, or end of file when the command runs, or a failure report
  * ```
  */
-import { existsSync, realpathSync, statSync } from "node:fs";
 import {
   AT_FDCWD,
   call,
@@ -36,6 +35,7 @@ import {
 import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { LaunchError } from "./errors.ts";
+import { exists, isDirectory, realPath } from "./files.ts";
 import { runHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
 import { flagsOf, planNamespaces } from "./launch/namespaces.ts";
@@ -115,7 +115,7 @@ function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
   if (root === undefined) throw new LaunchError("root must be specified in config.json");
   const path = root.path.startsWith("/") ? root.path : `${bundle}/${root.path}`;
   try {
-    return realpathSync(path);
+    return realPath(path);
   } catch (cause) {
     throw new LaunchError(`invalid rootfs: stat ${path}: no such file or directory`, 125, {
       cause,
@@ -238,10 +238,10 @@ class Launch {
       preserveFds: options.preserveFds ?? 0,
       noPivot: options.noPivot ?? false,
       hooks: hasEarlyHooks(options.config),
-      hasKcore: existsSync("/proc/kcore"),
+      hasKcore: exists("/proc/kcore"),
       rootless: record.owner !== 0,
       cgroups,
-      isDirectory: (source) => isDirectory(source, options.bundle),
+      isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
       ...(options.console === undefined ? {} : { console: options.console.number }),
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
@@ -306,11 +306,6 @@ class Launch {
 function hasEarlyHooks({ hooks }: RuntimeConfig): boolean {
   const early = [hooks?.prestart, hooks?.createRuntime, hooks?.createContainer];
   return early.some((list) => (list?.length ?? 0) > 0);
-}
-
-function isDirectory(source: string, bundle: string): boolean {
-  const path = source.startsWith("/") ? source : `${bundle}/${source}`;
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true;
 }
 
 /** What `not executed` means, in runc's words: engines read them. */
