@@ -36,3 +36,27 @@ export class ImageNotFoundError extends StoreError {
 export class InUseError extends StoreError {
   override readonly name = "InUseError";
 }
+
+/** The blob is not what its digest says. */
+export class DigestError extends LayerError {
+  override readonly name = "DigestError";
+  readonly expected: string;
+  readonly actual: string;
+  constructor(message: string, facts: { readonly expected: string; readonly actual: string }) {
+    super(message);
+    this.expected = facts.expected;
+    this.actual = facts.actual;
+  }
+}
+
+export function isDiskFull(error: unknown): boolean {
+  const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
+  return code === "ENOSPC" || code === "EDQUOT";
+}
+
+export function diskFull(what: string, cause: unknown): StoreError {
+  return new StoreError(`${what}: the disk is full`, {
+    cause,
+    hint: "free space on the store's file system, for example with prune",
+  });
+}

@@ -49,6 +49,7 @@ class Encoder implements EncodedProgram {
   constructor(program: Program) {
     this.#program = program;
     this.#end = this.#placeRows();
+    this.buffers.set("header", { offset: 0, sizeBytes: header.size });
     for (const [name, sizeBytes] of Object.entries(program.buffers ?? {}))
       this.buffers.set(name, { offset: this.#reserve(sizeBytes), sizeBytes });
     for (const row of program.rows) for (const arg of argumentsOf(row)) this.#placeData(arg);

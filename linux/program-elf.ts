@@ -10,7 +10,7 @@
  * ```
  * Source: System V ABI, chapter 4 and 5 (ELF-64); AMD64 supplement §3.4.
  */
-import { encodeProgram, type EncodedProgram } from "./encode.ts";
+import { type EncodedProgram, encodeProgram } from "./encode.ts";
 import { interpreterX86_64 } from "./generated/interpreter-x86-64.ts";
 import type { Program } from "./program.ts";
 

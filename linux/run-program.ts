@@ -39,6 +39,16 @@ export function runProgram(program: Program): ProgramOutcome {
   return new BlockOutcome(program, encoded, memory.bytes.slice(), value);
 }
 
+/** What a block says after it ran somewhere else and was brought back. */
+export function readOutcome(
+  program: Program,
+  encoded: EncodedProgram,
+  block: Uint8Array,
+  value: number,
+): ProgramOutcome {
+  return new BlockOutcome(program, encoded, block, value);
+}
+
 class BlockOutcome implements ProgramOutcome {
   readonly value: number;
   readonly #program: Program;

@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { style } from "./terminal.ts";
 
-export type Need = "quickstart" | "test" | "bench";
+export type Need = "quickstart" | "test" | "bench" | "guest-kernel";
 
 export interface AptPackage {
   readonly name: string;
@@ -35,6 +35,13 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "bubblewrap",      file: "/usr/bin/bwrap",               needs: ["bench"],                       why: "peer" },
   { name: "podman",          file: "/usr/bin/podman",              needs: ["bench"],                       why: "peer" },
   { name: "docker.io",       file: "/usr/sbin/dockerd",            needs: ["bench"],                       why: "peer" },
+  { name: "linux-source-6.1",   file: "/usr/src/linux-source-6.1.tar.xz",       needs: ["guest-kernel"],                why: "source of the small guest kernel" },
+  { name: "build-essential",    file: "/usr/bin/make",                          needs: ["guest-kernel"],                why: "compiles the kernel" },
+  { name: "flex",               file: "/usr/bin/flex",                          needs: ["guest-kernel"],                why: "the kernel's configuration" },
+  { name: "bison",              file: "/usr/bin/bison",                         needs: ["guest-kernel"],                why: "the kernel's configuration" },
+  { name: "bc",                 file: "/usr/bin/bc",                            needs: ["guest-kernel"],                why: "the kernel's build" },
+  { name: "libelf-dev",         file: "/usr/include/gelf.h",                    needs: ["guest-kernel"],                why: "the kernel's objtool" },
+  { name: "xz-utils",           file: "/usr/bin/xz",                            needs: ["guest-kernel"],                why: "unpacks the source" },
   { name: "containerd",      file: "/usr/bin/containerd",          needs: ["bench"],                       why: "what docker runs containers with" },
 ];
 

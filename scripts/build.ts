@@ -14,10 +14,18 @@
  * `new Worker(new URL("./NAME.worker.ts", import.meta.url))`; both bundles keep all entry points
  * in one folder, so names must be unique in the project.
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build, type Plugin } from "esbuild";
+import { type BuildFailure, build, type Plugin } from "esbuild";
 import { bunExecutable } from "./bun.ts";
 import { projectFiles } from "./house/project-files.ts";
 import { runVisibly, step } from "./terminal.ts";
@@ -25,7 +33,7 @@ import { runVisibly, step } from "./terminal.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
 
-/** How the executable is compiled. `bench/start-up.ts` measures the alternatives. */
+/** How the executable is compiled. `bench/build-flags.ts` measures the alternatives. */
 export const executableFlags: readonly string[] = [
   "--compile",
   "--target=bun",
@@ -64,7 +72,7 @@ async function buildLibrary(): Promise<number> {
   const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
     dependencies: Readonly<Record<string, string>>;
   };
-  await build({
+  const result = await build({
     absWorkingDir: root,
     entryPoints: ["index.ts", ...workerEntries()].map((file) => ({
       in: file,
@@ -81,8 +89,8 @@ async function buildLibrary(): Promise<number> {
     sourcemap: false,
     legalComments: "none",
     logLevel: "warning",
-  });
-  return 0;
+  }).catch((error: BuildFailure) => error); // esbuild has printed what is wrong.
+  return result.errors.length === 0 ? 0 : 1;
 }
 
 /** In the bundle, `new URL("./x.worker.ts", import.meta.url)` must name the file built from it. */
@@ -99,9 +107,19 @@ const pointToBuiltWorkers: Plugin = {
   },
 };
 
-function buildTypes(): Promise<number> {
+async function buildTypes(): Promise<number> {
   const tsc = join(root, "node_modules/typescript/bin/tsc");
-  return runVisibly(process.execPath, [tsc, "-p", "scripts/types.tsconfig.json"], { cwd: root });
+  const args = [tsc, "-p", "scripts/types.tsconfig.json"];
+  const status = await runVisibly(process.execPath, args, { cwd: root });
+  const folder = join(dist, "types");
+  for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
+    if (!name.endsWith(".d.ts")) continue;
+    // tsc leaves ".ts" in declarations, which compilers before 5.0 do not resolve.
+    const text = readFileSync(join(folder, name), "utf8");
+    const rewritten = text.replaceAll(/(from |import\()"(\.[^"]*)\.ts"/g, '$1"$2.js"');
+    if (rewritten !== text) writeFileSync(join(folder, name), rewritten);
+  }
+  return status;
 }
 
 async function main(only: readonly string[]): Promise<number> {

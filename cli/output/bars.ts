@@ -1,5 +1,5 @@
 /** Draws progress items as lines of text: pure, so that tests can read every frame. */
-import type { Phase } from "../../engine/progress.ts";
+import type { Phase } from "../../engine/index.ts";
 import { paint } from "./color.ts";
 import { phaseWords } from "./progress.ts";
 import { formatDuration, formatSize } from "./units.ts";

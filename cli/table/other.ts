@@ -109,7 +109,7 @@ export const doctor = command({
   minArgs: 0,
   maxArgs: 0,
   interspersed: true,
-  load: async () => (await import("../verbs/coming.ts")).coming /* doctor.doctor */,
+  load: async () => (await import("../verbs/doctor.ts")).doctor,
 });
 
 export const completion = command({

@@ -1,7 +1,7 @@
 /** docker's three spellings of a mount: -v SOURCE:TARGET[:OPTIONS], --mount KEY=VALUE,…, --tmpfs. */
 import { homedir } from "node:os";
 import { normalize, resolve } from "node:path";
-import type { BindMount, MountOption, Propagation, TmpfsMount } from "../../engine/options.ts";
+import type { BindMount, MountOption, Propagation, TmpfsMount } from "../../engine/index.ts";
 import { parseBytes } from "./scalar.ts";
 
 const propagations = ["private", "rprivate", "shared", "rshared", "slave", "rslave"] as const;

@@ -1,6 +1,6 @@
 /** Values of flags that name two things: environment, labels, limits, hosts. */
 import { readFileSync } from "node:fs";
-import type { SecurityOption, UlimitOption } from "../../engine/options.ts";
+import type { SecurityOption, UlimitOption } from "../../engine/index.ts";
 
 /** -e NAME[=VALUE]. A bare name takes our own value, and vanishes when we have none. */
 export function parseEnv(text: string): string {

@@ -1,3 +1,4 @@
+/** `manyworlds completion`. */
 import type { Handler } from "../command.ts";
 import { completionScripts } from "../completion-scripts.ts";
 import { UsageError } from "../errors.ts";

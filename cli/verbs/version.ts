@@ -1,7 +1,9 @@
+/** `manyworlds version`. */
+
+import { VERSION } from "../../engine/index.ts";
 import type { Handler } from "../command.ts";
 import { formatValue } from "../output/format.ts";
 import type { versionFlags } from "../table/other.ts";
-import { VERSION } from "../version.ts";
 
 export const version: Handler<typeof versionFlags> = ({ values }) => {
   const facts = {

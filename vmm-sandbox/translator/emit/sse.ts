@@ -1,0 +1,2 @@
+import type { Emitter } from "./integer.ts";
+export const sseEmitters: Readonly<Record<string, Emitter>> = {};
