@@ -345,7 +345,7 @@ export function reportError(
 ): LaunchError {
   const view = new DataView(block.buffer);
   const errno = view.getUint32(20, true);
-  const row = program.rows[encoded.rowIndexes.get(view.getUint32(16, true)) ?? -1];
+  const row = program.rows[encoded.rowIndex(view.getUint32(16, true)) ?? -1];
   const problem = lowerErrno(errno);
   const what =
     row === undefined || !("call" in row)
