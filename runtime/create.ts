@@ -18,7 +18,9 @@ import {
   F_DUPFD_CLOEXEC,
   Fd,
   O_CLOEXEC,
+  O_PATH,
   O_RDONLY,
+  open_how,
   type Program,
   SIGKILL,
   syscall,
@@ -35,11 +37,12 @@ import {
 import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { LaunchError } from "./errors.ts";
-import { exists, isDirectory, realPath } from "./files.ts";
+import { exists, isDirectory, readLink, realPath } from "./files.ts";
 import { runHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
 import { flagsOf, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
+import { howInRoot } from "./launch/row-list.ts";
 import { spawnProgram } from "./launch/spawn.ts";
 import { fileExists, message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { listenAt, socketPair } from "./sockets.ts";
@@ -111,6 +114,26 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     launch.undo();
     throw error;
   }
+}
+
+/** Looks a path up as the container will: the kernel resolves it below the root. */
+function resolverIn(rootfs: string): (path: string) => string | undefined {
+  const known = new Map<string, string | undefined>();
+  return (path) => {
+    if (known.has(path)) return known.get(path);
+    using root = Fd.from("openat", AT_FDCWD, rootfs, O_PATH | O_CLOEXEC);
+    const found = syscall("openat2", root, path, howInRoot(O_PATH), open_how.sizeBytes);
+    const place = found < 0 ? undefined : placeBelow(Fd.take(found), rootfs);
+    known.set(path, place);
+    return place;
+  };
+}
+
+function placeBelow(found: Fd, rootfs: string): string | undefined {
+  using place = found;
+  const link = readLink(`/proc/self/fd/${place.number}`);
+  if (rootfs === "/") return link;
+  return link.startsWith(`${rootfs}/`) ? link.slice(rootfs.length) : undefined;
 }
 
 function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
@@ -243,6 +266,7 @@ class Launch {
       hasKcore: exists("/proc/kcore"),
       rootless: record.owner !== 0,
       cgroups,
+      resolveInRoot: resolverIn(record.rootfs),
       isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
       ...(options.console === undefined ? {} : { console: options.console.number }),
