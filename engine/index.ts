@@ -4,6 +4,7 @@
  */
 import type { ContainerLine, RemoveOptions } from "./containers/list.ts";
 import type { Diagnosis } from "./doctor/index.ts";
+import type { ExplainRequest, Explanation } from "./explain.ts";
 import type { HostFacts } from "./host-facts.ts";
 import type { HistoryLine, ImageLine } from "./images.ts";
 import type { Places } from "./places.ts";
@@ -13,6 +14,7 @@ import type { ForegroundRequest, ForegroundResult } from "./run.ts";
 export type { ContainerLine, RemoveOptions } from "./containers/list.ts";
 export type { Diagnosis, Finding, Rung } from "./doctor/index.ts";
 export { ContainerError, ImageNotFoundError } from "./errors.ts";
+export type { ExplainRequest, Explanation } from "./explain.ts";
 export type { HostFacts } from "./host-facts.ts";
 export type { HistoryLine, ImageLine } from "./images.ts";
 export type * from "./options.ts";
@@ -182,4 +184,13 @@ export async function containerNames(root: Root, prefix: string): Promise<string
 export async function hostFacts(root?: string): Promise<HostFacts> {
   const [all, { readHostFacts }] = await Promise.all([places(root), import("./host-facts.ts")]);
   return readHostFacts(all);
+}
+
+/** What `run` would do, call by call. */
+export async function explainImage(request: ExplainRequest): Promise<Explanation> {
+  return (await import("./explain.ts")).explainImage(request);
+}
+
+export async function explainBundle(bundle: string): Promise<Explanation> {
+  return (await import("./explain.ts")).explainBundle(bundle);
 }
