@@ -32,11 +32,12 @@ export async function explainImage(request: ExplainRequest): Promise<Explanation
     autoRemove: true,
     imageName: request.image,
   });
-  const { record, snapshot, lock } = prepared;
+  const { record, snapshot, view, lock } = prepared;
   try {
-    const rootMount = { rows: snapshot.mount.rows() };
+    const rootMount = { rows: snapshot.mount.rows(), resolve: (path: string) => view.locate(path) };
     return explain(prepared.config, record.id, snapshot.directory, rootMount);
   } finally {
+    view[Symbol.dispose]();
     discard(places, record, lock);
   }
 }
