@@ -128,7 +128,11 @@ function startWorker(): Worker {
   const entry = new URL("./unpack-worker.ts", here);
   if ("Bun" in globalThis) return new Worker(entry);
   // From the sources on Node: tsx does not reach into threads by itself.
-  const tsx = pathToFileURL(createRequire(here).resolve("tsx/esm/api")).href;
+  // require.resolve finds the CommonJS twin, which cannot register hooks from a thread.
+  const twin = createRequire(here)
+    .resolve("tsx/esm/api")
+    .replace(/\.cjs$/, ".mjs");
+  const tsx = pathToFileURL(twin).href;
   const steps = `import(${JSON.stringify(tsx)}).then((tsx) => {
     tsx.register();
     return import(${JSON.stringify(entry.href)});
