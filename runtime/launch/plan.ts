@@ -41,6 +41,7 @@ import {
 } from "../../linux/index.ts";
 import type { NamespaceType, RuntimeConfig } from "../../oci/index.ts";
 import { compileSeccomp } from "../seccomp/compile.ts";
+import { Destinations } from "./destinations.ts";
 import { planDeviceLinks, planDevices } from "./devices.ts";
 import { planExecutableCheck, planExecute } from "./execute.ts";
 import {
@@ -87,6 +88,8 @@ export interface LaunchContext extends MountFacts {
 export interface RootMount {
   /** Rows that mount the root file system on `rootfs`; they may change the working directory. */
   readonly rows: readonly Row[];
+  /** RootFacts.resolveInRoot for what will be there; without it nothing is known beforehand. */
+  readonly resolve?: (path: string) => string | undefined;
 }
 
 export interface LaunchPlan {
@@ -286,19 +289,20 @@ function planRootFileSystem(
     return undefined;
   }
   const root = planNewRoot(rows, linux.rootfsPropagation, context);
-  planMounts(rows, root, mounts, context);
+  const destinations = new Destinations(rows, root, context);
+  planMounts(rows, root, destinations, mounts, context);
   const devIsBound = mounts.some((mount) => mount.destination === "/dev" && isBind(mount));
   if (!devIsBound) {
     rows.call("umask", [0]);
     const how = namespaces.has("user") || context.rootless ? "bind" : "mknod";
-    planDevices(rows, root, linux.devices ?? [], how);
-    planDeviceLinks(rows, root, context.hasKcore);
+    planDevices(rows, destinations, linux.devices ?? [], how);
+    planDeviceLinks(rows, destinations, context.hasKcore);
   }
   if (context.hooks) planRendezvous(rows, message.hooks);
-  if (process?.cwd !== undefined) rows.call("close", [rows.ensureDirectory(root, process.cwd)]);
+  if (process?.cwd !== undefined) rows.call("close", [destinations.directory(process.cwd)]);
   const tty =
     process?.terminal === true && context.console !== undefined
-      ? planTerminal(rows, root, context.console, process.consoleSize)
+      ? planTerminal(rows, { root, destinations }, context.console, process.consoleSize)
       : undefined;
   planMaskedPaths(rows, root, linux.maskedPaths ?? []);
   planReadonlyPaths(rows, root, linux.readonlyPaths ?? []);
