@@ -111,15 +111,21 @@ export function resumedSource(
     const isCut = end < descriptor.size;
     for (;;) {
       try {
-        if (position === end && (isCut || current === undefined)) return undefined;
+        if (position === end && current === undefined) return undefined;
         current ??= await open();
         const chunk = await current.source.read();
-        if (chunk === undefined && position >= end) return undefined;
-        if (chunk === undefined) throw new ConnectionError(repository.session.host, "broken");
+        if (chunk === undefined && position < end) {
+          throw new ConnectionError(repository.session.host, "broken");
+        }
+        if (chunk === undefined || (isCut && position === end)) {
+          // A server that ignores ranges would go on to the end of the blob.
+          if (chunk !== undefined) await current.source.cancel();
+          current = undefined;
+          return undefined;
+        }
         const wanted = isCut ? chunk.subarray(0, end - position) : chunk;
         position += wanted.length;
         failures = 0;
-        if (wanted.length < chunk.length) await current.source.cancel();
         return wanted;
       } catch (error) {
         await current?.source.cancel(error);
