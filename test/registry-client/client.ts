@@ -71,3 +71,11 @@ export function streamOf(bytes: Uint8Array, chunkBytes = 64 * 1024): ReadableStr
     { highWaterMark: 0 },
   );
 }
+
+/** Waits for what happens on the other side of a socket a moment later. */
+export async function eventually(isTrue: () => boolean): Promise<boolean> {
+  for (let waited = 0; !isTrue() && waited < 200; waited++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  return isTrue();
+}
