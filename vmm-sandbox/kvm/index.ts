@@ -1,0 +1,6 @@
+/** The CPU on /dev/kvm. */
+
+export { KvmUnavailableError, openKvm } from "./kvm-fd.ts";
+export { startWorker } from "./start-worker.ts";
+export { type KickTarget, KvmVcpu, kickVcpu } from "./vcpu.ts";
+export { drainEventFd, KvmVm, type KvmVmOptions } from "./vm.ts";
