@@ -1,4 +1,5 @@
 /** The CPU on /dev/kvm. */
+export { KvmBackend, type KvmOptions } from "./backend.ts";
 
 export { KvmUnavailableError, openKvm } from "./kvm-fd.ts";
 export { startWorker } from "./start-worker.ts";

@@ -47,7 +47,7 @@ import {
   setMsrs,
 } from "./msrs.ts";
 import * as codec from "./registers.ts";
-import { encodeCpuid, type KvmVm } from "./vm.ts";
+import { encodeCpuid, type KvmHandle } from "./vm.ts";
 
 /** The part of a machine that exits need. */
 export interface ExitHandlers {
@@ -74,14 +74,14 @@ export class KvmVcpu implements Vcpu {
   readonly kickTarget: KickTarget;
   /** Exits by reason, for statistics. */
   readonly exits = new Map<number, number>();
-  readonly #vm: KvmVm;
+  readonly #vm: KvmHandle;
   readonly #fd: Fd;
   readonly #handlers: ExitHandlers;
   readonly #run: Memory;
   readonly #view: DataView;
 
   /** Made and run on one thread; `count` is the machine's number of vCPUs. */
-  constructor(vm: KvmVm, index: number, count: number, handlers: ExitHandlers) {
+  constructor(vm: KvmHandle, index: number, count: number, handlers: ExitHandlers) {
     this.index = index;
     this.#vm = vm;
     this.#handlers = handlers;

@@ -38,10 +38,42 @@ export interface KvmVmOptions {
   readonly path?: string;
 }
 
+/** What a vCPU needs of its VM; `portable` and `adopt` carry it to another thread. */
+export interface KvmHandle {
+  readonly system: Fd;
+  readonly fd: Fd;
+  readonly hasIrqchip: boolean;
+  readonly vcpuMmapBytes: number;
+  readonly xsaveBytes: number;
+  readonly supportedCpuid: readonly CpuidEntry[];
+}
+
+export type PortableHandle = Omit<KvmHandle, "system" | "fd"> & {
+  readonly system: number;
+  readonly fd: number;
+};
+
+export function portable(handle: KvmHandle): PortableHandle {
+  const { hasIrqchip, vcpuMmapBytes, xsaveBytes, supportedCpuid, system, fd } = handle;
+  return {
+    hasIrqchip,
+    vcpuMmapBytes,
+    xsaveBytes,
+    supportedCpuid,
+    system: system.number,
+    fd: fd.number,
+  };
+}
+
+/** The same descriptors on another thread; they stay the property of the thread that opened them. */
+export function adopt(handle: PortableHandle): KvmHandle {
+  return { ...handle, system: Fd.take(handle.system), fd: Fd.take(handle.fd) };
+}
+
 /** More CPUID leaves than any host reports. */
 const MAX_CPUID_ENTRIES = 256;
 
-export class KvmVm implements InterruptController, Disposable {
+export class KvmVm implements KvmHandle, InterruptController, Disposable {
   readonly system: Fd;
   readonly fd: Fd;
   readonly memory: GuestMemory;
