@@ -17,6 +17,6 @@ async function start(): Promise<number> {
 }
 
 async function runtime(args: readonly string[]): Promise<number> {
-  process.stderr.write(`manyworlds: oci ${args[0] ?? ""} has not landed yet\n`);
-  return 1;
+  const { main } = await import("../runtime/oci-main.ts");
+  return main(args, process.env);
 }

@@ -13,3 +13,12 @@ export { VERSION } from "./version.ts";
 export async function diagnose(stateRoot?: string): Promise<import("./doctor/index.ts").Diagnosis> {
   return (await import("./doctor/index.ts")).diagnose(stateRoot);
 }
+
+export type { ForegroundRequest, ForegroundResult } from "./run.ts";
+
+/** Runs a container on this process's own descriptors and terminal, until it ends. */
+export async function runForeground(
+  request: import("./run.ts").ForegroundRequest,
+): Promise<import("./run.ts").ForegroundResult> {
+  return (await import("./run.ts")).runForeground(request);
+}

@@ -72,6 +72,8 @@ export interface CreateOptions {
   readonly noNewKeyring?: boolean;
   readonly noCgroups?: boolean;
   readonly rootMount?: RootMount;
+  /** The container is killed when the thread that creates it ends, however it ends. */
+  readonly dieWithParent?: boolean;
 }
 
 export interface CreatedContainer {
@@ -245,6 +247,7 @@ class Launch {
       ...(start === undefined ? {} : { start: start.number }),
       ...(options.console === undefined ? {} : { console: options.console.number }),
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
+      dieWithParent: options.dieWithParent ?? false,
       ...(options.rootMount === undefined ? {} : { rootMount: options.rootMount }),
     };
   }

@@ -25,7 +25,7 @@ import {
 } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build, type Plugin } from "esbuild";
+import { type BuildFailure, build, type Plugin } from "esbuild";
 import { bunExecutable } from "./bun.ts";
 import { projectFiles } from "./house/project-files.ts";
 import { runVisibly, step } from "./terminal.ts";
@@ -72,7 +72,7 @@ async function buildLibrary(): Promise<number> {
   const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
     dependencies: Readonly<Record<string, string>>;
   };
-  await build({
+  const result = await build({
     absWorkingDir: root,
     entryPoints: ["index.ts", ...workerEntries()].map((file) => ({
       in: file,
@@ -89,8 +89,8 @@ async function buildLibrary(): Promise<number> {
     sourcemap: false,
     legalComments: "none",
     logLevel: "warning",
-  });
-  return 0;
+  }).catch((error: BuildFailure) => error); // esbuild has printed what is wrong.
+  return result.errors.length === 0 ? 0 : 1;
 }
 
 /** In the bundle, `new URL("./x.worker.ts", import.meta.url)` must name the file built from it. */

@@ -8,6 +8,7 @@
  */
 import type { OnProgress, Phase, ProgressEvent } from "../../engine/index.ts";
 import { drawItems, type Item } from "./bars.ts";
+import { wantsColour } from "./color.ts";
 import { formatSize } from "./units.ts";
 
 export type ProgressStyle = "tty" | "plain" | "json" | "none";
@@ -37,8 +38,19 @@ export function chooseStyle(
   return isTerminal && env["TERM"] !== "dumb" ? "tty" : "plain";
 }
 
-/** The standard-error terminal of this process. */
-export function ownTerminal(colour: boolean): Terminal {
+/** Progress on this process's standard error; nothing is drawn before the first event. */
+export function openProgress(
+  wanted: "auto" | ProgressStyle | undefined,
+  env: Readonly<Record<string, string | undefined>>,
+): Progress {
+  const isTerminal = process.stderr.isTTY === true;
+  return showProgress(
+    chooseStyle(wanted, isTerminal, env),
+    ownTerminal(wantsColour(env, isTerminal)),
+  );
+}
+
+function ownTerminal(colour: boolean): Terminal {
   return {
     write: (text) => void process.stderr.write(text),
     columns: () => process.stderr.columns ?? 80,

@@ -128,7 +128,7 @@ export const run = command({
     "Exit status: the command's own; 125 when manyworlds itself fails, 126 when the",
     "command cannot be run, 127 when it is not found, 128+N when signal N kills it.",
   ],
-  load: async () => (await import("../verbs/coming.ts")).coming /* run.run */,
+  load: async () => (await import("../verbs/run.ts")).run,
 });
 
 // biome-ignore format: table

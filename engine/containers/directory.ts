@@ -3,9 +3,9 @@
  *
  * ```
  * ROOT/containers/ID/container.json   what it is; rewritten when it ends
- *                   /pid              "PID START-TIME" while it runs
  *                   /hosts, hostname, resolv.conf
- *     /names/NAME                     symbolic link to the ID: claims the name atomically
+ *                   /upper, work, merged, snapshot.json: the image store's
+ *     /container-names/NAME           symbolic link to the ID: claims the name atomically
  *     /running/ID                     locked (flock) by whoever runs it, removed when it ends
  * ```
  *
@@ -57,6 +57,7 @@ export interface ContainerRecord {
   readonly exitStatus?: number;
 }
 
+const NAMES = "container-names";
 const OWNER_ONLY = 0o700;
 const RECORD_LIMIT_BYTES = 4 * 1024 * 1024;
 
@@ -74,18 +75,11 @@ export class ContainerDirectories {
   /** Claims an ID and a name. @throws ContainerError when the name is taken */
   claim(name: string | undefined): { readonly id: string; readonly name: string } {
     const id = makeId();
-    this.#make("containers");
-    mkdirSync(this.path(id), OWNER_ONLY);
-    try {
-      return { id, name: this.#claimName(id, name) };
-    } catch (error) {
-      rmSync(this.path(id), { recursive: true, force: true });
-      throw error;
-    }
+    return { id, name: this.#claimName(id, name) };
   }
 
   #claimName(id: string, wanted: string | undefined): string {
-    this.#make("names");
+    this.#make(NAMES);
     const claim = (name: string): boolean => {
       try {
         symlinkSync(id, this.#namePath(name));
@@ -115,6 +109,11 @@ export class ContainerDirectories {
 
   runningPath(id: string): string {
     return join(this.root, "running", id);
+  }
+
+  /** Says that it does not run any more. */
+  release(path: string): void {
+    unlinkSync(path);
   }
 
   write(record: ContainerRecord): void {
@@ -187,7 +186,7 @@ export class ContainerDirectories {
   /** Names whose container is gone. */
   dropStaleNames(): void {
     const ids = new Set(this.ids());
-    for (const name of listNames(join(this.root, "names"))) {
+    for (const name of listNames(join(this.root, NAMES))) {
       const owner = this.#ownerOf(name);
       if (owner !== undefined && !ids.has(owner)) {
         ignoreMissing(() => unlinkSync(this.#namePath(name)));
@@ -204,7 +203,7 @@ export class ContainerDirectories {
   }
 
   #namePath(name: string): string {
-    return join(this.root, "names", name);
+    return join(this.root, NAMES, name);
   }
 
   #make(name: string): void {

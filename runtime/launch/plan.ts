@@ -30,8 +30,11 @@ import {
   O_RDONLY,
   O_WRONLY,
   PR_SET_DUMPABLE,
+  PR_SET_PDEATHSIG,
   type Program,
+  type Row,
   SIG_SETMASK,
+  SIGKILL,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   sigsetSizeBytes,
@@ -59,7 +62,7 @@ import { planControllingTerminal, planTerminal } from "./terminal.ts";
 export interface LaunchContext extends MountFacts {
   /** Absolute path of the root file system. */
   readonly rootfs: string;
-  /** Rows that put something on `rootfs` first, such as an overlay: mount(2) arguments. */
+  /** What puts something on `rootfs` first, such as an overlay. */
   readonly rootMount?: RootMount;
   /** Wait for `start` on this listening socket; without it the command runs at once. */
   readonly start?: number;
@@ -72,6 +75,8 @@ export interface LaunchContext extends MountFacts {
   readonly joined: ReadonlyMap<NamespaceType, number>;
   readonly keyring?: string;
   readonly preserveFds: number;
+  /** Nobody but the process that makes the container will look after it. */
+  readonly dieWithParent?: boolean;
   readonly noPivot: boolean;
   readonly hooks: boolean;
   readonly hasKcore: boolean;
@@ -80,9 +85,8 @@ export interface LaunchContext extends MountFacts {
 }
 
 export interface RootMount {
-  readonly type: string;
-  readonly source: string;
-  readonly options: string;
+  /** Rows that mount the root file system on `rootfs`; they may change the working directory. */
+  readonly rows: readonly Row[];
 }
 
 export interface LaunchPlan {
@@ -332,10 +336,7 @@ function planNewRoot(
       note: "mounts made here stay here",
     });
     if (rootMount === undefined) rows.call("mount", [rootfs, rootfs, 0, MS_BIND | MS_REC, 0]);
-    else
-      rows.call("mount", [rootMount.source, rootfs, rootMount.type, 0, rootMount.options], {
-        note: "the container's root",
-      });
+    else for (const row of rootMount.rows) rows.add(row);
   }
   return rows.result("openat", [AT_FDCWD, rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC]);
 }
@@ -385,6 +386,9 @@ function planBecoming(
     });
     rows.add({ store: rows.buffer(reportBuffer, 8), value: starter, width: 4 });
   }
+  if (context.dieWithParent)
+    // After the credentials, whose change takes it away again (prctl(2)).
+    rows.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0], { note: "die with the runtime" });
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   planExecute(rows, process);

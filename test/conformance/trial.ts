@@ -3,7 +3,14 @@
  * it deletes every container and fails when the runtime left anything behind.
  */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type BundleConfig, defaultConfig, makeRootfs, removeTree } from "./bundle.ts";
 import { Container } from "./container.ts";
@@ -49,6 +56,8 @@ export class Trial {
     mkdirSync(this.bundle);
     mkdirSync(this.stateRoot);
     makeRootfs(join(directory, "template"), this.rootfs);
+    // Root of a user namespace, who is nobody here, has to pass.
+    for (const path of [directory, this.directory]) chmodSync(path, 0o755);
     this.config = defaultConfig(this.cgroupsPath);
   }
 

@@ -1,10 +1,9 @@
 /** runtime.md: state, lifecycle, and the operation create. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
-import { cgroupDirectory, cgroupsOf } from "../leftovers.ts";
+import { existsSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
+import { cgroupsOf } from "../leftovers.ts";
 import { isAlive, until } from "../processes.ts";
 import { rowsOf } from "../row.ts";
-import type { Trial } from "../trial.ts";
 
 const state = rowsOf("runtime.md, State");
 const life = rowsOf("runtime.md, Lifecycle");

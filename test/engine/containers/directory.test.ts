@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -19,6 +19,7 @@ describe("ContainerDirectories", () => {
 
   function make(name?: string): ContainerRecord {
     const claimed = directories.claim(name);
+    mkdirSync(directories.path(claimed.id), { recursive: true }); // as the image store does
     const record: ContainerRecord = {
       ...claimed,
       image: "busybox",

@@ -317,7 +317,7 @@ function bitTest(change: "none" | "set" | "reset" | "complement"): Emitter {
   };
 }
 
-/** BSF, BSR: the destination keeps its value when the source is 0 (AMD documents it, Intel does it). */
+/** BSF, BSR: the destination keeps all its bits when the source is 0 (AMD documents it). */
 function bitScan(reverse: boolean): Emitter {
   return (site) => {
     const { size } = site;
@@ -325,24 +325,13 @@ function bitScan(reverse: boolean): Emitter {
     const value = keepInt(size, site.place(1).read());
     const to = site.place(0);
     const width = size === 64 ? 63 : 31;
-    when(
-      op.eqz(value.get()),
-      undefinedThen(site, () => {
-        if (size === 32) to.write(keepInt(32, to.read()));
-      }),
-      () => {
-        const index = reverse ? op.sub(op.const(width), op.clz(value.get())) : op.ctz(value.get());
-        to.write(keepInt(size, index));
-      },
-    );
+    when(op.ne(value.get(), op.const(0)), () => {
+      const index = reverse ? op.sub(op.const(width), op.clz(value.get())) : op.ctz(value.get());
+      to.write(keepInt(size, index));
+    });
     flagsOfLogic(site, size, value);
   };
 }
-
-const undefinedThen =
-  (_site: Site, body: () => void): (() => void) =>
-  () =>
-    body();
 
 const populationCount: Emitter = (site) => {
   const { size } = site;

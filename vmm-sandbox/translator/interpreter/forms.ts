@@ -40,6 +40,7 @@ const frequent = new Set(
 );
 
 function fixedSize(letter: string, size: number): number {
+  if (letter === "y") return size === 64 ? 64 : 32;
   const sizes: Record<string, number> = { b: 8, w: 16, d: 32, q: 64, x: 128 };
   return sizes[letter] ?? size;
 }
@@ -82,8 +83,8 @@ function sizesOf(row: Row): readonly number[] {
 
 function rmForms(row: Row): readonly RegisterOrMemory[] {
   const letters = row.operands.map((operand) => operand.letter);
-  const memory = /[EMWQ]/.test(letters.join("")) && row.form !== "reg";
-  const register = row.form !== "mem" && !letters.includes("M");
+  const memory = /[EMWQO]/.test(letters.join("")) && row.form !== "reg";
+  const register = row.form !== "mem" && !/[MO]/.test(letters.join(""));
   const base = memory && frequent.has(row.mnemonic);
   return [
     ...(register || !memory ? (["register"] as const) : []),
@@ -166,7 +167,10 @@ export class HandlerSet {
       return this.byKey.get(`${mnemonic}|64||0|32`) ?? -1;
     // Fixed-size rows were planned under their own size.
     const size = row.sized === "" && !row.forced64 && !row.default64 ? (sizesOf(row)[0] ?? 0) : instruction.size;
-    return (this.slots[slotIndex(row.index, size, rm)] ?? 0) - 1;
+    const slot = this.slots[slotIndex(row.index, size, rm)] ?? 0;
+    // XLAT has an implied address and no operand that would say so.
+    if (slot === 0 && row.operands.length === 0) return (this.slots[slotIndex(row.index, size, "register")] ?? 0) - 1;
+    return slot - 1;
   }
 }
 

@@ -146,7 +146,9 @@ export class Decoder {
       }
     }
     into.opcode = opcode;
-    const prefix = into.repeat === 0xf3 ? 2 : into.repeat === 0xf2 ? 3 : operand66 ? 1 : 0;
+    // F3 90 is PAUSE, but F3 REX.B 90 exchanges R8 with rAX.
+    const isExchange = map === 0 && opcode === 0x90 && (this.rex & 1) !== 0;
+    const prefix = isExchange ? 0 : into.repeat === 0xf3 ? 2 : into.repeat === 0xf2 ? 3 : operand66 ? 1 : 0;
     const group = groupOf[(map << 10) | (prefix << 8) | opcode] as number;
     if (group === 0) return false;
     let slot = 0;
@@ -201,9 +203,10 @@ export class Decoder {
       case "x":
         return 128;
       case "v":
-      case "y":
       case "z":
         return effective;
+      case "y":
+        return effective === 64 ? 64 : 32;
       default:
         return 0;
     }

@@ -315,7 +315,7 @@ ff /6 push Ev d64
 0f 08 invd
 0f 09 wbinvd
 0f 0b ud
-0f 0d prefetch Eb
+0f 0d mem prefetch Mb
 np 0f 10 movups Vx,Wx
 66 0f 10 movups Vx,Wx
 f3 0f 10 mem movd Vx,Md

@@ -580,6 +580,23 @@ export class Cpu {
     }
   }
 
+  /** For tests: runs from RIP to the next HLT; the vector of an exception, or -1. */
+  step(): number {
+    this.halted = false;
+    this.registers.set32(state.fuel, fuelSlice);
+    while (!this.halted) {
+      const at = this.lookup();
+      if (at !== 0) this.enter(at);
+      if (this.pending) {
+        const { vector: number } = this.pending;
+        this.pending = undefined;
+        return number;
+      }
+      if (this.registers.get32(state.fuel) <= 0) this.registers.set32(state.fuel, fuelSlice);
+    }
+    return -1;
+  }
+
   private idle(wait: (timeoutMs: number) => void): void {
     const left = (this.apic.deadline - this.machine.clock.now()) / 1e6;
     if (left > 0) wait(left);
