@@ -262,6 +262,11 @@ export class Cpu {
     }
   }
 
+  /** Control registers were set from outside. */
+  mappingChanged(): void {
+    this.flushMapping(true);
+  }
+
   private flushMapping(all: boolean): void {
     if (all) this.paging.flushAll();
     else this.paging.flushNonGlobal();
