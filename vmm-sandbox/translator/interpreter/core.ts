@@ -124,8 +124,10 @@ function jumpBody(core: CoreFunctions): Body {
   });
   const found = keep.i32(i32.load(entry.get(), layout.jumpCache + 8));
   const page = keep.i64(i64.and(target.get(), i64.const(-4096)));
-  // A direct jump within its page always leads here: link it.
-  when(from.get(), () => {
+  // A direct jump within its page leads here for as long as both exist: link it. Runs that cross
+  // into another page depend on that one's mapping and are not linked.
+  const linkable = i32.load(entry.get(), layout.jumpCache + 12);
+  when(i32.and(linkable, i32.ne(from.get(), i32.const(0))), () => {
     when(i64.eq(page.get(), i64.load(i32.const(0), layout.state + state.virtualPage)), () =>
       i32.store(from.get(), found.get(), record.immediate2),
     );

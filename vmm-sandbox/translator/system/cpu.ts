@@ -17,6 +17,7 @@ import type { Instruction } from "../isa/decode.ts";
 import { access, Paging } from "../mmu/paging.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
 import { combinesToDoubleFault, generalProtection, GuestFault, hasErrorCode, vector } from "./fault.ts";
+import { fpuHelpers } from "./fpu.ts";
 import { fpuStateHelpers } from "./fpu-state.ts";
 import { type Helper, helpers } from "./helpers.ts";
 import { deliver, type InterruptKind } from "./interrupts.ts";
@@ -31,7 +32,7 @@ const wasmPage = 65_536;
 const staging = layout.scratch + 64;
 const fetchTlbEntries = 1024;
 
-const allHelpers: Readonly<Record<string, Helper>> = { ...helpers, ...fpuStateHelpers };
+const allHelpers: Readonly<Record<string, Helper>> = { ...helpers, ...fpuStateHelpers, ...fpuHelpers };
 
 export type CpuStatistics = {
   readonly exits: number[];
@@ -618,15 +619,18 @@ export class Cpu {
     this.words[(layout.state + state.virtualPage + 4) >> 2] = high;
     let at = this.translator.find(page, offset, this.mode);
     if (at === 0) at = this.translate(page, offset, low, high);
-    if (at <= 0) return -at;
+    if (at === 0) return 0;
+    const crosses = at < 0;
+    if (crosses) at = -at;
     const entry = (layout.jumpCache >> 2) + (((low ^ (low >>> 12)) & (jumpCacheEntries - 1)) << 2);
     this.words[entry] = low;
     this.words[entry + 1] = high ^ (this.mode << 24);
     this.words[entry + 2] = at;
+    this.words[entry + 3] = crosses ? 0 : 1;
     return at;
   }
 
-  /** A new run; negative: one that crosses pages and must not be cached by address. */
+  /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
   private translate(page: number, offset: number, low: number, high: number): number {
     if (this.translator.isFull) {
       this.translator.flush();
