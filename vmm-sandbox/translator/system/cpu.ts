@@ -25,6 +25,7 @@ import { LocalApic } from "./local-apic.ts";
 import { Msrs } from "./msr.ts";
 import { attribute, Registers, segmentIndex } from "./registers.ts";
 import { canonical } from "./segments.ts";
+import { vectorHelpers } from "./vector-helpers.ts";
 
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
@@ -32,7 +33,7 @@ const wasmPage = 65_536;
 const staging = layout.scratch + 64;
 const fetchTlbEntries = 1024;
 
-const allHelpers: Readonly<Record<string, Helper>> = { ...helpers, ...fpuStateHelpers, ...fpuHelpers };
+export const allHelpers: Readonly<Record<string, Helper>> = { ...helpers, ...fpuStateHelpers, ...fpuHelpers, ...vectorHelpers };
 
 export type CpuStatistics = {
   readonly exits: number[];
