@@ -26,6 +26,7 @@ import {
 } from "../wasm/assembler.ts";
 import { f32x4, f64x2, i16x8, i32x4, i64x2, i8x16, v128 } from "../wasm/simd.ts";
 import type { Emitter } from "./integer.ts";
+import { compareStrings } from "./string-compare.ts";
 import { asInt, fromI32, fromI64, keepInt, type Site, toI64Signed } from "./site.ts";
 
 type Vector = Local<V128>;
@@ -811,6 +812,7 @@ const integerVectorEmitters: Record<string, Emitter> = {
   pinsrw: insert(2),
   pinsr: insert(0),
   insertps: insertSingle,
+  pcmpistri: compareStrings,
   movgx: fromRegister,
   movxg: toRegister,
 };

@@ -114,7 +114,7 @@ function jumpBody(core: CoreFunctions): Body {
   i32.store(i32.const(0), fuel.get(), layout.state + state.fuel);
   when(i32.ltS(fuel.get(), i32.const(0)), () => leave(exitReason.fuel));
   const low = i32.wrap(target.get());
-  const hash = i32.xor(low, i32.wrap(i64.shrU(target.get(), i64.const(12))));
+  const hash = i32.xor(low, i32.wrap(i64.shrU(target.get(), i64.const(14))));
   const index = i32.and(hash, i32.const(jumpCacheEntries - 1));
   const entry = keep.i32(i32.shl(index, i32.const(4)));
   const tag = i64.xor(target.get(), i64.load(i32.const(0), layout.state + state.modeTag));

@@ -40,6 +40,7 @@ export type CpuStatistics = {
   slowAccesses: number;
   helpers: number;
   interrupts: number;
+  jumpFlushes: number;
   readonly exceptions: number[];
   readonly unknownMsrs: Set<number>;
   readonly undefined: Map<string, number>;
@@ -53,6 +54,7 @@ function newStatistics(): CpuStatistics {
     slowAccesses: 0,
     helpers: 0,
     interrupts: 0,
+    jumpFlushes: 0,
     exceptions: new Array(32).fill(0),
     unknownMsrs: new Set(),
     undefined: undefinedForms,
@@ -121,6 +123,8 @@ export class Cpu {
   private tscOffset = 0;
   private tripleFault = false;
   /** Fetch TLB: virtual page (low, high), mode, physical page. */
+  /** Virtual pages that the jump cache or the fetch TLB may know, as address / 4096. */
+  private readonly knownCodePages = new Set<number>();
   private readonly fetchTlb = new Int32Array(fetchTlbEntries * 4).fill(-1);
 
   constructor(memory: WebAssembly.Memory, machine: Machine) {
@@ -279,11 +283,16 @@ export class Cpu {
     const first = layout.jumpCache >> 2;
     this.words.fill(-1, first, first + jumpCacheEntries * 4);
     this.fetchTlb.fill(-1);
+    this.knownCodePages.clear();
+    this.statistics.jumpFlushes++;
   }
 
+  /** INVLPG. Most pages it names never held code, and the jump cache may stay as it is. */
   invalidatePage(address: bigint): void {
-    this.paging.flushPage(Number(address & 0xffff_ffffn) | 0, Number((address >> 32n) & 0xffff_ffffn) | 0);
-    this.flushJumps();
+    const low = Number(address & 0xffff_ffffn) | 0;
+    const high = Number((address >> 32n) & 0xffff_ffffn) | 0;
+    const all = this.paging.flushPage(low, high);
+    if (all || this.knownCodePages.has(pageNumber(low, high))) this.flushJumps();
   }
 
   // ---- memory -----------------------------------------------------------------------------------
@@ -623,7 +632,7 @@ export class Cpu {
     if (at === 0) return 0;
     const crosses = at < 0;
     if (crosses) at = -at;
-    const entry = (layout.jumpCache >> 2) + (((low ^ (low >>> 12)) & (jumpCacheEntries - 1)) << 2);
+    const entry = (layout.jumpCache >> 2) + (((low ^ (low >>> 14)) & (jumpCacheEntries - 1)) << 2);
     this.words[entry] = low;
     this.words[entry + 1] = high ^ (this.mode << 24);
     this.words[entry + 2] = at;
@@ -664,12 +673,17 @@ export class Cpu {
       this.pending = physical < 0 ? this.lastFault : generalProtection();
       return -1;
     }
+    this.knownCodePages.add(pageNumber(low, high));
     tlb[at] = tag;
     tlb[at + 1] = high;
     tlb[at + 2] = this.mode;
     tlb[at + 3] = physical / 4096;
     return physical / 4096;
   }
+}
+
+function pageNumber(low: number, high: number): number {
+  return (high & 0xffff) * 0x10_0000 + (low >>> 12);
 }
 
 export { canonical };

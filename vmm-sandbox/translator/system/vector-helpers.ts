@@ -155,7 +155,6 @@ const sumsOfDifferences: Helper = (cpu, it) => {
 export const vectorHelpers: Readonly<Record<string, Helper>> = {
   pcmpestri: compareStrings(true, false),
   pcmpestrm: compareStrings(true, true),
-  pcmpistri: compareStrings(false, false),
   pcmpistrm: compareStrings(false, true),
   dpps: dotSingles,
   dppd: dotDoubles,
