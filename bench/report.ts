@@ -21,10 +21,19 @@ export interface Report {
   readonly notes?: readonly string[];
 }
 
+export interface BenchOptions {
+  /** A quarter of the rounds, at least two. */
+  readonly quick: boolean;
+}
+
 export interface Bench {
   readonly name: string;
   readonly title: string;
-  run(): Promise<readonly Report[]>;
+  run(options: BenchOptions): Promise<readonly Report[]>;
+}
+
+export function roundsOf(rounds: number, { quick }: BenchOptions): number {
+  return quick ? Math.max(2, Math.ceil(rounds / 4)) : rounds;
 }
 
 export function formatReport(report: Report): string {
