@@ -15,6 +15,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 /** Name on the command line → module, loaded when it is its turn. */
 const benches: Readonly<Record<string, () => Promise<{ readonly bench: Bench }>>> = {
   "start-up": () => import("./start-up.ts"),
+  "bundle-run": () => import("./bundle-run.ts"),
   "image-run": () => import("./image-run.ts"),
   pull: () => import("./pull.ts"),
   many: () => import("./many.ts"),

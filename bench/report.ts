@@ -38,16 +38,13 @@ export function roundsOf(rounds: number, { quick }: BenchOptions): number {
 
 export function formatReport(report: Report): string {
   const { samples, left } = report.measured;
-  const rows = samples.map(({ name, ms }) => {
+  const rows = samples.map(({ name, ms, cpuMs }) => {
     const { median, low, high } = spreadOf(ms);
-    return [
-      name,
-      formatMs(median),
-      `${formatMs(low)} – ${formatMs(high)}`,
-      formatMs(Math.min(...ms)),
-    ];
+    const cpu = cpuMs === undefined ? "" : formatMs(spreadOf(cpuMs).median);
+    const quartiles = `${formatMs(low)} – ${formatMs(high)}`;
+    return [name, formatMs(median), quartiles, formatMs(Math.min(...ms)), cpu];
   });
-  const table = formatTable([["", "median", "quartiles", "best"], ...rows]);
+  const table = formatTable([["", "median", "quartiles", "best", "CPU"], ...rows]);
   return [
     style.bold(`${report.title} (${report.rounds} rounds, in turn)`),
     ...table.map((line) => `  ${line}`),
