@@ -77,6 +77,8 @@ export interface CreateOptions {
   readonly rootMount?: RootMount;
   /** The container is killed when the thread that creates it ends, however it ends. */
   readonly dieWithParent?: boolean;
+  /** PID 1 is ours: it passes signals on and reaps orphans. */
+  readonly init?: boolean;
 }
 
 export interface CreatedContainer {
@@ -280,6 +282,7 @@ class Launch {
       ...(options.console === undefined ? {} : { console: options.console.number }),
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
       dieWithParent: options.dieWithParent ?? false,
+      init: options.init ?? false,
       ...(options.rootMount === undefined ? {} : { rootMount: options.rootMount }),
     };
   }

@@ -44,6 +44,7 @@ import { compileSeccomp } from "../seccomp/compile.ts";
 import { Destinations } from "./destinations.ts";
 import { planDeviceLinks, planDevices } from "./devices.ts";
 import { planExecutableCheck, planExecute } from "./execute.ts";
+import { planInit } from "./init.ts";
 import {
   cloneFlags,
   isBind,
@@ -78,6 +79,8 @@ export interface LaunchContext extends MountFacts {
   readonly preserveFds: number;
   /** Nobody but the process that makes the container will look after it. */
   readonly dieWithParent?: boolean;
+  /** PID 1 is ours and the command its child; init.ts. */
+  readonly init?: boolean;
   readonly noPivot: boolean;
   readonly hooks: boolean;
   readonly hasKcore: boolean;
@@ -378,9 +381,10 @@ function planBecoming(
   planSignals(rows);
   planLimits(rows, process);
   const seccomp = linux?.seccomp === undefined ? undefined : compileSeccomp(linux.seccomp);
-  const keepsGroups = context.rootless;
   rows.call("chdir", [process.cwd], { ignore: ["EACCES"], note: "process.cwd" });
-  const { loadFilter } = planCredentials(rows, process, seccomp, { keepsGroups });
+  const { loadFilter, dropPrivileges } = planCredentials(rows, process, seccomp, {
+    keepsGroups: context.rootless,
+  });
   planWorkingDirectory(rows, process.cwd);
   if (context.start !== undefined) {
     planExecutableCheck(rows, process);
@@ -393,6 +397,7 @@ function planBecoming(
   if (context.dieWithParent)
     // After the credentials, whose change takes it away again (prctl(2)).
     rows.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0], { note: "die with the runtime" });
+  if (context.init === true) planInit(rows, { terminal: tty !== undefined, dropPrivileges });
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   planExecute(rows, process);

@@ -110,7 +110,7 @@ export function planCredentials(
   process: Process,
   seccomp: SeccompFilter | undefined,
   { keepsGroups }: { readonly keepsGroups: boolean },
-): { loadFilter(): void } {
+): { loadFilter(): void; dropPrivileges(): void } {
   const user = process.user ?? { uid: 0, gid: 0 };
   rows.call("umask", [user.umask ?? defaultUmask]);
   const noNewPrivileges = process.noNewPrivileges === true;
@@ -131,6 +131,9 @@ export function planCredentials(
   planCapset(rows, loadsWithPrivilege ? withAdmin(final) : final);
   planAmbient(rows, capabilityMask(sets.ambient) & final.permitted & final.inheritable);
   return {
+    dropPrivileges() {
+      if (loadsWithPrivilege) planCapset(rows, final);
+    },
     loadFilter() {
       if (seccomp === undefined) return;
       planFilter(rows, seccomp);
