@@ -1,0 +1,36 @@
+/**
+ * One piece of asynchronous work that many wait for: done once, kept when it succeeds, done anew
+ * after a failure. When whoever started it is aborted, the next in line starts it again instead of
+ * failing with somebody else's abort.
+ */
+export class Shared<T> {
+  readonly #run: (signal: AbortSignal) => Promise<T>;
+  #current: { readonly promise: Promise<T>; readonly signal: AbortSignal } | undefined;
+  #settled: { readonly value: T } | undefined;
+
+  constructor(run: (signal: AbortSignal) => Promise<T>) {
+    this.#run = run;
+  }
+
+  /** The result, once there is one. */
+  get settled(): { readonly value: T } | undefined {
+    return this.#settled;
+  }
+
+  async get(signal: AbortSignal): Promise<T> {
+    if (this.#settled !== undefined) return this.#settled.value;
+    for (;;) {
+      signal.throwIfAborted();
+      this.#current ??= { promise: this.#run(signal), signal };
+      const current = this.#current;
+      try {
+        const value = await current.promise;
+        this.#settled = { value };
+        return value;
+      } catch (error) {
+        if (this.#current === current) this.#current = undefined;
+        if (!current.signal.aborted || current.signal === signal) throw error;
+      }
+    }
+  }
+}
