@@ -26,6 +26,7 @@ import {
   syscall,
 } from "../linux/index.ts";
 import type { NamespaceType, RuntimeConfig } from "../oci/index.ts";
+import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import {
   type CgroupPlace,
   createCgroup,
@@ -38,13 +39,14 @@ import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, readLink, realPath } from "./files.ts";
-import { runHooks } from "./hooks.ts";
+import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
-import { flagsOf, planNamespaces } from "./launch/namespaces.ts";
+import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
 import { howInRoot } from "./launch/row-list.ts";
 import { spawnProgram } from "./launch/spawn.ts";
 import { fileExists, message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { listenAt, socketPair } from "./sockets.ts";
 import {
   type ContainerRecord,
@@ -114,6 +116,8 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     return launch.run();
   } catch (error) {
     launch.undo();
+    // runtime.md, "Lifecycle": what the earlier hooks did, poststop hooks undo.
+    if (error instanceof HookError) runPoststopHooks(record);
     throw error;
   }
 }
@@ -190,8 +194,13 @@ class Launch {
     const joined = this.#openNamespaces();
     const inherited = [theirs, ...entrances, ...joined.values()];
     if (start !== undefined) inherited.push(start);
+    const listener = connectListener(config.linux?.seccomp);
+    if (listener !== undefined) inherited.push(listener);
     this.#open.push(...inherited);
-    const plan = planLaunch(config, this.#context(this.#lift(theirs), entrances, joined, start));
+    const plan = planLaunch(
+      config,
+      this.#context(this.#lift(theirs), entrances, joined, start, listener),
+    );
     const keep = inherited.map(({ number }) => number);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
     const { pid, pidfd, encoded } = spawnProgram(plan.program, {
@@ -261,6 +270,7 @@ class Launch {
     entrances: readonly Fd[],
     joined: ReadonlyMap<NamespaceType, Fd>,
     start: Fd | undefined,
+    listener: Fd | undefined,
   ): LaunchContext {
     const { options, record } = { options: this.#options, record: this.#record };
     const namespaces = planNamespaces(options.config.linux?.namespaces);
@@ -272,6 +282,7 @@ class Launch {
       joined: new Map([...joined].map(([type, fd]) => [type, fd.number])),
       preserveFds: options.preserveFds ?? 0,
       noPivot: options.noPivot ?? false,
+      grantable: namespaces.has("user") ? everyCapability : permittedCapabilities(),
       hooks: hasEarlyHooks(options.config),
       hasKcore: exists("/proc/kcore"),
       rootless: record.owner !== 0,
@@ -279,6 +290,7 @@ class Launch {
       resolveInRoot: rootResolver(record.rootfs, options.rootMount),
       isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
+      ...(listener === undefined ? {} : { listener: listener.number }),
       ...(options.console === undefined ? {} : { console: options.console.number }),
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
       dieWithParent: options.dieWithParent ?? false,
@@ -309,6 +321,9 @@ class Launch {
       } else if (code === message.mapIds) {
         writeIdMappings(this.#pid, this.#options.config.linux ?? {});
         call("write", sync, "1", 1);
+      } else if (code === message.listenerState) {
+        const state = ociState(this.#record, "creating", this.#pid);
+        sendListenerState(sync, this.#options.config.linux?.seccomp, state, this.#pid);
       } else if (code === message.hooks) {
         this.#runEarlyHooks();
         call("write", sync, "1", 1);
@@ -332,12 +347,8 @@ class Launch {
     runHooks("prestart", hooks?.prestart, state);
     runHooks("createRuntime", hooks?.createRuntime, state);
     if (hooks?.createContainer === undefined || this.#pidfd === undefined) return;
-    const { created, joined } = planNamespaces(linux?.namespaces);
-    const types = [...created, ...joined.map(({ type }) => type)].filter((type) => type !== "time");
-    runHooks("createContainer", hooks.createContainer, state, {
-      pidfd: this.#pidfd,
-      flags: flagsOf(types),
-    });
+    const place = { pidfd: this.#pidfd, flags: hookFlags(linux?.namespaces) };
+    runHooks("createContainer", hooks.createContainer, state, place);
   }
 }
 

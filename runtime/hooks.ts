@@ -19,6 +19,7 @@ import { LaunchError } from "./errors.ts";
 import { planSignals } from "./launch/plan.ts";
 import { RowList } from "./launch/row-list.ts";
 import { spawnProgram } from "./launch/spawn.ts";
+import { type ContainerRecord, ociState } from "./state.ts";
 import { decodeStatus } from "./wait.ts";
 
 /** A namespace set to run in: that of a container's process. */
@@ -30,6 +31,22 @@ export interface HookPlace {
 
 const outputLimit = 4096;
 
+/** A hook failed, and with it the operation it belongs to. */
+export class HookError extends LaunchError {}
+
+/** All of them, whatever each says; returns what the first failure said. */
+export function runPoststopHooks(container: ContainerRecord): string | undefined {
+  let problem: string | undefined;
+  const state = ociState(container, "stopped", 0);
+  for (const hook of container.config.hooks?.poststop ?? [])
+    try {
+      runHooks("poststop", [hook], state);
+    } catch (error) {
+      problem ??= error instanceof Error ? error.message : String(error);
+    }
+  return problem;
+}
+
 /** Runs hooks one after another; the first that fails throws. */
 export function runHooks(
   name: string,
@@ -40,7 +57,7 @@ export function runHooks(
   (hooks ?? []).forEach((hook, index) => {
     const problem = runHook(hook, JSON.stringify(state), place);
     if (problem !== undefined)
-      throw new LaunchError(`error running ${name} hook #${index} "${hook.path}": ${problem}`);
+      throw new HookError(`error running ${name} hook #${index} "${hook.path}": ${problem}`);
   });
 }
 

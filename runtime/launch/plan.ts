@@ -45,6 +45,7 @@ import { Destinations } from "./destinations.ts";
 import { planDeviceLinks, planDevices } from "./devices.ts";
 import { planExecutableCheck, planExecute } from "./execute.ts";
 import { planInit } from "./init.ts";
+import { planListener } from "./listener.ts";
 import {
   cloneFlags,
   isBind,
@@ -55,6 +56,7 @@ import {
 } from "./mounts.ts";
 import { flagsOf, type NamespacePlan, namespaceFlags, planNamespaces } from "./namespaces.ts";
 import { planMaskedPaths, planReadonlyPaths } from "./paths.ts";
+import { planMemoryPolicy } from "./placement.ts";
 import { planCredentials, planLimits } from "./process.ts";
 import { RowList } from "./row-list.ts";
 import { message, planFailureReport, planMessage, planRendezvous, reportBuffer } from "./sync.ts";
@@ -83,6 +85,10 @@ export interface LaunchContext extends MountFacts {
   readonly init?: boolean;
   readonly noPivot: boolean;
   readonly hooks: boolean;
+  /** Capabilities of the process that the program begins in. */
+  readonly grantable: bigint;
+  /** Connected socket of the agent that answers for seccomp. */
+  readonly listener?: number;
   readonly hasKcore: boolean;
   /** We are not the host's root: setgroups may be forbidden, mknod is. */
   readonly rootless: boolean;
@@ -382,8 +388,15 @@ function planBecoming(
   planLimits(rows, process);
   const seccomp = linux?.seccomp === undefined ? undefined : compileSeccomp(linux.seccomp);
   rows.call("chdir", [process.cwd], { ignore: ["EACCES"], note: "process.cwd" });
+  planMemoryPolicy(rows, linux ?? {});
+  const listener =
+    seccomp?.notifies && context.listener !== undefined
+      ? planListener(rows, context.listener)
+      : undefined;
   const { loadFilter, dropPrivileges } = planCredentials(rows, process, seccomp, {
     keepsGroups: context.rootless,
+    grantable: context.grantable,
+    listener,
   });
   planWorkingDirectory(rows, process.cwd);
   if (context.start !== undefined) {
