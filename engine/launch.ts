@@ -20,6 +20,7 @@ export interface LaunchOptions {
   readonly stdout: number;
   readonly stderr: number;
   readonly size?: TerminalSize | undefined;
+  readonly init: boolean;
 }
 
 export interface Launched {
@@ -46,6 +47,7 @@ export function launch(places: Places, prepared: Prepared, options: LaunchOption
       stdio: [options.stdin ?? nothing.number, options.stdout, options.stderr],
       // one with a terminal may be detached from, and is hung up when we die
       dieWithParent: !terminal,
+      init: options.init,
       ...(theirs !== undefined && { console: theirs }),
     });
     theirs?.close();

@@ -132,6 +132,7 @@ class Pull {
     }
     const downloads = this.#download([...fetches.values()], signal);
     downloads.catch((error: unknown) => failed.abort(error));
+    let unpacked: Promise<unknown> = Promise.resolve();
     try {
       // every download must have begun or be known to be there before a layer can follow it
       await Promise.race([Promise.all([...fetches.values()].map((each) => each.begun)), downloads]);
@@ -142,7 +143,7 @@ class Pull {
         }
         return { descriptor, diffId, follow: () => fetches.get(descriptor.digest)?.follow() };
       });
-      const unpacked = this.#store.snapshots.unpack(sources, {
+      unpacked = this.#store.snapshots.unpack(sources, {
         signal,
         onProgress: ({ digest, unpackedBytes, totalBytes }) => {
           const download = fetches.get(digest);
@@ -153,7 +154,7 @@ class Pull {
       await Promise.all([downloads, unpacked]);
     } catch (error) {
       failed.abort(error);
-      await downloads.catch(() => undefined);
+      await Promise.allSettled([downloads, unpacked]);
       this.#signal.throwIfAborted();
       throw failed.signal.reason ?? error;
     } finally {

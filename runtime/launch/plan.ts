@@ -407,10 +407,20 @@ function planBecoming(
     });
     rows.add({ store: rows.buffer(reportBuffer, 8), value: starter, width: 4 });
   }
-  if (context.dieWithParent)
-    // After the credentials, whose change takes it away again (prctl(2)).
+  // After each change of credentials, which takes it away again (prctl(2)).
+  const bindLife = () => {
+    if (context.dieWithParent !== true) return;
     rows.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0], { note: "die with the runtime" });
-  if (context.init === true) planInit(rows, { terminal: tty !== undefined, dropPrivileges });
+  };
+  bindLife();
+  if (context.init === true)
+    planInit(rows, {
+      terminal: tty !== undefined,
+      dropPrivileges() {
+        dropPrivileges();
+        bindLife();
+      },
+    });
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   planExecute(rows, process);
