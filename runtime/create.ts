@@ -122,6 +122,14 @@ export function createContainer(options: CreateOptions): CreatedContainer {
   }
 }
 
+/** What is known of the root before the container has it. */
+export function rootResolver(
+  rootfs: string,
+  rootMount: RootMount | undefined,
+): (path: string) => string | undefined {
+  return rootMount === undefined ? resolverIn(rootfs) : (rootMount.resolve ?? (() => undefined));
+}
+
 /** Looks a path up as the container will: the kernel resolves it below the root. */
 function resolverIn(rootfs: string): (path: string) => string | undefined {
   const known = new Map<string, string | undefined>();
@@ -279,7 +287,7 @@ class Launch {
       hasKcore: exists("/proc/kcore"),
       rootless: record.owner !== 0,
       cgroups,
-      resolveInRoot: resolverIn(record.rootfs),
+      resolveInRoot: rootResolver(record.rootfs, options.rootMount),
       isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
       ...(listener === undefined ? {} : { listener: listener.number }),

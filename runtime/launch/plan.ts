@@ -97,6 +97,8 @@ export interface LaunchContext extends MountFacts {
 export interface RootMount {
   /** Rows that mount the root file system on `rootfs`; they may change the working directory. */
   readonly rows: readonly Row[];
+  /** RootFacts.resolveInRoot for what will be there; without it nothing is known beforehand. */
+  readonly resolve?: (path: string) => string | undefined;
 }
 
 export interface LaunchPlan {

@@ -67,6 +67,7 @@ export interface TransportState {
 
 export class VirtioMmio implements BusDevice {
   readonly device: VirtioDevice;
+  readonly line: InterruptLine;
   /** Register accesses that the driver should not have made. */
   violations = 0;
   /** Why the device stopped and wants a reset, for the crash report. */
@@ -74,7 +75,6 @@ export class VirtioMmio implements BusDevice {
   /** Called when the driver is done with setting up, so that ioeventfds can be bound. */
   onActivate: (() => void) | undefined = undefined;
   readonly #memory: GuestMemory;
-  readonly #line: InterruptLine;
   readonly #offered: bigint;
   #status = 0;
   #driverFeatures = 0n;
@@ -89,7 +89,7 @@ export class VirtioMmio implements BusDevice {
   constructor(device: VirtioDevice, memory: GuestMemory, line: InterruptLine) {
     this.device = device;
     this.#memory = memory;
-    this.#line = line;
+    this.line = line;
     this.#offered =
       device.features | VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC;
     this.#registers = device.queueSizes.map(emptyQueue);
@@ -384,7 +384,7 @@ export class VirtioMmio implements BusDevice {
 
   #interrupt(cause: number): void {
     this.#interruptStatus |= cause;
-    this.#line.trigger();
+    this.line.trigger();
   }
 
   #violation(): number {
