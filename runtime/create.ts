@@ -302,8 +302,11 @@ class Launch {
   /** Answers the program until it is ready, has become the command, or has failed. */
   #converse(sync: Fd, program: Program, encoded: EncodedProgram, staged: boolean): void {
     const buffer = new Uint8Array(reportSizeLimit);
+    const view = new DataView(buffer.buffer);
     let known = !staged;
     if (known) writePid(this.#directory, this.#pid);
+    // The container's process may speak before its maker has told who it is.
+    const early: (readonly [code: number, value: number])[] = [];
     for (;;) {
       const size = call("read", sync, buffer, buffer.length);
       if (size === 0) {
@@ -311,24 +314,33 @@ class Launch {
         throw new LaunchError("unable to start container process: it was killed while starting");
       }
       if (size !== messageSizeBytes) throw reportError(buffer.slice(0, size), program, encoded);
-      const view = new DataView(buffer.buffer);
-      const [code, value] = [view.getUint32(0, true), view.getUint32(4, true)];
-      if (code === message.ready) return;
-      if (code === message.notExecuted) throw executionError(this.#options.config, value);
-      if (code === message.pid) {
-        this.#adopt(value);
+      early.push([view.getUint32(0, true), view.getUint32(4, true)]);
+      const pid = known ? undefined : early.find(([code]) => code === message.pid);
+      if (pid !== undefined) {
+        this.#adopt(pid[1]);
         known = true;
-      } else if (code === message.mapIds) {
-        writeIdMappings(this.#pid, this.#options.config.linux ?? {});
-        call("write", sync, "1", 1);
-      } else if (code === message.listenerState) {
-        const state = ociState(this.#record, "creating", this.#pid);
-        sendListenerState(sync, this.#options.config.linux?.seccomp, state, this.#pid);
-      } else if (code === message.hooks) {
-        this.#runEarlyHooks();
-        call("write", sync, "1", 1);
       }
+      if (!known) continue;
+      for (const [code, value] of early.splice(0))
+        if (this.#answer(sync, code, value) === "ready") return;
     }
+  }
+
+  #answer(sync: Fd, code: number, value: number): "ready" | undefined {
+    const { config } = this.#options;
+    if (code === message.ready) return "ready";
+    if (code === message.notExecuted) throw executionError(config, value);
+    if (code === message.mapIds) {
+      writeIdMappings(this.#pid, config.linux ?? {});
+      call("write", sync, "1", 1);
+    } else if (code === message.listenerState) {
+      const state = ociState(this.#record, "creating", this.#pid);
+      sendListenerState(sync, config.linux?.seccomp, state, this.#pid);
+    } else if (code === message.hooks) {
+      this.#runEarlyHooks();
+      call("write", sync, "1", 1);
+    }
+    return undefined;
   }
 
   /** The process that made the container's has done its part; from now on we mean that one. */

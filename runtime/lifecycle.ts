@@ -89,8 +89,7 @@ export function killContainer(container: Container, signal: number, { all = fals
 }
 
 export function pauseContainer({ status, cgroup }: Container): void {
-  if (status !== "running" && status !== "created")
-    throw new StatusError(`container not running or created: ${status}`);
+  if (status !== "running" && status !== "created") throw new StatusError("container not running");
   if (cgroup === undefined) throw new StatusError("cannot pause a container without cgroup");
   freezeCgroup(cgroup, true);
 }
