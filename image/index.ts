@@ -12,6 +12,7 @@ export {
 } from "./build.ts";
 export { detectCompression } from "./decoder.ts";
 export * from "./errors.ts";
+export { unpackFlat } from "./flat.ts";
 export { type ImageHistoryEntry, imageHistory, imageSizeBytes, inspectImage } from "./inspect.ts";
 export { defaultLayerLimits, type LayerLimits } from "./limits.ts";
 export { type PackOptions, packTree, toStream } from "./pack.ts";
