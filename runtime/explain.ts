@@ -1,6 +1,7 @@
 /** What making a container would do, as a program that is not run: for `manyworlds explain`. */
 import { formatRow } from "../linux/index.ts";
 import type { RuntimeConfig } from "../oci/index.ts";
+import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import { placeCgroup } from "./cgroups/cgroup.ts";
 import { readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
@@ -40,6 +41,7 @@ export function explainLaunch(config: RuntimeConfig, options: ExplainOptions): L
     hooks: false,
     hasKcore: exists("/proc/kcore"),
     rootless: process.geteuid?.() !== 0,
+    grantable: namespaces.has("user") ? everyCapability : permittedCapabilities(),
     cgroups: cgroupMountsOf(layout, place, namespaces.created.has("cgroup")),
     isDirectory: (source) => isDirectory(source) ?? true,
     ...(config.process?.terminal === true && { console: CONSOLE }),
