@@ -1,3 +1,4 @@
+/** Errors of the kernel interface, and the names by which callers tell them apart. */
 import { type Errno, errnos, errnoText } from "./errno.ts";
 
 export interface SyscallFailure {

@@ -1,5 +1,6 @@
 /** The kernel's interface, for every other folder. */
 export * from "./constants.ts";
+export * from "./elf.ts";
 export * from "./encode.ts";
 export * from "./errno.ts";
 export * from "./errors.ts";

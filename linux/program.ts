@@ -71,7 +71,10 @@ export type Row =
 
 export interface Program {
   readonly rows: readonly Row[];
-  /** Writable memory, in bytes, zeroed; 16-byte aligned. */
+  /**
+   * Writable memory, in bytes, zeroed; 16-byte aligned. The name "header" is taken: it is the
+   * block's own header (interpreter-layout.ts), for programs that send their failure elsewhere.
+   */
   readonly buffers?: Readonly<Record<string, number>>;
   /**
    * Where a failing call jumps when its row names no `onError`. The report (row and errno) is

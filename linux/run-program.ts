@@ -39,6 +39,16 @@ export function runProgram(program: Program): ProgramOutcome {
   return new BlockOutcome(program, encoded, memory.bytes.slice(), value);
 }
 
+/** What a block says after it ran somewhere else and was brought back. */
+export function readOutcome(
+  program: Program,
+  encoded: EncodedProgram,
+  block: Uint8Array,
+  value: number,
+): ProgramOutcome {
+  return new BlockOutcome(program, encoded, block, value);
+}
+
 class BlockOutcome implements ProgramOutcome {
   readonly value: number;
   readonly #program: Program;
@@ -55,7 +65,7 @@ class BlockOutcome implements ProgramOutcome {
   get failure(): ProgramFailure | undefined {
     const view = this.#view();
     const offset = view.getUint32(header.failedRow, true);
-    const index = this.#encoded.rowIndexes.get(offset);
+    const index = this.#encoded.rowIndex(offset);
     const row = index === undefined ? undefined : this.#program.rows[index];
     if (index === undefined || row === undefined || !("call" in row)) return undefined;
     const errno: Errno = errnoName(view.getUint32(header.errno, true));

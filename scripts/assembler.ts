@@ -37,6 +37,10 @@ export class Assembler {
   ri(code: Code, target: Register, immediate: number): void {
     this.#add(Instruction.createRegI32(code, target, immediate));
   }
+  /** A register and a 64-bit immediate. */
+  ri64(code: Code, target: Register, immediate: bigint): void {
+    this.#add(Instruction.createRegU64(code, target, immediate));
+  }
   rm(code: Code, target: Register, source: Memory): void {
     this.#add(Instruction.createRegMem(code, target, operand(source)));
   }

@@ -1,19 +1,28 @@
 /**
- * The bun executable that npm installed: a file inside one of bun's per-platform packages, so
- * nothing is downloaded and nothing needs PATH.
+ * The bun executable that npm installed: a file inside one of bun's packages, so nothing is
+ * downloaded and nothing needs PATH.
  */
-import { existsSync } from "node:fs";
+import { statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 export function bunExecutable(): string {
   const modules = fileURLToPath(new URL("../node_modules", import.meta.url));
-  const platform = `${process.platform}-${process.arch === "arm64" ? "aarch64" : process.arch}`;
-  const candidates = ["", "-baseline", "-musl", "-musl-baseline"].map(
-    (variant) => `${modules}/@oven/bun-${platform}${variant}/bin/bun`,
-  );
-  const found = candidates.find((file) => existsSync(file));
+  const machine = process.arch === "arm64" ? "aarch64" : process.arch;
+  const candidates = [
+    // bun's install script moves its executable here; without that script this is a short text.
+    `${modules}/bun/bin/bun.exe`,
+    `${modules}/@oven/bun-${process.platform}-${machine}/bin/bun`,
+    `${modules}/@oven/bun-${process.platform}-${machine}-musl/bin/bun`,
+  ];
+  const found = candidates.find(isExecutable);
   if (found === undefined) {
-    throw new Error(`Cannot find bun for ${platform}; expected ${candidates[0]}: run "npm ci"`);
+    throw new Error(`Cannot find bun, expected ${candidates[0]}: run "npm ci"`);
   }
   return found;
+}
+
+function isExecutable(file: string): boolean {
+  const smallestBytes = 1024 * 1024;
+  const found = statSync(file, { throwIfNoEntry: false });
+  return found !== undefined && found.size > smallestBytes;
 }

@@ -3,16 +3,16 @@
  * house/; this file reads the sources and prints what breaks them.
  */
 
-import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { checkLayers, type Violation } from "./house/check-layers.ts";
 import { checkStyle } from "./house/check-style.ts";
+import { projectFiles } from "./house/project-files.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 function main(): number {
-  const files = listFiles();
+  const files = projectFiles();
   const sources = new Map<string, string>();
   for (const file of files) {
     if (file.endsWith(".ts")) sources.set(file, readFileSync(`${root}${file}`, "utf8"));
@@ -29,13 +29,6 @@ function main(): number {
   const verdict = violations.length === 0 ? "no rule broken" : `${violations.length} rules broken`;
   console.error(`${sources.size} files, ${verdict}`);
   return violations.length === 0 ? 0 : 1;
-}
-
-/** What git tracks or would track, so that scratch files do not count. */
-function listFiles(): readonly string[] {
-  const args = ["ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "-z"];
-  const listed = execFileSync("git", args, { cwd: root, encoding: "utf8" }).split("\0");
-  return listed.filter((file) => file !== "" && existsSync(`${root}${file}`));
 }
 
 function format({ file, line, message }: Violation): string {

@@ -29,6 +29,8 @@ function interpreterModule(): string {
     `${lines.map((line) => `    "${line}"`).join(" +\n")},`,
     `  syscall: ${offset("syscall")},`,
     `  interpret: ${offset("interpret")},`,
+    `  start: ${offset("start")},`,
+    `  block: ${offset("block")},`,
     "} as const;",
     "",
   ].join("\n");

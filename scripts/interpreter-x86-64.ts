@@ -12,6 +12,10 @@ const saved = [R.RBX, R.RBP, R.R12, R.R13, R.R14, R.R15];
 /** Kernel's order of arguments; syscall(2), "Architecture calling conventions". */
 const argumentRegisters = [R.RDI, R.RSI, R.RDX, R.R10, R.R8, R.R9];
 
+/** Stands for the block's address until an ELF file is written; must not be encodable shorter. */
+const placeholder = 0x1122_3344_5566_7788n;
+const opcodeBytes = 2; // REX.W and the opcode of mov r64, imm64
+
 export function assembleInterpreter() {
   const a = new Assembler();
   assembleSyscall(a);
@@ -19,7 +23,10 @@ export function assembleInterpreter() {
   assembleArguments(a);
   assembleResult(a);
   assembleOperations(a);
-  return a.encode();
+  assembleStart(a);
+  const { code, labels } = a.encode();
+  const start = labels.get("start") ?? 0;
+  return { code, labels: new Map([...labels, ["block", start + opcodeBytes]]) };
 }
 
 /** syscall(number, a, b, c, d, e, f) for the System V ABI; returns the kernel's -errno as it is. */
@@ -248,4 +255,18 @@ function branchOn(a: Assembler, register: R, cases: readonly (readonly [number, 
     a.ri(Code.Cmp_rm32_imm8, register, value);
     a.to(Code.Je_rel32_64, label);
   }
+}
+
+/**
+ * Entry of a static program (vmm-sandbox/guest/elf.ts): runs the block whose address is patched in
+ * behind the label "block", and exits with what it ends with.
+ */
+function assembleStart(a: Assembler): void {
+  const exitGroup = 231;
+  a.label("start");
+  a.ri64(Code.Mov_r64_imm64, R.RDI, placeholder);
+  a.to(Code.Call_rel32_64, "interpret");
+  a.rr(Code.Mov_rm32_r32, R.EDI, R.EAX);
+  a.ri(Code.Mov_r32_imm32, R.EAX, exitGroup);
+  a.op(Code.Syscall);
 }

@@ -8,30 +8,16 @@
  *
  * `npm test -- oci linux` runs the mocha suites of these folders only.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { installPackages } from "./apt-packages.ts";
-import { bunExecutable } from "./bun.ts";
 import type { TestCounts } from "./mocha-reporter.ts";
 import { heading, runVisibly, step, style } from "./terminal.ts";
+import { mochaCommand, planGroups, type TestGroup } from "./test-groups.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-
-/** Folders whose tests must hold on both engines: they have drivers or adapters for each. */
-const alsoOnBun = ["linux", "registry-client"];
-
-/** Tests that wait for real processes may be slow on a busy machine, never this slow. */
-const testTimeoutMs = 60_000;
-
-type Engine = "node" | "bun";
-
-interface Group {
-  readonly folder: string;
-  readonly engine: Engine;
-  readonly files: readonly string[];
-}
 
 async function main(only: readonly string[]): Promise<number> {
   heading("Debian packages that tests need");
@@ -66,30 +52,7 @@ async function runStaticChecks(): Promise<TestCounts> {
   return { passed: checks.length - failed, failed, skipped: 0, finished: true };
 }
 
-function planGroups(only: readonly string[]): readonly Group[] {
-  const folders = readdirSync(join(root, "test"), { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map((entry) => entry.name)
-    .sort();
-  const groups: Group[] = [];
-  for (const folder of folders) {
-    if (only.length > 0 && !only.includes(folder)) continue;
-    const files = findTests(join("test", folder));
-    if (files.length === 0) continue;
-    groups.push({ folder, engine: "node", files });
-    if (alsoOnBun.includes(folder)) groups.push({ folder, engine: "bun", files });
-  }
-  return groups;
-}
-
-function findTests(folder: string): readonly string[] {
-  return readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".test.ts"))
-    .map((name) => join(folder, name))
-    .sort();
-}
-
-async function runGroup(group: Group): Promise<TestCounts> {
+async function runGroup(group: TestGroup): Promise<TestCounts> {
   const directory = mkdtempSync(join(tmpdir(), "manyworlds-counts-"));
   const countsFile = join(directory, "counts.json");
   try {
@@ -104,18 +67,6 @@ async function runGroup(group: Group): Promise<TestCounts> {
   } finally {
     rmSync(directory, { recursive: true });
   }
-}
-
-function mochaCommand({ engine, files }: Group): { command: string; args: readonly string[] } {
-  const mocha = ["node_modules/mocha/bin/mocha.js", "--no-config"];
-  const options = ["--reporter", "./scripts/mocha-reporter.ts", "--timeout", `${testTimeoutMs}`];
-  if (engine === "bun") {
-    return { command: bunExecutable(), args: ["--bun", ...mocha, ...options, ...files] };
-  }
-  return {
-    command: process.execPath,
-    args: ["--import", "tsx", ...mocha, ...options, ...files],
-  };
 }
 
 function readCounts(file: string): TestCounts | undefined {

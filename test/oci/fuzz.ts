@@ -31,9 +31,36 @@ export function fuzzText(samples: readonly string[], check: (text: string) => vo
 }
 
 const interesting = [
-  "", " ", "\0", "\n", '"', "\\", "/", ":", "@", ",", ";", "=", "[", "]", "{", "}", "<", ">",
-  "null", "-1", "1e400", "9007199254740993", "__proto__", "\u202e", "é", "\ud800", "..", "%00", "A",
-]; 
+  "",
+  " ",
+  "\0",
+  "\n",
+  '"',
+  "\\",
+  "/",
+  ":",
+  "@",
+  ",",
+  ";",
+  "=",
+  "[",
+  "]",
+  "{",
+  "}",
+  "<",
+  ">",
+  "null",
+  "-1",
+  "1e400",
+  "9007199254740993",
+  "__proto__",
+  "\u202e",
+  "é",
+  "\ud800",
+  "..",
+  "%00",
+  "A",
+];
 
 function mutate(samples: readonly string[], random: (below: number) => number): string {
   let text = samples[random(samples.length)] ?? "";

@@ -122,11 +122,7 @@ describe("manifest", () => {
       { ...image, annotations: { "a b": 1 } },
       /"annotations\["a b"\]" is 1/,
     ],
-    [
-      "too many layers",
-      { ...image, layers: Array(MAX_LAYERS + 1).fill(layer) },
-      /has 4097 items/,
-    ],
+    ["too many layers", { ...image, layers: Array(MAX_LAYERS + 1).fill(layer) }, /has 4097 items/],
   ] as const) {
     it(`parseManifest() refuses ${why}`, () =>
       assert.throws(

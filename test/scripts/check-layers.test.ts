@@ -85,6 +85,7 @@ describe("scripts/house", () => {
     ["a vague name", "oci/utils.ts", header, /subject/],
     ["camel case", "oci/parseDigest.ts", header, /kebab-case/],
     ["a missing header", "oci/a.ts", "export {};\n", /header comment/],
+    ["a stream object", "oci/a.ts", `${header}process.stdout.write("a");\n`, /descriptors/],
   ] as const)
     it(`checkStyle() refuses ${why}`, () => {
       const found = checkStyle(new Map([[file, text]]), new Set(["oci/README.md"]));

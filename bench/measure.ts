@@ -1,0 +1,120 @@
+/**
+ * Times whole commands side by side.
+ *
+ * Every round runs each candidate once, in an order that turns by one, so that drift of the
+ * machine (turbo, page cache, neighbours) hits all alike. What is compared is the ratio within a
+ * round; what is printed is the median over rounds with the quartiles as its spread.
+ */
+import { spawn, spawnSync } from "node:child_process";
+
+export interface Candidate {
+  readonly name: string;
+  readonly command: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+  /** Runs before each sample, outside the time taken. */
+  readonly prepare?: () => void | Promise<void>;
+  /** What the exit status should be; another one stops the bench with the command's stderr. */
+  readonly status?: number;
+}
+
+export interface Samples {
+  readonly name: string;
+  /** One per round, in order; milliseconds of wall time from before fork to after wait. */
+  readonly ms: readonly number[];
+}
+
+export interface MeasureOptions {
+  readonly rounds: number;
+  readonly warmups?: number;
+  readonly onRound?: (round: number, rounds: number) => void;
+}
+
+/** A candidate that fails in warm-up is left out, with the reason, so that the others still tell. */
+export interface Measured {
+  readonly samples: readonly Samples[];
+  readonly left: readonly { readonly name: string; readonly why: string }[];
+}
+
+const stderrLimitBytes = 64 * 1024;
+
+export async function measure(
+  candidates: readonly Candidate[],
+  { rounds, warmups = 2, onRound }: MeasureOptions,
+): Promise<Measured> {
+  const left: { name: string; why: string }[] = [];
+  const able: { candidate: Candidate; ms: number[] }[] = [];
+  for (const candidate of candidates) {
+    const why = await failsInWarmUp(candidate, warmups);
+    if (why === undefined) able.push({ candidate, ms: [] });
+    else left.push({ name: candidate.name, why });
+  }
+  for (let round = 0; round < rounds; round++) {
+    for (let turn = 0; turn < able.length; turn++) {
+      const entry = able[(turn + round) % able.length];
+      if (entry !== undefined) entry.ms.push(await sample(entry.candidate));
+    }
+    onRound?.(round + 1, rounds);
+  }
+  return { samples: able.map(({ candidate, ms }) => ({ name: candidate.name, ms })), left };
+}
+
+async function failsInWarmUp(candidate: Candidate, warmups: number): Promise<string | undefined> {
+  try {
+    for (let count = 0; count < warmups; count++) await sample(candidate);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function sample(candidate: Candidate): Promise<number> {
+  await candidate.prepare?.();
+  const [file = "", ...args] = candidate.command;
+  const started = performance.now();
+  const { status, signal, error, stderr } = spawnSync(file, args, {
+    cwd: candidate.cwd,
+    env: candidate.env ?? process.env,
+    stdio: ["ignore", "ignore", "pipe"],
+    maxBuffer: stderrLimitBytes,
+  });
+  const took = performance.now() - started;
+  if (error !== undefined) throw new Error(`Cannot run "${file}": ${error.message}`);
+  if (status !== (candidate.status ?? 0)) {
+    const said = stderr.toString("utf8").trim().slice(-500);
+    throw new Error(`"${candidate.command.join(" ")}" ended with ${signal ?? status}: ${said}`);
+  }
+  return took;
+}
+
+/** Starts `count` commands at the same moment; milliseconds until the last one has ended. */
+export async function measureTogether(
+  count: number,
+  commandOf: (index: number) => readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<{ readonly ms: number; readonly failed: number; readonly firstError: string }> {
+  const started = performance.now();
+  const statuses = await Promise.all(
+    Array.from({ length: count }, (_, index) => endOf(commandOf(index), env)),
+  );
+  const failures = statuses.filter((end) => end.status !== 0);
+  const ms = performance.now() - started;
+  return { ms, failed: failures.length, firstError: failures[0]?.said ?? "" };
+}
+
+function endOf(
+  command: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<{ readonly status: number | null; readonly said: string }> {
+  const [file = "", ...args] = command;
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, { env, stdio: ["ignore", "ignore", "pipe"] });
+    let said = "";
+    child.stderr.setEncoding("utf8");
+    child.stderr.on("data", (text: string) => {
+      if (said.length < stderrLimitBytes) said += text;
+    });
+    child.once("error", reject);
+    child.once("close", (status) => resolve({ status, said }));
+  });
+}

@@ -1,0 +1,83 @@
+/**
+ * What a bench returns and how it is printed: one table per bench, goals beside the ratios.
+ */
+import { style } from "../scripts/terminal.ts";
+import type { Measured } from "./measure.ts";
+import { ratioOf, spreadOf } from "./statistics.ts";
+
+export interface Goal {
+  readonly ours: string;
+  readonly peer: string;
+  /** The ratio ours ÷ peer should be at most this. */
+  readonly atMost: number;
+}
+
+export interface Report {
+  readonly title: string;
+  readonly rounds: number;
+  readonly measured: Measured;
+  readonly goals: readonly Goal[];
+  /** Facts that are no times: memory, leftovers, sizes. */
+  readonly notes?: readonly string[];
+}
+
+export interface Bench {
+  readonly name: string;
+  readonly title: string;
+  run(): Promise<readonly Report[]>;
+}
+
+export function formatReport(report: Report): string {
+  const { samples, left } = report.measured;
+  const rows = samples.map(({ name, ms }) => {
+    const { median, low, high } = spreadOf(ms);
+    return [
+      name,
+      formatMs(median),
+      `${formatMs(low)} – ${formatMs(high)}`,
+      formatMs(Math.min(...ms)),
+    ];
+  });
+  const table = formatTable([["", "median", "quartiles", "best"], ...rows]);
+  return [
+    style.bold(`${report.title} (${report.rounds} rounds, in turn)`),
+    ...table.map((line) => `  ${line}`),
+    ...report.goals.map((goal) => `  ${formatGoal(goal, report.measured)}`),
+    ...left.map(({ name, why }) => style.yellow(`  left out: ${name}: ${why}`)),
+    ...(report.notes ?? []).map((note) => `  ${note}`),
+  ].join("\n");
+}
+
+function formatGoal(goal: Goal, { samples }: Measured): string {
+  const find = (name: string) => samples.find((found) => found.name === name)?.ms;
+  const ours = find(goal.ours);
+  const peer = find(goal.peer);
+  const label = `${goal.ours} ÷ ${goal.peer}`;
+  if (ours === undefined || peer === undefined) return style.dim(`${label}: not measured`);
+  const { median, low, high } = ratioOf(ours, peer);
+  const text = `${label}: ${median.toFixed(3)} (${low.toFixed(3)} – ${high.toFixed(3)})`;
+  if (!Number.isFinite(goal.atMost)) return text;
+  const verdict = median <= goal.atMost ? style.green("met") : style.red("missed");
+  return `${text}, goal ≤ ${goal.atMost}: ${verdict}`;
+}
+
+export function formatMs(ms: number): string {
+  if (ms >= 10_000) return `${(ms / 1000).toFixed(2)} s`;
+  return `${ms.toFixed(ms < 100 ? 2 : 0)} ms`;
+}
+
+function formatTable(rows: readonly (readonly string[])[]): readonly string[] {
+  const widths: number[] = [];
+  for (const row of rows) {
+    for (const [column, cell] of row.entries()) {
+      widths[column] = Math.max(widths[column] ?? 0, cell.length);
+    }
+  }
+  return rows.map((row) =>
+    row
+      .map((cell, column) =>
+        column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
+      )
+      .join("  "),
+  );
+}

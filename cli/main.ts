@@ -1,0 +1,22 @@
+/**
+ * The command's entry. Start-up is sacred: `oci` (or the name manyworlds-oci) goes to the runtime
+ * before anything else of the command line is loaded, and each verb loads only its own code.
+ */
+import { basename } from "node:path";
+
+/** Words of the command line after the program's own name. */
+const words = process.argv.slice(2);
+
+process.exitCode = await start();
+
+async function start(): Promise<number> {
+  if (words[0] === "oci") return runtime(words.slice(1));
+  if (basename(process.argv0).startsWith("manyworlds-oci")) return runtime(words);
+  const { runCommandLine } = await import("./command-line.ts");
+  return runCommandLine(words);
+}
+
+async function runtime(args: readonly string[]): Promise<number> {
+  const { main } = await import("../runtime/oci-main.ts");
+  return main(args, process.env);
+}

@@ -1,0 +1,69 @@
+/** Every verb, in the order the help shows them. */
+import type { Command } from "../command.ts";
+import * as image from "./image.ts";
+import * as other from "./other.ts";
+import { explain, run } from "./run.ts";
+
+// SAFE: a handler is only ever called with what its own flags parsed to (main.ts)
+export const commands = [
+  run,
+  image.pull,
+  image.push,
+  image.login,
+  image.logout,
+  other.ps,
+  other.rm,
+  explain,
+  other.oci,
+  image.images,
+  image.inspect,
+  image.history,
+  image.tag,
+  image.rmi,
+  image.save,
+  image.load,
+  image.importVerb,
+  other.exportVerb,
+  image.imagePrune,
+  image.prune,
+  image.df,
+  other.doctor,
+  other.info,
+  other.version,
+  other.completion,
+  other.complete,
+  other.man,
+] as unknown as readonly Command[];
+
+export interface Found {
+  readonly command: Command;
+  readonly rest: readonly string[];
+}
+
+/** The verb that `words` begin with: one word, or two ("image ls"). */
+export function findCommand(words: readonly string[]): Found | undefined {
+  for (const length of [2, 1]) {
+    if (words.length < length) continue;
+    const name = words.slice(0, length).join(" ");
+    const command = commands.find((row) => row.name === name || row.aliases?.includes(name));
+    if (command !== undefined) return { command, rest: words.slice(length) };
+  }
+  return undefined;
+}
+
+/** First words of two-word verbs, with what the help says of them. */
+export const groups: Readonly<Record<string, string>> = {
+  container: "Work with containers",
+  image: "Work with images",
+  system: "Work with this machine",
+};
+
+/** Two-word verbs that begin with `group`: the second word and the verb. */
+export function membersOf(group: string): { word: string; command: Command }[] {
+  const prefix = `${group} `;
+  return commands.flatMap((command) =>
+    [command.name, ...(command.aliases ?? [])]
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => ({ word: name.slice(prefix.length), command })),
+  );
+}

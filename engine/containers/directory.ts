@@ -1,0 +1,229 @@
+/**
+ * Containers on disk. One directory each; nothing else knows about them.
+ *
+ * ```
+ * ROOT/containers/ID/container.json   what it is; rewritten when it ends
+ *                   /hosts, hostname, resolv.conf
+ *                   /upper, work, merged, snapshot.json: the image store's
+ *     /container-names/NAME           symbolic link to the ID: claims the name atomically
+ *     /running/ID                     locked (flock) by whoever runs it, removed when it ends
+ * ```
+ *
+ * A file in running/ that nobody locks belongs to a run that was killed: sweep.ts cleans up.
+ */
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import {
+  AT_FDCWD,
+  Fd,
+  hasErrno,
+  LOCK_EX,
+  LOCK_NB,
+  O_CLOEXEC,
+  O_CREAT,
+  O_RDWR,
+  syscall,
+} from "../../linux/index.ts";
+import { ContainerError } from "../errors.ts";
+import { makeId, makeName } from "../names.ts";
+
+export type ContainerStatus = "created" | "running" | "exited" | "dead";
+
+/** container.json. */
+export interface ContainerRecord {
+  readonly id: string;
+  readonly name: string;
+  /** As the user wrote it. */
+  readonly image: string;
+  readonly imageId: string;
+  readonly command: readonly string[];
+  readonly createdAt: string;
+  readonly autoRemove: boolean;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly cgroupsPath: string;
+  /** Network of the container: "none" or "host". */
+  readonly network: string;
+  readonly finishedAt?: string;
+  readonly exitStatus?: number;
+}
+
+const NAMES = "container-names";
+const OWNER_ONLY = 0o700;
+const RECORD_LIMIT_BYTES = 4 * 1024 * 1024;
+
+export class ContainerDirectories {
+  readonly root: string;
+
+  constructor(root: string) {
+    this.root = root;
+  }
+
+  path(id: string, name = ""): string {
+    return join(this.root, "containers", id, name);
+  }
+
+  /** Claims an ID and a name. @throws ContainerError when the name is taken */
+  claim(name: string | undefined): { readonly id: string; readonly name: string } {
+    const id = makeId();
+    return { id, name: this.#claimName(id, name) };
+  }
+
+  #claimName(id: string, wanted: string | undefined): string {
+    this.#make(NAMES);
+    const claim = (name: string): boolean => {
+      try {
+        symlinkSync(id, this.#namePath(name));
+        return true;
+      } catch (error) {
+        if (hasErrno(error, "EEXIST")) return false;
+        throw error;
+      }
+    };
+    if (wanted === undefined) return makeName((name) => !claim(name));
+    if (claim(wanted)) return wanted;
+    throw new ContainerError(`Cannot use the name "${wanted}": another container has it`, {
+      hint: `remove that one first: manyworlds rm ${wanted}`,
+    });
+  }
+
+  /** Makes the file that says that it runs, locked; the lock ends with the process. */
+  lock(id: string): Fd {
+    this.#make("running");
+    const hidden = join(this.root, "running", `.${id}`);
+    const fd = Fd.from("openat", AT_FDCWD, hidden, O_RDWR | O_CREAT | O_CLOEXEC, 0o600);
+    // locked before it gets its name: whoever sees it there, sees it locked
+    if (syscall("flock", fd, LOCK_EX | LOCK_NB) < 0) throw new Error(`Cannot lock ${hidden}`);
+    renameSync(hidden, this.runningPath(id));
+    return fd;
+  }
+
+  runningPath(id: string): string {
+    return join(this.root, "running", id);
+  }
+
+  /** Says that it does not run any more. */
+  release(path: string): void {
+    unlinkSync(path);
+  }
+
+  write(record: ContainerRecord): void {
+    const path = this.path(record.id, "container.json");
+    writeFileSync(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  }
+
+  read(id: string): ContainerRecord | undefined {
+    try {
+      const bytes = readFileSync(this.path(id, "container.json"));
+      if (bytes.length > RECORD_LIMIT_BYTES) return undefined;
+      // SAFE: only `write` makes this file, in a directory that only we may enter
+      return JSON.parse(bytes.toString()) as ContainerRecord;
+    } catch (error) {
+      if (hasErrno(error, "ENOENT", "ENOTDIR") || error instanceof SyntaxError) return undefined;
+      throw error;
+    }
+  }
+
+  list(): ContainerRecord[] {
+    return this.ids().flatMap((id) => this.read(id) ?? []);
+  }
+
+  ids(): string[] {
+    return listNames(join(this.root, "containers"));
+  }
+
+  running(): string[] {
+    return listNames(join(this.root, "running"));
+  }
+
+  /** Finds by name, ID, or the unambiguous beginning of one. */
+  find(wanted: string): ContainerRecord {
+    const id = this.#idOf(wanted);
+    const record = id === undefined ? undefined : this.read(id);
+    if (record !== undefined) return record;
+    throw new ContainerError(`Cannot find container "${wanted}"`, {
+      status: 1,
+      hint: "manyworlds ps --all lists them",
+    });
+  }
+
+  #idOf(wanted: string): string | undefined {
+    if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(wanted)) return undefined;
+    try {
+      return readlinkSync(this.#namePath(wanted));
+    } catch (error) {
+      if (!hasErrno(error, "ENOENT")) throw error;
+    }
+    const matches = this.ids().filter((id) => id.startsWith(wanted));
+    if (matches.length <= 1) return matches[0];
+    throw new ContainerError(
+      `Cannot tell which container "${wanted}" is: ${matches.length} match`,
+      {
+        status: 1,
+        hint: "write more of its ID",
+      },
+    );
+  }
+
+  /** Removes the directory, the name and the running file, in an order that a crash may cut short. */
+  remove(record: Pick<ContainerRecord, "id" | "name">): void {
+    const { id, name } = record;
+    rmSync(this.path(id), { recursive: true, force: true });
+    if (this.#ownerOf(name) === id) ignoreMissing(() => unlinkSync(this.#namePath(name)));
+    ignoreMissing(() => unlinkSync(this.runningPath(id)));
+  }
+
+  /** Names whose container is gone. */
+  dropStaleNames(): void {
+    const ids = new Set(this.ids());
+    for (const name of listNames(join(this.root, NAMES))) {
+      const owner = this.#ownerOf(name);
+      if (owner !== undefined && !ids.has(owner)) {
+        ignoreMissing(() => unlinkSync(this.#namePath(name)));
+      }
+    }
+  }
+
+  #ownerOf(name: string): string | undefined {
+    try {
+      return readlinkSync(this.#namePath(name));
+    } catch {
+      return undefined;
+    }
+  }
+
+  #namePath(name: string): string {
+    return join(this.root, NAMES, name);
+  }
+
+  #make(name: string): void {
+    mkdirSync(join(this.root, name), { recursive: true, mode: OWNER_ONLY });
+  }
+}
+
+function listNames(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch (error) {
+    if (hasErrno(error, "ENOENT")) return [];
+    throw error;
+  }
+}
+
+export function ignoreMissing(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (!hasErrno(error, "ENOENT")) throw error;
+  }
+}

@@ -1,0 +1,76 @@
+/** Gathers what the plan of a container needs to know of the host and the image. */
+import { readFileSync } from "node:fs";
+import type { Seccomp } from "../../oci/index.ts";
+import { dockerSeccompProfile } from "../../runtime/index.ts";
+import { ContainerError } from "../errors.ts";
+import type { ContainerOptions } from "../options.ts";
+import type { Facts } from "./config.ts";
+import {
+  cpuCount,
+  hasSwapLimit,
+  heldCapabilities,
+  kernelRelease,
+  maxOpenFiles,
+  readDevices,
+} from "./host.ts";
+import type { LayerView } from "./layer-view.ts";
+import type { NetworkFiles } from "./mounts.ts";
+import { parseSeccompProfile } from "./seccomp-profile.ts";
+import {
+  type Account,
+  MAX_ACCOUNT_FILE_BYTES,
+  parseGroup,
+  parsePasswd,
+  resolveUser,
+} from "./users.ts";
+
+export interface FactRequest {
+  readonly id: string;
+  readonly hostname: string;
+  readonly files: NetworkFiles;
+  readonly rootfs: string;
+  readonly view: LayerView;
+  readonly user: string;
+}
+
+export function readFacts(options: ContainerOptions, request: FactRequest): Facts {
+  const { id, hostname, files, rootfs, view, user } = request;
+  return {
+    id,
+    hostname,
+    files,
+    rootfs,
+    account: readAccount(view, user, options.groups ?? []),
+    held: heldCapabilities(),
+    maxOpenFiles: maxOpenFiles(),
+    devices: readDevices(options),
+    cgroupsPath: `/manyworlds/${id}`,
+    seccomp: (capabilities) => readSeccomp(options.security?.seccomp, capabilities),
+    // asked for only when a limit needs them
+    get cpuCount() {
+      return cpuCount();
+    },
+    get swapLimit() {
+      return hasSwapLimit();
+    },
+  };
+}
+
+function readAccount(view: LayerView, user: string, groups: readonly string[]): Account {
+  return resolveUser(user, groups, {
+    passwd: () => parsePasswd(view.readText("/etc/passwd", MAX_ACCOUNT_FILE_BYTES)),
+    group: () => parseGroup(view.readText("/etc/group", MAX_ACCOUNT_FILE_BYTES)),
+  });
+}
+
+function readSeccomp(path: string | undefined, capabilities: readonly string[]): Seccomp {
+  if (path === undefined) return dockerSeccompProfile(capabilities);
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(path);
+  } catch (cause) {
+    throw new ContainerError(`Cannot read the seccomp profile "${path}"`, { cause });
+  }
+  const architecture = process.arch === "x64" ? "amd64" : process.arch;
+  return parseSeccompProfile(bytes, { capabilities, kernel: kernelRelease(), architecture });
+}

@@ -1,0 +1,73 @@
+/**
+ * Cleans up after runs that were killed: a file in running/ whose lock nobody holds means that the
+ * owner is gone. Its process is killed, its cgroup, mounts and, with --rm, its directory go.
+ */
+import { statSync } from "node:fs";
+import {
+  AT_FDCWD,
+  Fd,
+  hasErrno,
+  LOCK_EX,
+  LOCK_NB,
+  O_CLOEXEC,
+  O_RDWR,
+  syscall,
+} from "../linux/index.ts";
+import { deleteContainer, NoContainerError, readContainer } from "../runtime/index.ts";
+import { ignoreMissing } from "./containers/directory.ts";
+import type { Places } from "./places.ts";
+import { discard } from "./prepare.ts";
+
+/** A run that is killed between making its file and naming it leaves a hidden one. */
+const HIDDEN_AGE_MS = 60_000;
+const KILLED = 137;
+
+/** @returns IDs of the containers that were cleaned up */
+export function sweep(places: Places): string[] {
+  return places.containers.running().filter((name) => {
+    if (!name.startsWith(".")) return sweepOne(places, name);
+    const path = places.containers.runningPath(name);
+    const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+    return age > HIDDEN_AGE_MS && sweepOne(places, name.slice(1), path);
+  });
+}
+
+function sweepOne(places: Places, id: string, path = places.containers.runningPath(id)): boolean {
+  using lock = takeLock(path);
+  if (lock === undefined) return false;
+  endProcess(places, id);
+  const record = places.containers.read(id);
+  if (record === undefined || record.autoRemove) {
+    discard(places, record ?? { id, name: "" }, undefined);
+    places.containers.dropStaleNames();
+  } else {
+    const finishedAt = new Date().toISOString();
+    places.containers.write({ ...record, exitStatus: record.exitStatus ?? KILLED, finishedAt });
+  }
+  ignoreMissing(() => places.containers.release(path));
+  return true;
+}
+
+/** The lock, unless another holds it or the file has gone meanwhile. */
+function takeLock(path: string): Fd | undefined {
+  let fd: Fd;
+  try {
+    fd = Fd.from("openat", AT_FDCWD, path, O_RDWR | O_CLOEXEC);
+  } catch (error) {
+    if (hasErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
+  const free = syscall("flock", fd, LOCK_EX | LOCK_NB) === 0;
+  if (free && statSync(path, { throwIfNoEntry: false }) !== undefined) return fd;
+  fd.close();
+  return undefined;
+}
+
+/** Kills what still runs and removes its cgroup; no state at all means that nothing was started. */
+export function endProcess({ runRoot }: Places, id: string): void {
+  try {
+    deleteContainer(readContainer(runRoot, id), { force: true });
+  } catch (error) {
+    if (!(error instanceof NoContainerError)) throw error;
+  }
+}

@@ -1,0 +1,16 @@
+/**
+ * Chain IDs: one digest for a layer together with all below it.
+ * OCI image-spec 1.1, config.md, "Layer ChainID".
+ */
+import { createHash } from "node:crypto";
+import { type Digest, formatDigest } from "../../oci/index.ts";
+
+export function chainIds(diffIds: readonly Digest[]): Digest[] {
+  const chain: Digest[] = [];
+  for (const diffId of diffIds) {
+    const below = chain.at(-1);
+    const hex = createHash("sha256").update(`${below} ${diffId}`).digest("hex");
+    chain.push(below === undefined ? diffId : formatDigest("sha256", hex));
+  }
+  return chain;
+}

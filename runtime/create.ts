@@ -1,0 +1,392 @@
+/**
+ * Makes a container: state, cgroup and process; or leaves nothing behind.
+ *
+ * ```
+ * this process                      launch program (launch/plan.ts)
+ * state directory, cgroup, sockets
+ * spawn ───────────────────────────► enters cgroups and namespaces, mounts …
+ * ◄─ pid (staged), mapIds, hooks ──►
+ * ◄─ ready, or end of file when the command runs, or a failure report
+ * ```
+ */
+import {
+  AT_FDCWD,
+  call,
+  type EncodedProgram,
+  errnoName,
+  errnoText,
+  F_DUPFD_CLOEXEC,
+  Fd,
+  O_CLOEXEC,
+  O_PATH,
+  O_RDONLY,
+  open_how,
+  type Program,
+  SIGKILL,
+  syscall,
+} from "../linux/index.ts";
+import type { NamespaceType, RuntimeConfig } from "../oci/index.ts";
+import {
+  type CgroupPlace,
+  createCgroup,
+  deleteCgroup,
+  limitCgroup,
+  openCgroupEntrances,
+  placeCgroup,
+} from "./cgroups/cgroup.ts";
+import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
+import { cgroupMountsOf } from "./cgroups/mounts.ts";
+import { LaunchError } from "./errors.ts";
+import { exists, isDirectory, readLink, realPath } from "./files.ts";
+import { runHooks } from "./hooks.ts";
+import { writeIdMappings } from "./id-mappings.ts";
+import { flagsOf, planNamespaces } from "./launch/namespaces.ts";
+import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
+import { howInRoot } from "./launch/row-list.ts";
+import { spawnProgram } from "./launch/spawn.ts";
+import { fileExists, message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import { listenAt, socketPair } from "./sockets.ts";
+import {
+  type ContainerRecord,
+  createStateDirectory,
+  ociState,
+  removeState,
+  startSocketPath,
+  writePid,
+  writeRecord,
+} from "./state.ts";
+import { checkConfig } from "./validate.ts";
+import { waitForChild } from "./wait.ts";
+
+export interface CreateOptions {
+  readonly id: string;
+  readonly bundle: string;
+  readonly config: RuntimeConfig;
+  /** Directory of all containers' state. */
+  readonly stateRoot: string;
+  /** "create": wait for `start`; "run": execute the command at once. */
+  readonly mode: "create" | "run";
+  /** Connected socket that is sent the terminal. */
+  readonly console?: Fd;
+  /** Become the container's 0, 1 and 2. */
+  readonly stdio?: readonly [number, number, number];
+  readonly preserveFds?: number;
+  readonly noPivot?: boolean;
+  readonly noNewKeyring?: boolean;
+  readonly noCgroups?: boolean;
+  readonly rootMount?: RootMount;
+  /** The container is killed when the thread that creates it ends, however it ends. */
+  readonly dieWithParent?: boolean;
+  /** PID 1 is ours: it passes signals on and reaps orphans. */
+  readonly init?: boolean;
+}
+
+export interface CreatedContainer {
+  readonly record: ContainerRecord;
+  readonly directory: string;
+  readonly pid: number;
+  readonly pidfd: Fd;
+}
+
+const EPERM = 1;
+const ENOENT = 2;
+const EACCES = 13;
+
+export function createContainer(options: CreateOptions): CreatedContainer {
+  const { id, config, bundle, stateRoot } = options;
+  checkConfig(config);
+  const rootfs = resolveRoot(config, bundle);
+  const directory = createStateDirectory(stateRoot, id);
+  const layout = options.noCgroups === true ? undefined : readCgroupLayout();
+  const cgroup = layout && placeCgroup(layout, config.linux?.cgroupsPath, id);
+  const record: ContainerRecord = {
+    id,
+    bundle,
+    rootfs,
+    created: new Date().toISOString(),
+    owner: process.geteuid?.() ?? 0,
+    ...(cgroup === undefined ? {} : { cgroup }),
+    config,
+  };
+  const launch = new Launch(options, record, directory, layout);
+  try {
+    writeRecord(directory, record);
+    return launch.run();
+  } catch (error) {
+    launch.undo();
+    throw error;
+  }
+}
+
+/** What is known of the root before the container has it. */
+export function rootResolver(
+  rootfs: string,
+  rootMount: RootMount | undefined,
+): (path: string) => string | undefined {
+  return rootMount === undefined ? resolverIn(rootfs) : (rootMount.resolve ?? (() => undefined));
+}
+
+/** Looks a path up as the container will: the kernel resolves it below the root. */
+function resolverIn(rootfs: string): (path: string) => string | undefined {
+  const known = new Map<string, string | undefined>();
+  return (path) => {
+    if (known.has(path)) return known.get(path);
+    using root = Fd.from("openat", AT_FDCWD, rootfs, O_PATH | O_CLOEXEC);
+    const found = syscall("openat2", root, path, howInRoot(O_PATH), open_how.sizeBytes);
+    const place = found < 0 ? undefined : placeBelow(Fd.take(found), rootfs);
+    known.set(path, place);
+    return place;
+  };
+}
+
+function placeBelow(found: Fd, rootfs: string): string | undefined {
+  using place = found;
+  const link = readLink(`/proc/self/fd/${place.number}`);
+  if (rootfs === "/") return link;
+  return link.startsWith(`${rootfs}/`) ? link.slice(rootfs.length) : undefined;
+}
+
+function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
+  if (root === undefined) throw new LaunchError("root must be specified in config.json");
+  const path = root.path.startsWith("/") ? root.path : `${bundle}/${root.path}`;
+  try {
+    return realPath(path);
+  } catch (cause) {
+    throw new LaunchError(`invalid rootfs: stat ${path}: no such file or directory`, 125, {
+      cause,
+    });
+  }
+}
+
+/** One launch; remembers what has been made, so that it can be undone. */
+class Launch {
+  readonly #options: CreateOptions;
+  readonly #record: ContainerRecord;
+  readonly #directory: string;
+  readonly #layout: CgroupLayout | undefined;
+  readonly #open: Fd[] = [];
+  #cgroup: CgroupPlace | undefined;
+  #pid = 0;
+  #pidfd: Fd | undefined;
+
+  constructor(
+    options: CreateOptions,
+    record: ContainerRecord,
+    directory: string,
+    layout: CgroupLayout | undefined,
+  ) {
+    this.#options = options;
+    this.#record = record;
+    this.#directory = directory;
+    this.#layout = layout;
+  }
+
+  run(): CreatedContainer {
+    const { config, mode } = this.#options;
+    const entrances = this.#enterCgroup();
+    const [sync, theirs] = socketPair();
+    this.#open.push(sync);
+    const start = mode === "create" ? listenAt(startSocketPath(this.#directory)) : undefined;
+    const joined = this.#openNamespaces();
+    const inherited = [theirs, ...entrances, ...joined.values()];
+    if (start !== undefined) inherited.push(start);
+    this.#open.push(...inherited);
+    const plan = planLaunch(config, this.#context(this.#lift(theirs), entrances, joined, start));
+    const keep = inherited.map(({ number }) => number);
+    if (this.#options.console !== undefined) keep.push(this.#options.console.number);
+    const { pid, pidfd, encoded } = spawnProgram(plan.program, {
+      flags: plan.cloneFlags,
+      keep,
+      ...(this.#options.stdio === undefined ? {} : { stdio: this.#options.stdio }),
+    });
+    this.#pid = pid;
+    this.#pidfd = pidfd;
+    for (const fd of inherited) fd.close();
+    this.#converse(sync, plan.program, encoded, plan.namespaces.staged);
+    sync.close();
+    return {
+      record: this.#record,
+      directory: this.#directory,
+      pid: this.#pid,
+      pidfd: this.#pidfd,
+    };
+  }
+
+  /** Removes everything; failures here never hide the first error. */
+  undo(): void {
+    for (const fd of this.#open) fd.close();
+    if (this.#pid > 0) {
+      syscall("kill", this.#pid, SIGKILL);
+      try {
+        waitForChild(this.#pid);
+      } catch {
+        // Already reaped.
+      }
+    }
+    this.#pidfd?.close();
+    try {
+      if (this.#cgroup !== undefined) deleteCgroup(this.#cgroup);
+    } finally {
+      removeState(this.#directory);
+    }
+  }
+
+  #enterCgroup(): readonly Fd[] {
+    const { cgroup, config } = this.#record;
+    if (cgroup === undefined) return [];
+    createCgroup(cgroup);
+    this.#cgroup = cgroup;
+    limitCgroup(cgroup, config.linux?.resources);
+    return openCgroupEntrances(cgroup);
+  }
+
+  /** The program's sockets must not lie where preserved descriptors do. */
+  #lift(fd: Fd): number {
+    const lowest = 3 + (this.#options.preserveFds ?? 0);
+    if (fd.number >= lowest) return fd.number;
+    const lifted = Fd.from("fcntl", fd, F_DUPFD_CLOEXEC, lowest);
+    this.#open.push(lifted);
+    return lifted.number;
+  }
+
+  #openNamespaces(): ReadonlyMap<NamespaceType, Fd> {
+    const opened = new Map<NamespaceType, Fd>();
+    for (const { type, path } of planNamespaces(this.#options.config.linux?.namespaces).joined)
+      opened.set(type, Fd.from("openat", AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
+    return opened;
+  }
+
+  #context(
+    sync: number,
+    entrances: readonly Fd[],
+    joined: ReadonlyMap<NamespaceType, Fd>,
+    start: Fd | undefined,
+  ): LaunchContext {
+    const { options, record } = { options: this.#options, record: this.#record };
+    const namespaces = planNamespaces(options.config.linux?.namespaces);
+    const cgroups = cgroupMountsOf(this.#layout, record.cgroup, namespaces.created.has("cgroup"));
+    return {
+      rootfs: record.rootfs,
+      sync,
+      cgroupFds: entrances.map(({ number }) => number),
+      joined: new Map([...joined].map(([type, fd]) => [type, fd.number])),
+      preserveFds: options.preserveFds ?? 0,
+      noPivot: options.noPivot ?? false,
+      hooks: hasEarlyHooks(options.config),
+      hasKcore: exists("/proc/kcore"),
+      rootless: record.owner !== 0,
+      cgroups,
+      resolveInRoot: rootResolver(record.rootfs, options.rootMount),
+      isDirectory: (source) => isDirectory(source) ?? true,
+      ...(start === undefined ? {} : { start: start.number }),
+      ...(options.console === undefined ? {} : { console: options.console.number }),
+      ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
+      dieWithParent: options.dieWithParent ?? false,
+      init: options.init ?? false,
+      ...(options.rootMount === undefined ? {} : { rootMount: options.rootMount }),
+    };
+  }
+
+  /** Answers the program until it is ready, has become the command, or has failed. */
+  #converse(sync: Fd, program: Program, encoded: EncodedProgram, staged: boolean): void {
+    const buffer = new Uint8Array(reportSizeLimit);
+    let known = !staged;
+    if (known) writePid(this.#directory, this.#pid);
+    for (;;) {
+      const size = call("read", sync, buffer, buffer.length);
+      if (size === 0) {
+        if (known && this.#options.mode === "run") return;
+        throw new LaunchError("unable to start container process: it was killed while starting");
+      }
+      if (size !== messageSizeBytes) throw reportError(buffer.slice(0, size), program, encoded);
+      const view = new DataView(buffer.buffer);
+      const [code, value] = [view.getUint32(0, true), view.getUint32(4, true)];
+      if (code === message.ready) return;
+      if (code === message.notExecuted) throw executionError(this.#options.config, value);
+      if (code === message.pid) {
+        this.#adopt(value);
+        known = true;
+      } else if (code === message.mapIds) {
+        writeIdMappings(this.#pid, this.#options.config.linux ?? {});
+        call("write", sync, "1", 1);
+      } else if (code === message.hooks) {
+        this.#runEarlyHooks();
+        call("write", sync, "1", 1);
+      }
+    }
+  }
+
+  /** The process that made the container's has done its part; from now on we mean that one. */
+  #adopt(pid: number): void {
+    const maker = this.#pid;
+    this.#pidfd?.close();
+    this.#pid = pid;
+    this.#pidfd = Fd.from("pidfd_open", pid, 0);
+    waitForChild(maker);
+    writePid(this.#directory, pid);
+  }
+
+  #runEarlyHooks(): void {
+    const { hooks, linux } = this.#options.config;
+    const state = ociState(this.#record, "creating", this.#pid);
+    runHooks("prestart", hooks?.prestart, state);
+    runHooks("createRuntime", hooks?.createRuntime, state);
+    if (hooks?.createContainer === undefined || this.#pidfd === undefined) return;
+    const { created, joined } = planNamespaces(linux?.namespaces);
+    const types = [...created, ...joined.map(({ type }) => type)].filter((type) => type !== "time");
+    runHooks("createContainer", hooks.createContainer, state, {
+      pidfd: this.#pidfd,
+      flags: flagsOf(types),
+    });
+  }
+}
+
+function hasEarlyHooks({ hooks }: RuntimeConfig): boolean {
+  const early = [hooks?.prestart, hooks?.createRuntime, hooks?.createContainer];
+  return early.some((list) => (list?.length ?? 0) > 0);
+}
+
+/** What `not executed` means, in runc's words: engines read them. */
+export function executionError(config: RuntimeConfig, value: number): LaunchError {
+  const command = config.process?.args?.[0] ?? "";
+  const errno = value & 0xffff;
+  const text = describeExecution(command, errno, (value & fileExists) !== 0);
+  const exitCode = errno === ENOENT ? 127 : 126;
+  return new LaunchError(`unable to start container process: ${text}`, exitCode);
+}
+
+function describeExecution(command: string, errno: number, exists: boolean): string {
+  const quoted = JSON.stringify(command);
+  const problem = lowerErrno(errno);
+  if (exists) return `exec ${command}: ${problem}`;
+  if (!command.includes("/") && (errno === ENOENT || errno === EACCES))
+    return `exec: ${quoted}: executable file not found in $PATH`;
+  if (errno === ENOENT) return `exec: ${quoted}: stat ${command}: ${problem}`;
+  return errno === EACCES || errno === EPERM
+    ? `exec: ${quoted}: permission denied`
+    : `exec ${command}: ${problem}`;
+}
+
+/** As Go prints errors: engines compare with these texts. */
+export function lowerErrno(errno: number): string {
+  return errnoText(errnoName(errno)).toLowerCase();
+}
+
+/** The block of a program that failed: header +16 failed row, +20 errno. */
+export function reportError(
+  block: Uint8Array,
+  program: Program,
+  encoded: EncodedProgram,
+): LaunchError {
+  const view = new DataView(block.buffer);
+  const errno = view.getUint32(20, true);
+  const row = program.rows[encoded.rowIndex(view.getUint32(16, true)) ?? -1];
+  const problem = lowerErrno(errno);
+  const what =
+    row === undefined || !("call" in row)
+      ? "an unknown step"
+      : row.note === undefined
+        ? row.call
+        : `${row.note}: ${row.call}`;
+  return new LaunchError(`unable to start container process: ${what}: ${problem}`);
+}

@@ -1,0 +1,197 @@
+/**
+ * Runs another process in a container.
+ *
+ * Our program is already the small one from a sealed memfd, and not dumpable, before it sets foot
+ * in the container: a hostile process there can neither trace it nor reach our executable through
+ * its /proc/PID (CVE-2019-5736), and it holds no descriptor of the host's files.
+ */
+
+import {
+  call,
+  Fd,
+  PR_SET_DUMPABLE,
+  type Program,
+  SIG_SETMASK,
+  SIGKILL,
+  sigsetSizeBytes,
+  syscall,
+} from "../linux/index.ts";
+import type { NamespaceType, Process } from "../oci/index.ts";
+import { openCgroupEntrances } from "./cgroups/cgroup.ts";
+import { executionError, reportError } from "./create.ts";
+import { LaunchError, StatusError } from "./errors.ts";
+import { readLink } from "./files.ts";
+import { planExecutableCheck, planExecute } from "./launch/execute.ts";
+import { flagsOf, namespaceFiles } from "./launch/namespaces.ts";
+import {
+  planBecomeRoot,
+  planPrologue,
+  planSignals,
+  planStdioOwner,
+  planWorkingDirectory,
+} from "./launch/plan.ts";
+import { planCredentials, planLimits } from "./launch/process.ts";
+import { RowList } from "./launch/row-list.ts";
+import { spawnProgram } from "./launch/spawn.ts";
+import {
+  message,
+  messageSizeBytes,
+  planFailureReport,
+  planMessage,
+  reportSizeLimit,
+} from "./launch/sync.ts";
+import { planControllingTerminal, planTerminal } from "./launch/terminal.ts";
+import { compileSeccomp } from "./seccomp/compile.ts";
+import { socketPair } from "./sockets.ts";
+import type { Container } from "./state.ts";
+import { waitForChild } from "./wait.ts";
+
+export interface ExecOptions {
+  readonly process: Process;
+  readonly console?: Fd;
+  readonly stdio?: readonly [number, number, number];
+  readonly preserveFds?: number;
+}
+
+export interface ExecedProcess {
+  readonly pid: number;
+  readonly pidfd: Fd;
+}
+
+const CLONE_PARENT = 0x8000;
+const SIGCHLD = 17;
+
+/** The process runs when this returns; it is our child. */
+export function execInContainer(container: Container, options: ExecOptions): ExecedProcess {
+  if (container.status === "stopped" || container.pid === 0)
+    throw new StatusError("cannot exec in a stopped container");
+  if (container.status === "paused")
+    throw new StatusError("cannot exec in a paused container (use --ignore-paused to override)");
+  using target = Fd.from("pidfd_open", container.pid, 0);
+  const types = differingNamespaces(container.pid);
+  const entrances = container.cgroup === undefined ? [] : openCgroupEntrances(container.cgroup);
+  const [sync, theirs] = socketPair();
+  const program = planExec(container, options, {
+    sync: theirs.number,
+    target: target.number,
+    flags: flagsOf(types),
+    joinsUser: types.includes("user"),
+    entrances: entrances.map(({ number }) => number),
+  });
+  const keep = [theirs.number, target.number, ...entrances.map(({ number }) => number)];
+  if (options.console !== undefined) keep.push(options.console.number);
+  let maker = 0;
+  try {
+    const { pid, pidfd, encoded } = spawnProgram(program, {
+      keep,
+      name: "manyworlds-exec",
+      ...(options.stdio === undefined ? {} : { stdio: options.stdio }),
+    });
+    maker = pid;
+    pidfd.close();
+    theirs.close();
+    return converse(sync, container, options, (block) => reportError(block, program, encoded));
+  } finally {
+    if (maker > 0) waitForChild(maker);
+    for (const fd of [sync, theirs, ...entrances]) fd.close();
+  }
+}
+
+function converse(
+  sync: Fd,
+  container: Container,
+  { process }: ExecOptions,
+  explain: (block: Uint8Array) => LaunchError,
+): ExecedProcess {
+  const buffer = new Uint8Array(reportSizeLimit);
+  let pid = 0;
+  const fail = (error: LaunchError): never => {
+    if (pid > 0) {
+      syscall("kill", pid, SIGKILL);
+      waitForChild(pid);
+    }
+    throw error;
+  };
+  for (;;) {
+    const size = call("read", sync, buffer, buffer.length);
+    if (size === 0) {
+      if (pid === 0) fail(new LaunchError("unable to start container process: it was killed"));
+      return { pid, pidfd: Fd.from("pidfd_open", pid, 0) };
+    }
+    if (size !== messageSizeBytes) fail(explain(buffer.slice(0, size)));
+    const view = new DataView(buffer.buffer);
+    const [code, value] = [view.getUint32(0, true), view.getUint32(4, true)];
+    if (code === message.pid) pid = value;
+    else if (code === message.notExecuted)
+      fail(executionError({ ...container.config, process }, value));
+  }
+}
+
+/** Namespaces of the container that are not ours; setns(2) refuses to join our own user one. */
+function differingNamespaces(pid: number): readonly NamespaceType[] {
+  const types = Object.keys(namespaceFiles) as NamespaceType[]; // SAFE: the table's own keys
+  return types.filter((type) => {
+    const link = (process: string) => {
+      try {
+        return readLink(`/proc/${process}/ns/${namespaceFiles[type]}`);
+      } catch {
+        return undefined; // this kernel has no such namespaces
+      }
+    };
+    return link(String(pid)) !== link("self");
+  });
+}
+
+interface ExecContext {
+  readonly sync: number;
+  readonly target: number;
+  readonly flags: number;
+  readonly joinsUser: boolean;
+  readonly entrances: readonly number[];
+}
+
+/** Pure: the rows of an exec. */
+export function planExec(
+  { config, owner }: Pick<Container, "config" | "owner">,
+  {
+    process,
+    console: socket,
+    preserveFds = 0,
+  }: Omit<ExecOptions, "console"> & { readonly console?: { readonly number: number } },
+  context: ExecContext,
+): Program {
+  const rows = new RowList();
+  planPrologue(rows, { created: new Set() }, { preserveFds, sync: context.sync });
+  rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0], { note: "nobody in there looks into us" });
+  for (const entrance of context.entrances)
+    rows.call("write", [entrance, "0", 1], { note: "enter the cgroup" });
+  if (context.flags !== 0)
+    rows.call("setns", [context.target, context.flags], {
+      note: "join the container's namespaces",
+    });
+  rows.call("clone", [CLONE_PARENT | SIGCHLD, 0, 0, 0, 0], { note: "enter its PID namespace" });
+  rows.add({ jump: "inner", if: [{ last: true }, "==", 0] });
+  planMessage(rows, message.pid, { last: true });
+  rows.call("exit_group", [0]);
+  rows.label("inner");
+  if (context.joinsUser) planBecomeRoot(rows);
+  rows.call("setsid", []);
+  const uid = process.user?.uid ?? 0;
+  if (process.terminal === true && socket !== undefined) {
+    const tty = planTerminal(rows, undefined, socket.number, process.consoleSize);
+    planControllingTerminal(rows, tty, uid);
+  } else if (uid !== 0) planStdioOwner(rows, uid);
+  planSignals(rows);
+  planLimits(rows, process);
+  const profile = config.linux?.seccomp;
+  const seccomp = profile === undefined ? undefined : compileSeccomp(profile);
+  rows.call("chdir", [process.cwd], { ignore: ["EACCES"], note: "process.cwd" });
+  const { loadFilter } = planCredentials(rows, process, seccomp, { keepsGroups: owner !== 0 });
+  planWorkingDirectory(rows, process.cwd);
+  planExecutableCheck(rows, process);
+  loadFilter();
+  rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
+  planExecute(rows, process);
+  planFailureReport(rows);
+  return { rows: rows.rows, buffers: rows.buffers, onError: "fail" };
+}

@@ -1,0 +1,451 @@
+/**
+ * Compiles a container's configuration to the syscall program that becomes the container.
+ *
+ * ```
+ * prologue ─ cgroup ─ joined namespaces ─┬──────────────────────────────┐ (staged)
+ *                                        │ clone; tell PID; exit         │
+ * rootfs ─ mounts ─ devices ─ hooks ─ terminal ─ hidden paths ─ pivot ◄──┘
+ * limits ─ user ─ capabilities ─ [ready, wait for start] ─ seccomp ─ execve
+ * ```
+ * Pure: reads and changes nothing. `formatProgram` shows the result, and golden files hold it.
+ */
+import {
+  AF_INET,
+  type Argument,
+  AT_FDCWD,
+  CLOSE_RANGE_CLOEXEC,
+  KEYCTL_JOIN_SESSION_KEYRING,
+  MNT_DETACH,
+  MOUNT_ATTR_RDONLY,
+  MS_BIND,
+  MS_MOVE,
+  MS_PRIVATE,
+  MS_REC,
+  MS_SHARED,
+  MS_SLAVE,
+  MS_UNBINDABLE,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_PATH,
+  O_RDONLY,
+  O_WRONLY,
+  PR_SET_DUMPABLE,
+  PR_SET_PDEATHSIG,
+  type Program,
+  type Row,
+  SIG_SETMASK,
+  SIGKILL,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  sigsetSizeBytes,
+} from "../../linux/index.ts";
+import type { NamespaceType, RuntimeConfig } from "../../oci/index.ts";
+import { compileSeccomp } from "../seccomp/compile.ts";
+import { Destinations } from "./destinations.ts";
+import { planDeviceLinks, planDevices } from "./devices.ts";
+import { planExecutableCheck, planExecute } from "./execute.ts";
+import { planInit } from "./init.ts";
+import {
+  cloneFlags,
+  isBind,
+  isSealedLater,
+  type MountFacts,
+  planMounts,
+  setAttributes,
+} from "./mounts.ts";
+import { flagsOf, type NamespacePlan, namespaceFlags, planNamespaces } from "./namespaces.ts";
+import { planMaskedPaths, planReadonlyPaths } from "./paths.ts";
+import { planCredentials, planLimits } from "./process.ts";
+import { RowList } from "./row-list.ts";
+import { message, planFailureReport, planMessage, planRendezvous, reportBuffer } from "./sync.ts";
+import { planControllingTerminal, planTerminal } from "./terminal.ts";
+
+/** What the runtime prepared: descriptors are numbers in the program's process. */
+export interface LaunchContext extends MountFacts {
+  /** Absolute path of the root file system. */
+  readonly rootfs: string;
+  /** What puts something on `rootfs` first, such as an overlay. */
+  readonly rootMount?: RootMount;
+  /** Wait for `start` on this listening socket; without it the command runs at once. */
+  readonly start?: number;
+  /** The runtime's end of sync.ts. */
+  readonly sync: number;
+  /** Socket that is sent the terminal. */
+  readonly console?: number;
+  /** `tasks` files (v1) or cgroup.procs (v2) to write "0" to. */
+  readonly cgroupFds: readonly number[];
+  readonly joined: ReadonlyMap<NamespaceType, number>;
+  readonly keyring?: string;
+  readonly preserveFds: number;
+  /** Nobody but the process that makes the container will look after it. */
+  readonly dieWithParent?: boolean;
+  /** PID 1 is ours and the command its child; init.ts. */
+  readonly init?: boolean;
+  readonly noPivot: boolean;
+  readonly hooks: boolean;
+  readonly hasKcore: boolean;
+  /** We are not the host's root: setgroups may be forbidden, mknod is. */
+  readonly rootless: boolean;
+}
+
+export interface RootMount {
+  /** Rows that mount the root file system on `rootfs`; they may change the working directory. */
+  readonly rows: readonly Row[];
+  /** RootFacts.resolveInRoot for what will be there; without it nothing is known beforehand. */
+  readonly resolve?: (path: string) => string | undefined;
+}
+
+export interface LaunchPlan {
+  readonly program: Program;
+  /** CLONE_NEW* for the clone that starts the program. */
+  readonly cloneFlags: number;
+  readonly namespaces: NamespacePlan;
+}
+
+const lastSignal = 64;
+const SIGCHLD = 17;
+const CLONE_PARENT = 0x8000;
+/** net(7): SIOCSIFFLAGS with IFF_UP | IFF_RUNNING in struct ifreq. */
+const SIOCSIFFLAGS = 0x8914;
+const upAndRunning = 0x41;
+const interfaceNameSize = 16;
+const ifreqSize = 40;
+
+export function planLaunch(config: RuntimeConfig, context: LaunchContext): LaunchPlan {
+  const namespaces = planNamespaces(config.linux?.namespaces);
+  const rows = new RowList();
+  planPrologue(rows, namespaces, context);
+  const cloned = planWayIn(rows, config, namespaces, context);
+  planSurroundings(rows, config, namespaces, context);
+  const root = planRootFileSystem(rows, config, namespaces, context);
+  planBecoming(rows, config, context, root);
+  planFailureReport(rows);
+  return {
+    program: { rows: rows.rows, buffers: rows.buffers, onError: "fail" },
+    cloneFlags: cloned,
+    namespaces,
+  };
+}
+
+export function planPrologue(
+  rows: RowList,
+  namespaces: Pick<NamespacePlan, "created">,
+  { preserveFds, sync }: Pick<LaunchContext, "preserveFds" | "sync">,
+): void {
+  rows.add({ store: rows.buffer(reportBuffer, 8), value: sync, width: 4 });
+  rows.call("close_range", [3 + preserveFds, 0x7fff_ffff, CLOSE_RANGE_CLOEXEC], {
+    note: "nothing else is inherited",
+  });
+  // Whoever shares our PID namespace must not look into us. A user namespace is first mapped
+  // from outside, which needs our /proc files to be ours.
+  if (!namespaces.created.has("user")) rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0]);
+}
+
+/** Enters cgroups and namespaces; returns the flags that the first clone takes. */
+function planWayIn(
+  rows: RowList,
+  { linux }: RuntimeConfig,
+  namespaces: NamespacePlan,
+  context: LaunchContext,
+): number {
+  for (const tasks of context.cgroupFds)
+    rows.call("write", [tasks, "0", 1], { note: "enter the cgroup" });
+  const made = new Set(namespaces.created);
+  made.delete("cgroup");
+  made.delete("time");
+  if (!namespaces.staged) {
+    planJoins(rows, namespaces, context);
+    planCgroupNamespace(rows, namespaces);
+    return flagsOf(made);
+  }
+  planJoins(rows, namespaces, context);
+  if (namespaces.created.has("time")) planTimeNamespace(rows, linux?.timeOffsets);
+  const inner = "inner";
+  rows.call("clone", [flagsOf(made) + CLONE_PARENT + SIGCHLD, 0, 0, 0, 0], {
+    note: "make the container's first process",
+  });
+  rows.add({ jump: inner, if: [{ last: true }, "==", 0] });
+  planMessage(rows, message.pid, { last: true });
+  rows.call("exit_group", [0]);
+  rows.label(inner);
+  if (namespaces.created.has("user")) {
+    planRendezvous(rows, message.mapIds);
+    rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0]);
+  }
+  if (namespaces.has("user")) planBecomeRoot(rows);
+  planCgroupNamespace(rows, namespaces);
+  return 0;
+}
+
+/** Root of the user namespace, where 0 is mapped. */
+export function planBecomeRoot(rows: RowList): void {
+  rows.call("setresgid", [0, 0, 0], { ignore: ["EINVAL"] });
+  rows.call("setresuid", [0, 0, 0], { ignore: ["EINVAL"] });
+}
+
+function planJoins(rows: RowList, { joined }: NamespacePlan, context: LaunchContext): void {
+  const user = joined.find(({ type }) => type === "user");
+  const others = joined.filter(({ type }) => type !== "user");
+  const join = (type: NamespaceType, ignored: boolean) =>
+    rows.call("setns", [context.joined.get(type) ?? -1, namespaceFlags[type]], {
+      ...(ignored ? { ignore: ["EPERM"] } : {}),
+      note: `join the ${type} namespace`,
+    });
+  if (user === undefined) {
+    for (const { type } of others) join(type, false);
+    return;
+  }
+  // Those of the host's user namespace can be entered before, the others only after.
+  for (const { type } of others) join(type, true);
+  join("user", false);
+  for (const { type } of others) join(type, true);
+}
+
+function planCgroupNamespace(rows: RowList, { created }: NamespacePlan): void {
+  if (created.has("cgroup"))
+    rows.call("unshare", [namespaceFlags.cgroup], { note: "the cgroup becomes its root" });
+}
+
+function planTimeNamespace(
+  rows: RowList,
+  offsets: NonNullable<RuntimeConfig["linux"]>["timeOffsets"] = {},
+): void {
+  rows.call("unshare", [namespaceFlags.time]);
+  for (const [clock, { secs = 0, nanosecs = 0 } = {}] of Object.entries(offsets))
+    planWriteFile(rows, "/proc/self/timens_offsets", `${clock} ${secs} ${nanosecs}`);
+}
+
+function planWriteFile(rows: RowList, path: string, text: string): void {
+  const file = rows.result("openat", [AT_FDCWD, path, O_WRONLY | O_CLOEXEC], {
+    note: `write "${text}"`,
+  });
+  rows.call("write", [file, text, Buffer.byteLength(text)], { note: `write to "${path}"` });
+  rows.call("close", [file]);
+}
+
+/** Session, keyring, network, host name, kernel parameters: what needs the host's /proc. */
+function planSurroundings(
+  rows: RowList,
+  { hostname, domainname, linux, process }: RuntimeConfig,
+  namespaces: NamespacePlan,
+  { keyring }: LaunchContext,
+): void {
+  rows.call("setsid", [], { ignore: ["EPERM"] });
+  if (keyring !== undefined)
+    rows.call("keyctl", [KEYCTL_JOIN_SESSION_KEYRING, keyring], {
+      ignore: ["ENOSYS", "EDQUOT"],
+      note: "a session keyring of its own",
+    });
+  if (namespaces.created.has("network")) planLoopback(rows);
+  if (hostname !== undefined && hostname !== "")
+    rows.call("sethostname", [hostname, Buffer.byteLength(hostname)]);
+  if (domainname !== undefined && domainname !== "")
+    rows.call("setdomainname", [domainname, Buffer.byteLength(domainname)]);
+  for (const [name, value] of Object.entries(linux?.sysctl ?? {}))
+    planWriteFile(rows, `/proc/sys/${sysctlPath(name)}`, value);
+  if (process?.oomScoreAdj !== undefined)
+    planWriteFile(rows, "/proc/self/oom_score_adj", String(process.oomScoreAdj));
+  if (linux?.personality !== undefined) {
+    const domain = linux.personality.domain === "LINUX32" ? 8 : 0;
+    rows.call("personality", [domain], { note: "linux.personality" });
+  }
+}
+
+/** sysctl(8): dots separate, and a slash stands for a dot within a name. */
+function sysctlPath(name: string): string {
+  const slash = name.indexOf("/");
+  const dot = name.indexOf(".");
+  if (slash >= 0 && (dot < 0 || slash < dot)) return name;
+  return name.replace(/[./]/g, (character) => (character === "." ? "/" : "."));
+}
+
+function planLoopback(rows: RowList): void {
+  const socket = rows.result("socket", [AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0]);
+  const request = new Uint8Array(ifreqSize);
+  request.set(Buffer.from("lo"));
+  new DataView(request.buffer).setUint16(interfaceNameSize, upAndRunning, true);
+  rows.call("ioctl", [socket, SIOCSIFFLAGS, request], { note: "start the loopback interface" });
+  rows.call("close", [socket]);
+}
+
+// biome-ignore format: table
+const rootPropagations: Readonly<Record<string, number>> = {
+  private: MS_PRIVATE, rprivate: MS_PRIVATE | MS_REC, slave: MS_SLAVE, rslave: MS_SLAVE | MS_REC,
+  shared: MS_SHARED, rshared: MS_SHARED | MS_REC,
+  unbindable: MS_UNBINDABLE, runbindable: MS_UNBINDABLE | MS_REC,
+};
+
+/** Builds the container's view of files and moves into it; returns the terminal's inner end. */
+function planRootFileSystem(
+  rows: RowList,
+  config: RuntimeConfig,
+  namespaces: NamespacePlan,
+  context: LaunchContext,
+): Argument | undefined {
+  const { linux = {}, mounts = [], process } = config;
+  const { rootfs } = context;
+  if (!namespaces.has("mount")) {
+    const root = rows.result("openat", [AT_FDCWD, rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC]);
+    if (context.hooks) planRendezvous(rows, message.hooks);
+    rows.call("fchdir", [root]);
+    rows.call("chroot", ["."]);
+    return undefined;
+  }
+  const root = planNewRoot(rows, linux.rootfsPropagation, context);
+  const destinations = new Destinations(rows, root, context);
+  planMounts(rows, root, destinations, mounts, context);
+  const devIsBound = mounts.some((mount) => mount.destination === "/dev" && isBind(mount));
+  if (!devIsBound) {
+    rows.call("umask", [0]);
+    const how = namespaces.has("user") || context.rootless ? "bind" : "mknod";
+    planDevices(rows, destinations, linux.devices ?? [], how);
+    planDeviceLinks(rows, destinations, context.hasKcore);
+  }
+  if (context.hooks) planRendezvous(rows, message.hooks);
+  if (process?.cwd !== undefined) rows.call("close", [destinations.directory(process.cwd)]);
+  const tty =
+    process?.terminal === true && context.console !== undefined
+      ? planTerminal(rows, { root, destinations }, context.console, process.consoleSize)
+      : undefined;
+  planMaskedPaths(rows, root, linux.maskedPaths ?? []);
+  planReadonlyPaths(rows, root, linux.readonlyPaths ?? []);
+  for (const mount of mounts.filter(isSealedLater))
+    setAttributes(rows, rows.openInRoot(root, mount.destination, O_PATH), readOnly, false);
+  planPivot(rows, root, context.noPivot);
+  if (config.root?.readonly === true) {
+    const top = rows.result("openat", [AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC]);
+    setAttributes(rows, top, readOnly, false);
+  }
+  const propagation = rootPropagations[linux.rootfsPropagation ?? ""];
+  if (propagation !== undefined) rows.call("mount", [0, "/", 0, propagation, 0]);
+  return tty;
+}
+
+const readOnly = { set: MOUNT_ATTR_RDONLY, clear: 0 };
+
+/** A mount of the root file system of its own, so that it can be pivoted to. */
+function planNewRoot(
+  rows: RowList,
+  propagation: string | undefined,
+  { rootfs, rootMount }: LaunchContext,
+): Argument {
+  const isShared = propagation === "shared" || propagation === "rshared";
+  if (isShared) {
+    // Taken while it is still in the host's peer group, put on a private mount: pivot_root(2)
+    // refuses a shared parent.
+    const tree = rows.result("open_tree", [AT_FDCWD, rootfs, cloneFlags(true)]);
+    rows.call("mount", [rootfs, rootfs, 0, MS_BIND, 0]);
+    rows.call("mount", [0, rootfs, 0, MS_PRIVATE, 0]);
+    rows.call("move_mount", [tree, "", AT_FDCWD, rootfs, 4]);
+  } else {
+    const isPrivate = propagation === "private" || propagation === "rprivate";
+    rows.call("mount", [0, "/", 0, MS_REC | (isPrivate ? MS_PRIVATE : MS_SLAVE), 0], {
+      note: "mounts made here stay here",
+    });
+    if (rootMount === undefined) rows.call("mount", [rootfs, rootfs, 0, MS_BIND | MS_REC, 0]);
+    else for (const row of rootMount.rows) rows.add(row);
+  }
+  return rows.result("openat", [AT_FDCWD, rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC]);
+}
+
+function planPivot(rows: RowList, root: Argument, noPivot: boolean): void {
+  rows.call("fchdir", [root]);
+  if (noPivot) {
+    rows.call("mount", [".", "/", 0, MS_MOVE, 0]);
+    rows.call("chroot", ["."]);
+    rows.call("chdir", ["/"]);
+    return;
+  }
+  const old = rows.result("openat", [AT_FDCWD, "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC]);
+  rows.call("pivot_root", [".", "."], { note: "the old root lies on the new one" });
+  rows.call("fchdir", [old]);
+  rows.call("mount", [0, ".", 0, MS_SLAVE | MS_REC, 0]);
+  rows.call("umount2", [".", MNT_DETACH], { note: "and is taken away" });
+  rows.call("chdir", ["/"]);
+}
+
+/** From a prepared process to the container's command. */
+function planBecoming(
+  rows: RowList,
+  { process, linux }: RuntimeConfig,
+  context: LaunchContext,
+  tty: Argument | undefined,
+): void {
+  if (process === undefined) {
+    rows.call("exit_group", [0]);
+    return;
+  }
+  const uid = process.user?.uid ?? 0;
+  if (tty !== undefined) planControllingTerminal(rows, tty, uid);
+  else if (uid !== 0) planStdioOwner(rows, uid);
+  planSignals(rows);
+  planLimits(rows, process);
+  const seccomp = linux?.seccomp === undefined ? undefined : compileSeccomp(linux.seccomp);
+  rows.call("chdir", [process.cwd], { ignore: ["EACCES"], note: "process.cwd" });
+  const { loadFilter, dropPrivileges } = planCredentials(rows, process, seccomp, {
+    keepsGroups: context.rootless,
+  });
+  planWorkingDirectory(rows, process.cwd);
+  if (context.start !== undefined) {
+    planExecutableCheck(rows, process);
+    planMessage(rows, message.ready);
+    const starter = rows.result("accept4", [context.start, 0, 0, SOCK_CLOEXEC], {
+      note: "wait for start",
+    });
+    rows.add({ store: rows.buffer(reportBuffer, 8), value: starter, width: 4 });
+  }
+  if (context.dieWithParent)
+    // After the credentials, whose change takes it away again (prctl(2)).
+    rows.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0], { note: "die with the runtime" });
+  if (context.init === true) planInit(rows, { terminal: tty !== undefined, dropPrivileges });
+  loadFilter();
+  rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
+  planExecute(rows, process);
+}
+
+/** As the user, and never outside the root: a leaked descriptor could be one (CVE-2024-21626). */
+export function planWorkingDirectory(rows: RowList, cwd: string): void {
+  rows.call("chdir", [cwd], { note: "process.cwd" });
+  const path = rows.buffer("cwd", 4096);
+  rows.call("getcwd", [path, 4096], { note: "process.cwd" });
+  rows.add({ read: path, width: 1, as: "cwd_start" });
+  const inside = rows.freshLabel("inside");
+  rows.add({ jump: inside, if: [{ last: true }, "==", "/".charCodeAt(0)] });
+  // "(unreachable)": the directory lies outside. The call below fails and says so.
+  rows.call("fchdir", [-1], { note: "process.cwd is outside the container" });
+  rows.label(inside);
+}
+
+/** Pipes and sockets that the runtime was given are handed to the user, so /dev/stdout opens. */
+export function planStdioOwner(rows: RowList, uid: number): void {
+  for (const fd of [0, 1, 2]) {
+    const next = rows.freshLabel("owned");
+    rows.call("newfstatat", [fd, "", rows.buffer("stat", 144), 0x1000], { ignore: ["EBADF"] });
+    rows.gotoIfFailed(next);
+    rows.add({ compute: [{ load: "stat", offset: 24, width: 4 }, "&", 0xf000], as: `stdio_${fd}` });
+    const own = rows.freshLabel("own");
+    rows.add({ jump: own, if: [{ result: `stdio_${fd}` }, "==", 0x1000] });
+    rows.add({ jump: next, if: [{ result: `stdio_${fd}` }, "!=", 0xc000] });
+    rows.label(own);
+    rows.call("fchown", [fd, uid, -1], { ignore: ["EPERM", "EINVAL", "EROFS"] });
+    rows.label(next);
+  }
+}
+
+/** The runtime's ignored signals (SIGPIPE) would survive execve; handlers never do. */
+export function planSignals(rows: RowList): void {
+  const signal = rows.buffer("signal", 8);
+  const again = "next_signal";
+  rows.add({ store: signal, value: 1, width: 4 });
+  rows.label(again);
+  rows.call(
+    "rt_sigaction",
+    [{ load: "signal", width: 4 }, new Uint8Array(32), 0, sigsetSizeBytes],
+    {
+      ignore: ["EINVAL"],
+    },
+  );
+  rows.add({ compute: [{ load: "signal", width: 4 }, "+", 1], as: "signal_after" });
+  rows.add({ store: signal, value: { result: "signal_after" }, width: 4 });
+  rows.add({ jump: again, if: [{ result: "signal_after" }, "<=", lastSignal] });
+}

@@ -1,0 +1,126 @@
+/** What can be done with a container that exists: start, signal, pause, delete. */
+import { call, Fd, hasErrno, SIGKILL, SOCK_SEQPACKET, syscall } from "../linux/index.ts";
+import { deleteCgroup, freezeCgroup, signalCgroup, sleep } from "./cgroups/cgroup.ts";
+import { executionError, lowerErrno } from "./create.ts";
+import { LaunchError, StatusError } from "./errors.ts";
+import { exists } from "./files.ts";
+import { runHooks } from "./hooks.ts";
+import { flagsOf, planNamespaces } from "./launch/namespaces.ts";
+import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import { connectTo } from "./sockets.ts";
+import { type Container, ociState, readContainer, removeState, startSocketPath } from "./state.ts";
+
+const killPatienceMs = 10_000;
+const pollMs = 2;
+
+/** Lets a created container run its command; returns when the command has begun. */
+export function startContainer(container: Container): void {
+  if (container.status === "stopped")
+    throw new StatusError("cannot start a container that has stopped");
+  if (container.status !== "created")
+    throw new StatusError("cannot start an already running container");
+  const { hooks, linux } = container.config;
+  if (hooks?.startContainer !== undefined) {
+    using pidfd = Fd.from("pidfd_open", container.pid, 0);
+    const { created, joined } = planNamespaces(linux?.namespaces);
+    const types = [...created, ...joined.map(({ type }) => type)].filter((type) => type !== "time");
+    const place = { pidfd, flags: flagsOf(types) };
+    runHooks(
+      "startContainer",
+      hooks.startContainer,
+      ociState(container, "created", container.pid),
+      place,
+    );
+  }
+  const path = startSocketPath(container.directory);
+  using socket = connectTo(path, SOCK_SEQPACKET);
+  call("unlink", path);
+  const report = new Uint8Array(reportSizeLimit);
+  const size = readReport(socket, report);
+  if (size === messageSizeBytes) {
+    const view = new DataView(report.buffer);
+    if (view.getUint32(0, true) === message.notExecuted)
+      throw executionError(container.config, view.getUint32(4, true));
+  }
+  if (size > 0) {
+    const errno = new DataView(report.buffer).getUint32(20, true);
+    throw new LaunchError(`unable to start container process: ${lowerErrno(errno)}`);
+  }
+  const state = ociState(container, "running", container.pid);
+  runHooks("poststart", hooks?.poststart, state);
+}
+
+/** 0 at the end of file; a process that dies while it starts resets the connection. */
+function readReport(socket: Fd, report: Uint8Array): number {
+  try {
+    return call("read", socket, report, report.length);
+  } catch (error) {
+    if (hasErrno(error, "ECONNRESET")) return 0;
+    throw error;
+  }
+}
+
+export function killContainer(container: Container, signal: number, { all = false } = {}): void {
+  if (all && container.cgroup !== undefined) {
+    signalCgroup(container.cgroup, signal);
+    if (signal === SIGKILL && container.status === "paused") freezeCgroup(container.cgroup, false);
+    return;
+  }
+  if (container.pid === 0) throw new StatusError("container not running");
+  const result = syscall("kill", container.pid, signal);
+  if (result === -3) throw new StatusError("container not running");
+  if (result < 0) call("kill", container.pid, signal);
+  // A frozen process dies of SIGKILL only when it is thawed.
+  if (signal === SIGKILL && container.status === "paused" && container.cgroup !== undefined)
+    freezeCgroup(container.cgroup, false);
+}
+
+export function pauseContainer({ status, cgroup }: Container): void {
+  if (status !== "running" && status !== "created")
+    throw new StatusError(`container not running or created: ${status}`);
+  if (cgroup === undefined) throw new StatusError("cannot pause a container without cgroup");
+  freezeCgroup(cgroup, true);
+}
+
+export function resumeContainer({ status, cgroup }: Container): void {
+  if (status !== "paused" || cgroup === undefined) throw new StatusError("container not paused");
+  freezeCgroup(cgroup, false);
+}
+
+/** Removes a container that has stopped, or with `force` any; returns what a poststop hook said. */
+export function deleteContainer(container: Container, { force = false } = {}): string | undefined {
+  const { status, id } = container;
+  if (status !== "stopped" && status !== "created" && status !== "creating" && !force)
+    throw new StatusError(`cannot delete container ${id} that is not stopped: ${status}`);
+  if (container.pid > 0) {
+    killContainer(container, SIGKILL);
+    awaitEnd(container);
+  }
+  return destroyContainer(container);
+}
+
+function awaitEnd({ directory, id }: Container): void {
+  const root = directory.slice(0, directory.lastIndexOf("/"));
+  const until = Date.now() + killPatienceMs;
+  while (readContainer(root, id).pid > 0) {
+    if (Date.now() > until) throw new Error("container init still running");
+    sleep(pollMs);
+  }
+}
+
+/** Takes away what is left after the last process: cgroup, state; then tells the hooks. */
+export function destroyContainer(container: Container): string | undefined {
+  const { cgroup, directory, config } = container;
+  if (cgroup !== undefined) {
+    // Without a PID namespace of its own other processes may be left.
+    if (!planNamespaces(config.linux?.namespaces).has("pid")) signalCgroup(cgroup, SIGKILL);
+    deleteCgroup(cgroup);
+  }
+  if (exists(directory)) removeState(directory);
+  try {
+    runHooks("poststop", config.hooks?.poststop, ociState(container, "stopped", 0));
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}

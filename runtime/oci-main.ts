@@ -1,0 +1,124 @@
+/**
+ * The OCI runtime's command line, runc's: `manyworlds oci VERB …`, or a link named manyworlds-oci.
+ * Engines call it as shared/reference/engine-contract.md says. Verbs that engines do not wait for
+ * are loaded only when they are called.
+ */
+
+import { writeFd } from "./files.ts";
+import { defaultStateRoot, ociVersion } from "./state.ts";
+import { parseOptions, UsageError } from "./verbs/command-line.ts";
+import { ExitError, Log, type VerbContext } from "./verbs/context.ts";
+import { create } from "./verbs/create.ts";
+import { run } from "./verbs/run.ts";
+import { kill, pause, remove, resume, start } from "./verbs/signals.ts";
+
+type Verb = (args: readonly string[], context: VerbContext) => number | Promise<number>;
+type Environment = Readonly<Record<string, string | undefined>>;
+
+// biome-ignore format: table
+const globalOptions = {
+  root: "text", log: "text", "log-format": "text", "systemd-cgroup": "boolean", debug: "boolean",
+  rootless: "text", criu: "text", "cgroup-manager": "text", version: "boolean", help: "boolean",
+} as const;
+
+// biome-ignore format: table
+const verbs: Readonly<Record<string, () => Verb | Promise<Verb>>> = {
+  create: () => create,
+  start: () => start,
+  run: () => run,
+  kill: () => kill,
+  delete: () => remove,
+  pause: () => pause,
+  resume: () => resume,
+  exec: async () => (await import("./verbs/exec.ts")).exec,
+  state: async () => (await import("./verbs/inspect.ts")).state,
+  list: async () => (await import("./verbs/inspect.ts")).list,
+  ps: async () => (await import("./verbs/inspect.ts")).ps,
+  update: async () => (await import("./verbs/update.ts")).update,
+  events: async () => (await import("./verbs/events.ts")).events,
+  features: async () => (await import("./verbs/features.ts")).features,
+  spec: async () => (await import("./verbs/spec.ts")).spec,
+  checkpoint: () => refuseCheckpoint,
+  restore: () => refuseCheckpoint,
+};
+
+/** The exit status; messages go to stderr and the log, results to stdout. */
+export async function main(argv: readonly string[], env: Environment): Promise<number> {
+  let log = new Log(undefined, "text");
+  try {
+    const options = parseOptions(argv, globalOptions, { v: "version", h: "help" });
+    log = new Log(options.text("log") || undefined, readFormat(options.text("log-format")));
+    const print = (text: string) => writeFd(1, Buffer.from(text));
+    if (options.flag("version")) {
+      print(`manyworlds version ${version}\ncommit: unknown\nspec: ${ociVersion}\n`);
+      return 0;
+    }
+    const [name, ...args] = options.rest;
+    if (name === undefined || name === "help" || options.flag("help")) {
+      print(usage());
+      return 0;
+    }
+    const load = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
+    if (load === undefined) throw new UsageError(`No help topic for '${name}'`);
+    const verb = await load();
+    if (isHelp(args) && verb !== refuseCheckpoint) {
+      print(usage());
+      return 0;
+    }
+    return await verb(args, {
+      name,
+      env,
+      log,
+      print,
+      stateRoot: options.text("root") || defaultStateRoot(env),
+      systemdCgroup: refuseSystemd(options.flag("systemd-cgroup")),
+      noCgroups: options.text("cgroup-manager") === "disabled",
+    });
+  } catch (error) {
+    return report(error, argv, log);
+  }
+}
+
+export const version = "0.1.0";
+
+function isHelp(args: readonly string[]): boolean {
+  return args[0] === "--help" || args[0] === "-h";
+}
+
+function readFormat(format: string | undefined): "text" | "json" {
+  if (format === undefined || format === "" || format === "text") return "text";
+  if (format === "json") return "json";
+  throw new UsageError(`unknown log-format "${format}"`);
+}
+
+function refuseSystemd(wanted: boolean): boolean {
+  if (wanted)
+    throw new Error("Cannot use --systemd-cgroup: systemd's cgroup driver is not supported yet");
+  return wanted;
+}
+
+function refuseCheckpoint(): never {
+  throw new Error("checkpoint and restore need CRIU, which manyworlds does not support yet");
+}
+
+function usage(): string {
+  return `NAME:\n   manyworlds oci - OCI runtime with runc's command line\n\nUSAGE:\n   manyworlds oci [global options] command [command options] [arguments...]\n\nCOMMANDS:\n${Object.keys(
+    verbs,
+  )
+    .map((name) => `   ${name}\n`)
+    .join("")}\nGLOBAL OPTIONS:\n${Object.keys(globalOptions)
+    .map((name) => `   --${name}\n`)
+    .join("")}`;
+}
+
+/** `create` and `run` say which verb failed, as runc does. */
+function report(error: unknown, argv: readonly string[], log: Log): number {
+  const text = error instanceof Error ? error.message : String(error);
+  const verb = argv.find((word) => Object.hasOwn(verbs, word));
+  const prefixed =
+    (verb === "create" || verb === "run") && !(error instanceof UsageError)
+      ? `manyworlds ${verb} failed: ${text}`
+      : text;
+  log.write("error", prefixed);
+  return error instanceof ExitError ? error.exitCode : 1;
+}

@@ -1,0 +1,113 @@
+/**
+ * What must be right in config.json before anything is changed; each refusal names the field.
+ * Source: runtime-spec 1.3 config.md and config-linux.md, the sentences with MUST.
+ */
+import { type RuntimeConfig, SpecError } from "../oci/index.ts";
+import { exists } from "./files.ts";
+import { parseMountOptions } from "./launch/mount-options.ts";
+
+const semanticVersion = /^(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/;
+const supportedMajor = "1";
+
+function broken(path: string, problem: string): SpecError {
+  return new SpecError({ document: "config.json", path, problem });
+}
+
+export function checkConfig(config: RuntimeConfig): void {
+  checkVersion(config.ociVersion);
+  checkProcess(config);
+  checkMounts(config);
+  checkNamespaced(config);
+  checkUnsupported(config);
+}
+
+function checkVersion(version: unknown): void {
+  if (typeof version !== "string") throw broken("ociVersion", "is missing, expected a version");
+  const [, major] = semanticVersion.exec(version) ?? [];
+  if (major === undefined)
+    throw broken("ociVersion", `is ${JSON.stringify(version)}, not a version`);
+  if (major !== supportedMajor) throw broken("ociVersion", `is ${version}, expected 1.x`);
+}
+
+function checkProcess({ process }: RuntimeConfig): void {
+  if (process === undefined) return;
+  if (typeof process.cwd !== "string" || !process.cwd.startsWith("/"))
+    throw broken("process.cwd", "Cwd must be an absolute path");
+  if (process.args === undefined || process.args.length === 0)
+    throw broken("process.args", "must not be empty");
+  const types = new Set<string>();
+  for (const { type, soft, hard } of process.rlimits ?? []) {
+    if (types.has(type)) throw broken("process.rlimits", `names ${type} twice`);
+    types.add(type);
+    if (soft > hard) throw broken("process.rlimits", `has a soft ${type} above the hard one`);
+  }
+}
+
+function checkMounts({ mounts = [] }: RuntimeConfig): void {
+  mounts.forEach((mount, index) => {
+    if (typeof mount.destination !== "string" || mount.destination === "")
+      throw broken(`mounts[${index}].destination`, "is missing");
+    const { runtime } = parseMountOptions(mount.options);
+    for (const option of runtime)
+      throw broken(`mounts[${index}].options`, `has "${option}", which is not supported yet`);
+    if (mount.uidMappings !== undefined || mount.gidMappings !== undefined)
+      throw broken(`mounts[${index}].uidMappings`, "is not supported yet");
+  });
+}
+
+/** Settings of a namespace that the container does not have would change the host. */
+function checkNamespaced({ hostname, domainname, linux }: RuntimeConfig): void {
+  const types = new Set((linux?.namespaces ?? []).map(({ type }) => type));
+  const created = new Set(
+    (linux?.namespaces ?? []).filter(({ path }) => !path).map(({ type }) => type),
+  );
+  if (hostname && !types.has("uts")) throw broken("hostname", "needs a UTS namespace");
+  if (domainname && !types.has("uts")) throw broken("domainname", "needs a UTS namespace");
+  if (linux?.timeOffsets !== undefined && !created.has("time"))
+    throw broken("linux.timeOffsets", "needs a new time namespace");
+  const mapped = (linux?.uidMappings?.length ?? 0) + (linux?.gidMappings?.length ?? 0) > 0;
+  if (mapped && !types.has("user")) throw broken("linux.uidMappings", "needs a user namespace");
+  if (created.has("user") && !linux?.uidMappings?.length)
+    throw broken("linux.uidMappings", "is missing for the new user namespace");
+  for (const name of Object.keys(linux?.sysctl ?? {})) checkSysctl(name, types);
+  for (const path of [...(linux?.maskedPaths ?? []), ...(linux?.readonlyPaths ?? [])])
+    if (!path.startsWith("/")) throw broken("linux.maskedPaths", `has "${path}", not absolute`);
+}
+
+// biome-ignore format: table
+const ipcSysctls = new Set([
+  "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
+  "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced",
+]);
+
+function checkSysctl(name: string, types: ReadonlySet<string>): void {
+  const normal = name.includes(".") ? name : name.replaceAll("/", ".");
+  const path = `linux.sysctl["${name}"]`;
+  if (ipcSysctls.has(normal) || normal.startsWith("fs.mqueue.")) {
+    if (!types.has("ipc")) throw broken(path, "needs an IPC namespace");
+  } else if (normal.startsWith("net.")) {
+    if (!types.has("network")) throw broken(path, "needs a network namespace");
+  } else if (normal === "kernel.domainname" || normal === "kernel.hostname") {
+    if (!types.has("uts")) throw broken(path, "needs a UTS namespace");
+  } else if (!normal.startsWith("user."))
+    throw broken(path, "is not in a separate kernel namespace");
+}
+
+/** Refused by name before anything is changed, rather than passed over. */
+function checkUnsupported({ linux, process }: RuntimeConfig): void {
+  if (linux?.intelRdt !== undefined && !exists("/sys/fs/resctrl/schemata"))
+    throw broken("linux.intelRdt", "needs the resctrl file system, which is not mounted");
+  if (linux?.intelRdt !== undefined) throw broken("linux.intelRdt", "is not supported yet");
+  if (Object.keys(linux?.netDevices ?? {}).length > 0)
+    throw broken("linux.netDevices", "is not supported yet");
+  if (linux?.memoryPolicy !== undefined) throw broken("linux.memoryPolicy", "is not supported yet");
+  if (linux?.seccomp?.syscalls?.some(({ action }) => action === "SCMP_ACT_NOTIFY"))
+    throw broken("linux.seccomp", "has SCMP_ACT_NOTIFY, which is not supported yet");
+  if (linux?.mountLabel && !exists("/sys/fs/selinux/enforce"))
+    throw broken("linux.mountLabel", "needs SELinux, which this kernel lacks");
+  if (process?.selinuxLabel && !exists("/sys/fs/selinux/enforce"))
+    throw broken("process.selinuxLabel", "needs SELinux, which this kernel lacks");
+  const apparmor = process?.apparmorProfile;
+  if (apparmor && apparmor !== "unconfined" && !exists("/sys/kernel/security/apparmor"))
+    throw broken("process.apparmorProfile", "needs AppArmor, which this kernel lacks");
+}

@@ -1,0 +1,50 @@
+/** What every verb of the OCI command line gets, and where its messages go. */
+import { appendText, writeFd } from "../files.ts";
+
+export interface VerbContext {
+  readonly name: string;
+  readonly stateRoot: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: Log;
+  readonly systemdCgroup: boolean;
+  readonly noCgroups: boolean;
+  print(text: string): void;
+}
+
+/** An error that ends the verb with this exit status. */
+export class ExitError extends Error {
+  override readonly name = "ExitError";
+  readonly exitCode: number;
+  constructor(message: string, exitCode: number, options?: ErrorOptions) {
+    super(message, options);
+    this.exitCode = exitCode;
+  }
+}
+
+/**
+ * Engines read this: containerd the last error of a file of JSON lines, podman a file that is
+ * one JSON object. So there is one line for each failure, and nothing else.
+ */
+export class Log {
+  readonly #path: string | undefined;
+  readonly #format: "text" | "json";
+
+  constructor(path: string | undefined, format: "text" | "json") {
+    this.#path = path;
+    this.#format = format;
+  }
+
+  write(level: "error" | "warning", msg: string): void {
+    const time = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+    const line =
+      this.#format === "json"
+        ? JSON.stringify({ level, msg, time })
+        : `time="${time}" level=${level} msg=${JSON.stringify(msg)}`;
+    if (this.#path === undefined) {
+      writeFd(2, Buffer.from(`${line}\n`));
+      return;
+    }
+    appendText(this.#path, `${line}\n`);
+    if (level === "error") writeFd(2, Buffer.from(`${msg}\n`));
+  }
+}

@@ -1,0 +1,81 @@
+/** `create`: everything is made, the command waits for `start`. */
+import type { Fd } from "../../linux/index.ts";
+import { createContainer } from "../create.ts";
+import { replaceText } from "../files.ts";
+import { connectTo } from "../sockets.ts";
+import { readBundle } from "./bundle.ts";
+import {
+  type OptionTable,
+  type ParsedOptionsOf,
+  parseOptions,
+  UsageError,
+} from "./command-line.ts";
+import type { VerbContext } from "./context.ts";
+
+// biome-ignore format: table
+export const launchOptions = {
+  bundle: "text", "console-socket": "text", "pid-file": "text", "no-pivot": "boolean",
+  "no-new-keyring": "boolean", "preserve-fds": "text", "pidfd-socket": "text",
+} as const satisfies OptionTable;
+
+export const launchAliases = { b: "bundle" } as const;
+
+export function create(args: readonly string[], context: VerbContext): number {
+  const options = parseOptions(args, launchOptions, launchAliases);
+  const id = containerId(options, "create");
+  const bundle = readBundle(options.text("bundle") ?? ".");
+  using console = consoleSocket(options, bundle.config.process?.terminal === true, true);
+  const { pid, pidfd } = createContainer({
+    id,
+    bundle: bundle.path,
+    config: bundle.config,
+    stateRoot: context.stateRoot,
+    mode: "create",
+    ...sharedOptions(options, context),
+    ...(console === undefined ? {} : { console }),
+  });
+  sendPidfd(options, pidfd);
+  pidfd.close();
+  writePidFile(options, pid);
+  return 0;
+}
+
+export function containerId(options: ParsedOptionsOf, verb: string): string {
+  const [id, ...more] = options.rest;
+  if (id === undefined || more.length > 0)
+    throw new UsageError(`"${verb}" requires exactly 1 argument`);
+  return id;
+}
+
+export function sharedOptions(options: ParsedOptionsOf, context: VerbContext) {
+  return {
+    noPivot: options.flag("no-pivot"),
+    noNewKeyring: options.flag("no-new-keyring"),
+    noCgroups: context.noCgroups,
+    preserveFds: Number(options.text("preserve-fds") ?? 0),
+  };
+}
+
+/** Connected to whoever wants the terminal; both or none of socket and terminal. */
+export function consoleSocket(
+  options: ParsedOptionsOf,
+  terminal: boolean,
+  detaches: boolean,
+): Fd | undefined {
+  const path = options.text("console-socket") || undefined;
+  if (detaches && terminal && path === undefined)
+    throw new Error("cannot allocate tty if manyworlds will detach without setting console socket");
+  if ((!detaches || !terminal) && path !== undefined)
+    throw new Error("cannot use console socket if manyworlds will not detach or allocate tty");
+  return path === undefined ? undefined : connectTo(path);
+}
+
+/** Decimal without a newline; engines read it as soon as the verb has returned. */
+export function writePidFile(options: ParsedOptionsOf, pid: number): void {
+  const path = options.text("pid-file");
+  if (path) replaceText(path, String(pid), 0o644);
+}
+
+function sendPidfd(options: ParsedOptionsOf, _pidfd: Fd): void {
+  if (options.text("pidfd-socket")) throw new UsageError("--pidfd-socket is not supported yet");
+}

@@ -1,0 +1,51 @@
+/** `features`: what this runtime can do; runtime-spec 1.3 features.md. */
+import { capabilityNames } from "../capabilities.ts";
+import { readText } from "../files.ts";
+import { mountOptionNames, runtimeOptions } from "../launch/mount-options.ts";
+import { namespaceFlags } from "../launch/namespaces.ts";
+import { seccompActions, seccompFlags, seccompOperators } from "../seccomp/compile.ts";
+import { ociVersion } from "../state.ts";
+import type { VerbContext } from "./context.ts";
+
+export function features(_args: readonly string[], { print }: VerbContext): number {
+  const actions = seccompActions.filter((action) => action !== "SCMP_ACT_NOTIFY");
+  const document = {
+    ociVersionMin: "1.0.0",
+    ociVersionMax: ociVersion,
+    hooks: [
+      "prestart",
+      "createRuntime",
+      "createContainer",
+      "startContainer",
+      "poststart",
+      "poststop",
+    ],
+    mountOptions: mountOptionNames.filter((name) => !runtimeOptions.some((own) => own === name)),
+    linux: {
+      namespaces: Object.keys(namespaceFlags).sort(),
+      capabilities: capabilityNames.filter((_, number) => number <= lastCapability()),
+      cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: true },
+      seccomp: {
+        enabled: true,
+        actions,
+        operators: seccompOperators,
+        archs: ["SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32"],
+        knownFlags: seccompFlags,
+        supportedFlags: seccompFlags,
+      },
+      apparmor: { enabled: false },
+      selinux: { enabled: false },
+      intelRdt: { enabled: false },
+      mountExtensions: { idmap: { enabled: false } },
+      netDevices: { enabled: false },
+    },
+    annotations: { "org.manyworlds.checkpoint.enabled": "false" },
+    potentiallyUnsafeConfigAnnotations: [],
+  };
+  print(`${JSON.stringify(document, undefined, 2)}\n`);
+  return 0;
+}
+
+function lastCapability(): number {
+  return Number(readText("/proc/sys/kernel/cap_last_cap"));
+}

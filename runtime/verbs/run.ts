@@ -1,0 +1,69 @@
+/** `run`: create and start in one; in the foreground it waits and leaves nothing behind. */
+import { createContainer } from "../create.ts";
+import { runHooks } from "../hooks.ts";
+import { destroyContainer, startContainer } from "../lifecycle.ts";
+import { ociState, readContainer } from "../state.ts";
+import { readBundle } from "./bundle.ts";
+import { type OptionTable, parseOptions } from "./command-line.ts";
+import type { VerbContext } from "./context.ts";
+import {
+  consoleSocket,
+  containerId,
+  launchAliases,
+  launchOptions,
+  sharedOptions,
+  writePidFile,
+} from "./create.ts";
+import { terminalPair, waitInForeground } from "./foreground.ts";
+
+const runOptions = {
+  ...launchOptions,
+  detach: "boolean",
+  keep: "boolean",
+  "no-subreaper": "boolean",
+} as const satisfies OptionTable;
+
+export async function run(args: readonly string[], context: VerbContext): Promise<number> {
+  const options = parseOptions(args, runOptions, { ...launchAliases, d: "detach" });
+  const id = containerId(options, "run");
+  const { path, config } = readBundle(options.text("bundle") ?? ".");
+  const detach = options.flag("detach");
+  const terminal = config.process?.terminal === true;
+  using asked = consoleSocket(options, terminal, detach);
+  const pair = terminal && !detach ? terminalPair() : undefined;
+  const console = asked ?? pair?.theirs;
+  // startContainer hooks run between the two, so then it takes both steps.
+  const staged = (config.hooks?.startContainer?.length ?? 0) > 0;
+  const created = createContainer({
+    id,
+    bundle: path,
+    config,
+    stateRoot: context.stateRoot,
+    mode: staged ? "create" : "run",
+    ...sharedOptions(options, context),
+    ...(console === undefined ? {} : { console }),
+  });
+  using pidfd = created.pidfd;
+  const destroy = () => {
+    const { record, directory } = created;
+    const problem = destroyContainer({ ...record, directory, pid: 0, status: "stopped" });
+    if (problem !== undefined) context.log.write("warning", problem);
+  };
+  try {
+    if (staged) startContainer(readContainer(context.stateRoot, id));
+    else
+      runHooks(
+        "poststart",
+        config.hooks?.poststart,
+        ociState(created.record, "running", created.pid),
+      );
+    writePidFile(options, created.pid);
+  } catch (error) {
+    destroy();
+    throw error;
+  }
+  if (detach) return 0;
+  const status = await waitInForeground(created.pid, pidfd, pair);
+  if (!options.flag("keep")) destroy();
+  return status;
+}

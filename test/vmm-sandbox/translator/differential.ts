@@ -1,0 +1,99 @@
+/** Runs vectors on the host's processor and on ours and reports where they differ. */
+import type { Row } from "../../../vmm-sandbox/translator/isa/instruction-set.ts";
+import { GuestCpu } from "./guest-cpu.ts";
+import { HostCpu, maxBatch, offsets, stateBytes } from "./host-cpu.ts";
+import { encode, fillState, Random, undefinedFlags } from "./vectors.ts";
+
+export type Difference = { readonly row: string; readonly text: string };
+
+const registerNames = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split(" ");
+
+export class Differential {
+  vectors = 0;
+  /** Vectors on which our CPU faulted, so that the host was not asked. */
+  faults = 0;
+  private readonly host: HostCpu;
+  private readonly guest = new GuestCpu();
+  private readonly random: Random;
+
+  private constructor(host: HostCpu, seed: number) {
+    this.host = host;
+    this.random = new Random(seed);
+  }
+
+  static async open(seed: number): Promise<Differential> {
+    return new Differential(await HostCpu.open(), seed);
+  }
+
+  /** One random encoding of `row` on `batch` states; the first difference, if any. */
+  run(row: Row, batch: number): Difference | undefined {
+    const { bytes, usesMemory, size } = encode(row, this.random);
+    const ours: Uint8Array[] = [];
+    const before: Uint8Array[] = [];
+    this.guest.load(bytes);
+    for (let i = 0; i < batch && ours.length < maxBatch; i++) {
+      const state = new Uint8Array(stateBytes);
+      fillState(state, row, usesMemory, this.random);
+      const copy = state.slice();
+      const fault = this.guest.run(state);
+      this.vectors++;
+      if (fault >= 0) {
+        this.faults++;
+        // Bit offsets in registers may lead anywhere.
+        const mayLeave = fault === 14 && row.mnemonic.startsWith("bt");
+        if (fault !== 0 && fault !== 13 && !mayLeave) return { row: row.text, text: `${hex(bytes)}: our exception ${fault}` };
+        continue;
+      }
+      this.host.states.set(copy, ours.length * stateBytes);
+      ours.push(state);
+      before.push(copy);
+    }
+    if (ours.length === 0) return undefined;
+    this.host.run(bytes, ours.length);
+    for (const [i, state] of ours.entries()) {
+      const theirs = this.host.states.subarray(i * stateBytes, (i + 1) * stateBytes);
+      const difference = compare(row, bytes, size, before[i] as Uint8Array, state, theirs);
+      if (difference) return difference;
+    }
+    return undefined;
+  }
+}
+
+function compare(
+  row: Row,
+  bytes: Uint8Array,
+  size: number,
+  before: Uint8Array,
+  ours: Uint8Array,
+  theirs: Uint8Array,
+): Difference | undefined {
+  const view = (b: Uint8Array) => new DataView(b.buffer, b.byteOffset, stateBytes);
+  const [b, o, t] = [view(before), view(ours), view(theirs)];
+  const width = /b,|b$/.test(row.text) && row.sized === "" ? 8 : size;
+  const countByte = row.text.includes("CL") ? b.getUint8(8) : row.text.includes(",1") ? 1 : (bytes.at(-1) as number);
+  const count = countByte & (width === 64 ? 63 : 31);
+  // Above 16, 16-bit double shifts have no defined result at all.
+  if (row.mnemonic.startsWith("sh") && row.mnemonic.endsWith("d") && width === 16 && count > 16)
+    return undefined;
+  const mask = ~undefinedFlags(row, count, width) & 0xcd5;
+  const problems: string[] = [];
+  for (let i = 0; i < 16; i++)
+    if (o.getBigUint64(i * 8, true) !== t.getBigUint64(i * 8, true))
+      problems.push(`${registerNames[i]} ${hex64(b, i * 8)} -> ours ${hex64(o, i * 8)} host ${hex64(t, i * 8)}`);
+  const [of, tf] = [o.getUint32(offsets.flags, true), t.getUint32(offsets.flags, true)];
+  if ((of ^ tf) & mask) problems.push(`flags ${(b.getUint32(offsets.flags, true)).toString(16)} -> ours ${of.toString(16)} host ${tf.toString(16)} (mask ${mask.toString(16)})`);
+  for (let i = offsets.xmm; i < stateBytes - 0x40; i += 8)
+    if (o.getBigUint64(i, true) !== t.getBigUint64(i, true))
+      problems.push(`${i < offsets.data ? `xmm${(i - offsets.xmm) >> 4}` : "data"}+${i & (i < offsets.data ? 15 : 63)} ${hex64(b, i)} -> ours ${hex64(o, i)} host ${hex64(t, i)}`);
+  if (problems.length === 0) return undefined;
+  const inputs = registerNames.map((name, i) => `${name}=${hex64(b, i * 8)}`).join(" ");
+  return { row: row.text, text: `${hex(bytes)}: ${problems.join("; ")}\n      with ${inputs}` };
+}
+
+function hex(bytes: Uint8Array): string {
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+}
+
+function hex64(view: DataView, offset: number): string {
+  return view.getBigUint64(offset, true).toString(16);
+}

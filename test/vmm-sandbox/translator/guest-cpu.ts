@@ -1,0 +1,72 @@
+/** The software CPU with just enough set up to run single instructions at the oracle's addresses. */
+import { GuestMemory } from "../../../vmm-sandbox/machine/guest-memory.ts";
+import { Machine } from "../../../vmm-sandbox/machine/machine.ts";
+import { layout, state } from "../../../vmm-sandbox/translator/state.ts";
+import { Cpu, createCpuMemory } from "../../../vmm-sandbox/translator/system/cpu.ts";
+import { flatCode64, flatData } from "../../../vmm-sandbox/translator/system/segments.ts";
+import { addresses, instructionOffset, offsets } from "./host-cpu.ts";
+
+const ramBytes = 16 << 20;
+const physical = { code: 0x20_0000, data: 0x40_0000 } as const;
+
+export class GuestCpu {
+  readonly cpu: Cpu;
+  readonly ram: Uint8Array;
+
+  constructor() {
+    const memory = createCpuMemory(ramBytes);
+    const guest = GuestMemory.over(memory.buffer, ramBytes, layout.ram);
+    const machine = new Machine({
+      memory: guest,
+      interrupts: {
+        line: () => {
+          throw new RangeError("Cannot use interrupt lines here");
+        },
+      },
+    });
+    this.cpu = new Cpu(memory, machine);
+    this.ram = new Uint8Array(memory.buffer, layout.ram, ramBytes);
+    this.buildTables(memory.buffer);
+    const { registers } = this.cpu;
+    registers.set64(state.cr3, 0x1000n);
+    registers.set64(state.cr4, 0x620n);
+    registers.set64(state.efer, 0xd01n);
+    registers.set64(state.cr0, 0x8001_0033n);
+    for (let i = 0; i < 6; i++) registers.setSegment(i, i === 1 ? 0x10 : 0x18, i === 1 ? flatCode64(0) : flatData(0));
+    this.cpu.setPrivilege(0);
+  }
+
+  private buildTables(buffer: ArrayBufferLike): void {
+    const entries = new BigUint64Array(buffer, layout.ram, ramBytes / 8);
+    entries[0x1000 / 8] = 0x2000n | 7n;
+    entries[0x2000 / 8] = 0x3000n | 7n;
+    entries[0x3000 / 8 + addresses.code / 0x20_0000] = BigInt(physical.code) | 0x87n;
+    entries[0x3000 / 8 + addresses.data / 0x20_0000] = BigInt(physical.data) | 0x87n;
+  }
+
+  /** Puts the instruction, then HLT, where the oracle has it. */
+  load(instruction: Uint8Array): void {
+    const at = physical.code + instructionOffset;
+    this.ram.set(instruction, at);
+    this.ram[at + instruction.length] = 0xf4;
+    this.cpu.codeWritten(at, instruction.length + 1);
+  }
+
+  /** Runs it on one state (see host-cpu.ts), in place; returns the exception's vector or -1. */
+  run(view: Uint8Array): number {
+    const { registers } = this.cpu;
+    const words = new DataView(view.buffer, view.byteOffset, view.byteLength);
+    for (let i = 0; i < 16; i++) registers.setGpr(i, words.getBigUint64(i * 8, true));
+    registers.bytes.set(view.subarray(offsets.xmm, offsets.xmm + 256), layout.state + state.xmm);
+    registers.rflags = words.getUint32(offsets.flags, true) & ~0x200;
+    this.ram.set(view.subarray(offsets.data, offsets.data + offsets.dataBytes), physical.data);
+    registers.rip = BigInt(addresses.code + instructionOffset);
+    const fault = this.cpu.step();
+    if (fault >= 0) return fault;
+    for (let i = 0; i < 16; i++) words.setBigUint64(i * 8, registers.gpr(i), true);
+    view.set(registers.bytes.subarray(layout.state + state.xmm, layout.state + state.xmm + 256), offsets.xmm);
+    words.setBigUint64(offsets.flags, BigInt(registers.rflags | 0x200), true);
+    view.set(this.ram.subarray(physical.data, physical.data + offsets.dataBytes), offsets.data);
+    return -1;
+  }
+}

@@ -1,0 +1,133 @@
+/** Whole machines with vCPU threads, on the host's own /dev/kvm, with guests of a few bytes. */
+import assert from "node:assert/strict";
+import { BootError, KernelImageError } from "../../vmm-sandbox/boot/index.ts";
+import { KvmBackend, openKvm } from "../../vmm-sandbox/kvm/index.ts";
+import { Vm, type VmConfig } from "../../vmm-sandbox/vm.ts";
+import { makeVmlinux } from "./boot/images.ts";
+
+const MiB = 2 ** 20;
+
+function kernel(hex: string): Uint8Array {
+  const code = Uint8Array.from(Buffer.from(hex.replace(/;[^\n]*/g, "").replace(/\s+/g, ""), "hex"));
+  return makeVmlinux({ pvhEntry: 0x100_0000, segments: [{ address: 0x100_0000, bytes: code }] });
+}
+
+const powerOff = `
+  66 ba 00 06   ; mov dx, 0x600
+  b0 34         ; mov al, SLP_EN | S5
+  ee            ; out dx, al
+  eb fe         ; jmp $`;
+
+describe("Vm", function () {
+  this.timeout(30_000);
+
+  before(function () {
+    try {
+      openKvm()[Symbol.dispose]();
+    } catch (error) {
+      console.log(`    skipped: ${error}`);
+      this.skip();
+    }
+  });
+
+  async function start(
+    config: Partial<VmConfig> & Pick<VmConfig, "kernel">,
+    cpus = 1,
+  ): Promise<Vm> {
+    const backend = new KvmBackend({ memorySizeBytes: 64 * MiB, cpus });
+    return await Vm.create({ backend, commandLine: "", ...config });
+  }
+
+  it("prints on the serial console and powers off through ACPI's port", async () => {
+    let output = "";
+    await using vm = await start({
+      kernel: kernel(`
+        66 ba f8 03   ; mov dx, 0x3f8
+        b0 4f ee      ; 'O'
+        b0 4b ee      ; 'K'
+        ${powerOff}`),
+      onSerial: (byte) => {
+        output += String.fromCharCode(byte);
+      },
+    });
+    assert.deepEqual(await vm.run(), { kind: "power-off" });
+    assert.equal(output, "OK");
+    assert.equal(vm.consoleTail, "OK");
+  });
+
+  it("resets through the i8042 and through ACPI's reset register", async () => {
+    for (const code of ["b0 fe e6 64 eb fe", "66 ba 02 06 b0 77 ee eb fe"]) {
+      await using vm = await start({ kernel: kernel(code) });
+      assert.deepEqual(await vm.run(), { kind: "reset" });
+    }
+  });
+
+  it("lets a guest probe a device over MMIO: magic, id and configuration", async () => {
+    const seen: number[] = [];
+    await using vm = await start({
+      kernel: kernel(`
+        a1 00 00 00 d0        ; mov eax, [0xd0000000]
+        66 ba f8 03           ; mov dx, 0x3f8
+        ee                    ; out dx, al
+        a1 08 00 00 d0        ; mov eax, [0xd0000008]
+        ee
+        66 a1 00 01 00 d0     ; mov ax, [0xd0000100]   columns
+        ee
+        ${powerOff}`),
+      onSerial: (byte) => seen.push(byte),
+    });
+    assert.deepEqual(await vm.run(), { kind: "power-off" });
+    assert.deepEqual(seen, [0x76, 3, 80]);
+  });
+
+  it("reports a triple fault as a crash", async () => {
+    await using vm = await start({ kernel: kernel("0f 0b") });
+    assert.deepEqual(await vm.run(), { kind: "crash", why: "triple fault" });
+  });
+
+  it("ends a guest that spins for ever, on request, and leaves no thread behind", async () => {
+    await using vm = await start({ kernel: kernel("eb fe") });
+    setTimeout(() => vm.machine.stop({ kind: "stopped" }), 50);
+    assert.deepEqual(await vm.run(), { kind: "stopped" });
+  });
+
+  it("serves doorbells without stopping the vCPU, however many", async () => {
+    await using vm = await start({
+      kernel: kernel(`
+        b9 10 27 00 00        ; mov ecx, 10000
+        31 c0                 ; xor eax, eax
+        a3 50 00 00 d0        ; mov [0xd0000050], eax
+        e2 f9                 ; loop
+        ${powerOff}`),
+    });
+    assert.deepEqual(await vm.run(), { kind: "power-off" });
+    // No driver is there: each ring that was seen is a violation, and many were merged.
+    for (let i = 0; i < 50 && vm.transports[0]?.violations === 0; i++)
+      await new Promise((r) => setTimeout(r, 10));
+    const rings = vm.transports[0]?.violations ?? 0;
+    assert.ok(rings >= 1 && rings <= 10_000, `${rings}`);
+  });
+
+  it("survives a guest that writes nonsense into every register", async () => {
+    await using vm = await start({
+      kernel: kernel(`
+        bb 00 00 00 d0        ; mov ebx, 0xd0000000
+        b9 00 0c 00 00        ; mov ecx, 0xc00
+        69 c1 b1 79 37 9e     ; imul eax, ecx, 0x9e3779b1
+        89 03                 ; mov [ebx], eax
+        8b 03                 ; mov eax, [ebx]
+        83 c3 04              ; add ebx, 4
+        e2 f1                 ; loop
+        ${powerOff}`),
+    });
+    assert.deepEqual(await vm.run(), { kind: "power-off" });
+  });
+
+  it("refuses what is no kernel, and too little memory, and leaves nothing running", async () => {
+    await assert.rejects(start({ kernel: new Uint8Array(4096) }), KernelImageError);
+    await assert.rejects(
+      start({ kernel: kernel("f4"), initrd: new Uint8Array(60 * MiB) }),
+      BootError,
+    );
+  });
+});

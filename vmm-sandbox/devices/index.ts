@@ -1,0 +1,10 @@
+/** The devices of a machine. */
+export { Block, type BlockBackend } from "./block.ts";
+export { Console } from "./console.ts";
+export { Entropy } from "./entropy.ts";
+export { DiskError, FileBackend } from "./file-backend.ts";
+export { KeyboardController, PowerPorts } from "./power.ts";
+export { Serial } from "./serial.ts";
+export { type Driver, deviceTypes, type VirtioDevice } from "./virtio-device.ts";
+export { registers as mmioRegisters, status, VirtioMmio } from "./virtio-mmio.ts";
+export { type DescriptorChain, QueueError, Virtqueue } from "./virtqueue.ts";

@@ -1,0 +1,13 @@
+/** What runs inside a machine, and how the host talks to it. README.md has the ideas. */
+export { type AgentOptions, planAgent, powerOff } from "./agent-program.ts";
+export {
+  type GuestLaunch,
+  GuestLaunchError,
+  type GuestProcess,
+  type HostPorts,
+  type PendingConnection,
+  startGuestProcess,
+} from "./guest-process.ts";
+export { type Connection, GuestError, RemoteKernel, type RemoteProcess } from "./remote-kernel.ts";
+export { connectionOf } from "./socket-connection.ts";
+export type { HostAddress } from "./stdio-program.ts";

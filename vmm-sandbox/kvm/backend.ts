@@ -1,0 +1,108 @@
+/** KVM as a machine's CPUs: the VM, a thread per vCPU, doorbells as ioeventfds. */
+import type { Bell, CpuBackend, VcpuRegisters } from "../machine/cpu-backend.ts";
+import type { GuestMemory } from "../machine/guest-memory.ts";
+import type { InterruptController } from "../machine/interrupts.ts";
+import type { Machine } from "../machine/machine.ts";
+import type { VcpuState, VmExit } from "../machine/vcpu.ts";
+import { Poller } from "./poller.ts";
+import { type RegisterChanges, VcpuThread } from "./vcpu-thread.ts";
+import { KvmVm, portable } from "./vm.ts";
+
+export interface KvmOptions {
+  readonly memorySizeBytes: number;
+  readonly cpus: number;
+  readonly path?: string;
+}
+
+export class KvmBackend implements CpuBackend {
+  readonly name = "kvm";
+  readonly cpus: number;
+  readonly #vm: KvmVm;
+  readonly #poller = new Poller();
+  readonly #unbind: (() => void)[] = [];
+  #threads: readonly VcpuThread[] = [];
+
+  /** Throws KvmUnavailableError. */
+  constructor(options: KvmOptions) {
+    this.cpus = options.cpus;
+    this.#vm = new KvmVm(options);
+  }
+
+  get memory(): GuestMemory {
+    return this.#vm.memory;
+  }
+
+  get interrupts(): InterruptController {
+    return this.#vm;
+  }
+
+  async attach(machine: Machine): Promise<void> {
+    const handle = portable(this.#vm);
+    const starts = Array.from({ length: this.cpus }, (_, index) =>
+      VcpuThread.start(handle, index, this.cpus, machine),
+    );
+    this.#threads = await Promise.all(starts);
+    for (const thread of this.#threads) machine.addVcpu(thread);
+  }
+
+  async setEntry(registers: RegisterChanges): Promise<void> {
+    await this.#threads[0]?.setRegisters(registers);
+  }
+
+  bindBell({ address, value, ring }: Bell): void {
+    const fd = this.#vm.bindBell(address, value);
+    const unwatch = this.#poller.watch(fd, ring);
+    this.#unbind.push(() => {
+      unwatch();
+      this.#vm.unbindBell(fd, address, value);
+    });
+  }
+
+  unbindBells(): void {
+    for (const unbind of this.#unbind.splice(0)) unbind();
+  }
+
+  /** One vCPU that fails ends the others too. */
+  async run(): Promise<readonly VmExit[]> {
+    const runs = this.#threads.map(async (thread) => {
+      const exit = await thread.run();
+      if (exit.reason !== "kicked") this.pause();
+      return exit;
+    });
+    return await Promise.all(runs);
+  }
+
+  pause(): void {
+    for (const thread of this.#threads) thread.kick();
+  }
+
+  async registers(vcpu: number): Promise<VcpuRegisters> {
+    const thread = this.#threads[vcpu];
+    if (thread === undefined)
+      throw new RangeError(`Cannot read vCPU ${vcpu}: expected 0 to ${this.cpus - 1}`);
+    return await thread.getRegisters();
+  }
+
+  async save(): Promise<readonly VcpuState[]> {
+    return await Promise.all(this.#threads.map((thread) => thread.save()));
+  }
+
+  async restore(states: readonly VcpuState[]): Promise<void> {
+    if (states.length !== this.cpus) {
+      throw new RangeError(`Cannot restore ${states.length} vCPUs: expected ${this.cpus}`);
+    }
+    await Promise.all(
+      this.#threads.map(async (thread, i) => {
+        const state = states[i];
+        if (state !== undefined) await thread.restore(state);
+      }),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.unbindBells();
+    await this.#poller[Symbol.asyncDispose]();
+    await Promise.all(this.#threads.map((thread) => thread.end()));
+    this.#vm[Symbol.dispose]();
+  }
+}

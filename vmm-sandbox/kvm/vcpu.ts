@@ -1,0 +1,337 @@
+/**
+ * A vCPU on KVM. Port and MMIO exits go straight to the buses; everything else either goes on or
+ * ends `run`.
+ *
+ * Kicking: another thread sets `immediate_exit` in the shared `kvm_run` and sends a signal that
+ * this thread keeps blocked except inside KVM_RUN (KVM_SET_SIGNAL_MASK), so the ioctl returns
+ * EINTR, no handler is needed, and no kick is lost whenever it comes. api.html §4.21, §5.
+ */
+import {
+  call,
+  Fd,
+  MAP_SHARED,
+  type Memory,
+  mapFile,
+  PROT_READ,
+  PROT_WRITE,
+  syscall,
+  viewMemory,
+} from "../../linux/index.ts";
+import type { Bus } from "../machine/bus.ts";
+import type {
+  GeneralRegisters,
+  SystemRegisters,
+  Vcpu,
+  VcpuState,
+  VmExit,
+} from "../machine/vcpu.ts";
+import {
+  exitReasons,
+  kvm_debugregs,
+  kvm_mp_state,
+  kvm_regs,
+  kvm_run,
+  kvm_sregs,
+  kvm_vcpu_events,
+  kvm_xcrs,
+} from "./abi.ts";
+import { shapeCpuid } from "./cpuid.ts";
+import { kvmCall, kvmTry } from "./kvm-fd.ts";
+import {
+  bootMsrs,
+  getMsrs,
+  IA32_TSC,
+  IA32_TSC_DEADLINE,
+  listMsrs,
+  restoreMsrs,
+  setMsrs,
+} from "./msrs.ts";
+import * as codec from "./registers.ts";
+import { encodeCpuid, type KvmHandle } from "./vm.ts";
+
+/** The part of a machine that exits need. */
+export interface ExitHandlers {
+  readonly pio: Pick<Bus, "readBytes" | "writeBytes">;
+  readonly mmio: Pick<Bus, "readBytes" | "writeBytes">;
+  /** Set when the machine is to stop; looked at after each exit. */
+  readonly stopReason: unknown;
+}
+
+/** What another thread needs to kick this vCPU: plain numbers, fit for postMessage. */
+export interface KickTarget {
+  readonly runAddress: number;
+  readonly pid: number;
+  readonly tid: number;
+}
+
+/** Real-time signal 6 of the kernel's numbering: neither glibc nor Node nor Bun uses it. */
+const KICK_SIGNAL = 38;
+const SIG_BLOCK = 0;
+const [EINTR, EAGAIN] = [-4, -11];
+
+export class KvmVcpu implements Vcpu {
+  readonly index: number;
+  readonly kickTarget: KickTarget;
+  /** Exits by reason, for statistics. */
+  readonly exits = new Map<number, number>();
+  readonly #vm: KvmHandle;
+  readonly #fd: Fd;
+  readonly #handlers: ExitHandlers;
+  readonly #run: Memory;
+  readonly #view: DataView;
+
+  /** Made and run on one thread; `count` is the machine's number of vCPUs. */
+  constructor(vm: KvmHandle, index: number, count: number, handlers: ExitHandlers) {
+    this.index = index;
+    this.#vm = vm;
+    this.#handlers = handlers;
+    this.#fd = Fd.take(kvmCall(vm.fd, "KVM_CREATE_VCPU", index));
+    this.#run = mapFile(this.#fd, vm.vcpuMmapBytes, {
+      flags: MAP_SHARED,
+      protectionBits: PROT_READ | PROT_WRITE,
+    });
+    this.#view = new DataView(
+      this.#run.bytes.buffer,
+      this.#run.bytes.byteOffset,
+      this.#run.bytes.length,
+    );
+    // CPUID first: newer KVMs refuse MSRs that CPUID does not offer.
+    kvmCall(
+      this.#fd,
+      "KVM_SET_CPUID2",
+      encodeCpuid(shapeCpuid(vm.supportedCpuid, { id: index, count })),
+    );
+    setMsrs(this.#fd, bootMsrs);
+    if (vm.hasIrqchip) this.#connectLapic();
+    this.kickTarget = { runAddress: this.#run.address, pid: process.pid, tid: syscall("gettid") };
+    this.#armSignal();
+  }
+
+  run(): VmExit {
+    for (;;) {
+      const result = kvmTry(this.#fd, "KVM_RUN");
+      if (result === EINTR || result === EAGAIN) {
+        if (this.#takeKick()) return { reason: "kicked" };
+        continue;
+      }
+      if (result < 0) return { reason: "failed", why: `KVM_RUN returned errno ${-result}` };
+      const exit = this.#handle(this.#view.getUint32(kvm_run.exit_reason, true));
+      if (exit !== undefined) return exit;
+      if (this.#handlers.stopReason !== undefined) return { reason: "kicked" };
+    }
+  }
+
+  kick(): void {
+    kickVcpu(this.kickTarget);
+  }
+
+  getRegisters(): { readonly general: GeneralRegisters; readonly system: SystemRegisters } {
+    return {
+      general: codec.decodeGeneral(this.#get("KVM_GET_REGS", kvm_regs.sizeBytes)),
+      system: codec.decodeSystem(this.#get("KVM_GET_SREGS", kvm_sregs.sizeBytes)),
+    };
+  }
+
+  setRegisters(registers: {
+    readonly general?: Partial<GeneralRegisters>;
+    readonly system?: Partial<SystemRegisters>;
+  }): void {
+    const now = this.getRegisters();
+    if (registers.system !== undefined) {
+      kvmCall(
+        this.#fd,
+        "KVM_SET_SREGS",
+        codec.encodeSystem({ ...now.system, ...registers.system }),
+      );
+    }
+    if (registers.general !== undefined) {
+      kvmCall(
+        this.#fd,
+        "KVM_SET_REGS",
+        codec.encodeGeneral({ ...now.general, ...registers.general }),
+      );
+    }
+  }
+
+  /** MSRs come after the LAPIC, whose mode decides what the deadline MSR means. */
+  save(): VcpuState {
+    this.#finishExit();
+    const { mp_state } = kvm_mp_state.decode(this.#get("KVM_GET_MP_STATE", 4));
+    const { general, system } = this.getRegisters();
+    const xsaveCall = this.#vm.xsaveBytes > 4096 ? "KVM_GET_XSAVE2" : "KVM_GET_XSAVE";
+    const xsave = this.#get(xsaveCall, this.#vm.xsaveBytes);
+    const xcrs = kvm_xcrs.decode(this.#get("KVM_GET_XCRS", kvm_xcrs.sizeBytes));
+    const debug = kvm_debugregs.decode(this.#get("KVM_GET_DEBUGREGS", kvm_debugregs.sizeBytes));
+    const lapic = this.#vm.hasIrqchip ? this.#get("KVM_GET_LAPIC", 1024) : new Uint8Array(0);
+    const msrs = getMsrs(this.#fd, listMsrs(this.#vm.system));
+    return {
+      general,
+      system,
+      mpState: codec.decodeMpState(mp_state),
+      xsave,
+      xcr0: firstXcr(xcrs),
+      debug: [debug.db0, debug.db1, debug.db2, debug.db3, debug.dr6, debug.dr7],
+      msrs: orderMsrs(msrs),
+      lapic,
+      events: codec.decodeEvents(this.#get("KVM_GET_VCPU_EVENTS", kvm_vcpu_events.sizeBytes)),
+      tscKhz: kvmCall(this.#fd, "KVM_GET_TSC_KHZ"),
+    };
+  }
+
+  restore(state: VcpuState): void {
+    const [db0 = 0n, db1 = 0n, db2 = 0n, db3 = 0n, dr6 = 0n, dr7 = 0n] = state.debug;
+    kvmCall(
+      this.#fd,
+      "KVM_SET_MP_STATE",
+      kvm_mp_state.encode({ mp_state: codec.encodeMpState(state.mpState) }),
+    );
+    this.setRegisters(state);
+    kvmCall(this.#fd, "KVM_SET_XCRS", encodeXcr0(state.xcr0));
+    kvmCall(this.#fd, "KVM_SET_XSAVE", state.xsave.slice());
+    kvmCall(this.#fd, "KVM_SET_DEBUGREGS", kvm_debugregs.encode({ db0, db1, db2, db3, dr6, dr7 }));
+    if (this.#vm.hasIrqchip) kvmCall(this.#fd, "KVM_SET_LAPIC", state.lapic.slice());
+    restoreMsrs(this.#fd, state.msrs);
+    kvmCall(this.#fd, "KVM_SET_VCPU_EVENTS", codec.encodeEvents(state.events));
+    // Tells the guest's watchdogs that time stood still; refused when it has no kvm-clock.
+    kvmTry(this.#fd, "KVM_KVMCLOCK_CTRL");
+  }
+
+  [Symbol.dispose](): void {
+    this.#run[Symbol.dispose]();
+    this.#fd.close();
+  }
+
+  #handle(reason: number): VmExit | undefined {
+    this.exits.set(reason, (this.exits.get(reason) ?? 0) + 1);
+    switch (reason) {
+      case exitReasons.KVM_EXIT_IO:
+        this.#portAccess();
+        return undefined;
+      case exitReasons.KVM_EXIT_MMIO:
+        this.#memoryAccess();
+        return undefined;
+      case exitReasons.KVM_EXIT_INTR:
+      case exitReasons.KVM_EXIT_IRQ_WINDOW_OPEN:
+        return undefined;
+      case exitReasons.KVM_EXIT_HLT:
+        return { reason: "halt" };
+      case exitReasons.KVM_EXIT_SHUTDOWN:
+        return { reason: "shutdown" };
+      case exitReasons.KVM_EXIT_FAIL_ENTRY: {
+        const why = this.#view.getBigUint64(kvm_run.hardware_entry_failure_reason, true);
+        return {
+          reason: "failed",
+          why: `the processor refused the guest's state (0x${why.toString(16)})`,
+        };
+      }
+      case exitReasons.KVM_EXIT_INTERNAL_ERROR: {
+        const suberror = this.#view.getUint32(kvm_run.suberror, true);
+        const what = suberror === 1 ? "KVM cannot emulate the guest's instruction" : "KVM gave up";
+        return { reason: "failed", why: `${what} (internal error ${suberror})` };
+      }
+      default:
+        return { reason: "failed", why: `unexpected KVM exit ${reason}` };
+    }
+  }
+
+  /** INS and OUTS come as `count` accesses of `size` bytes to one port. */
+  #portAccess(): void {
+    const [IN] = [0];
+    const direction = this.#view.getUint8(kvm_run.io_direction);
+    const size = this.#view.getUint8(kvm_run.io_size);
+    const port = this.#view.getUint16(kvm_run.io_port, true);
+    const count = this.#view.getUint32(kvm_run.io_count, true);
+    const start = Number(this.#view.getBigUint64(kvm_run.io_data_offset, true));
+    for (let i = 0; i < count; i++) {
+      const data = this.#run.bytes.subarray(start + i * size, start + (i + 1) * size);
+      if (direction === IN) this.#handlers.pio.readBytes(port, data);
+      else this.#handlers.pio.writeBytes(port, data);
+    }
+  }
+
+  #memoryAccess(): void {
+    const address = Number(this.#view.getBigUint64(kvm_run.mmio_phys_addr, true));
+    const length = Math.min(8, this.#view.getUint32(kvm_run.mmio_len, true));
+    const data = this.#run.bytes.subarray(kvm_run.mmio_data, kvm_run.mmio_data + length);
+    if (this.#view.getUint8(kvm_run.mmio_is_write) !== 0)
+      this.#handlers.mmio.writeBytes(address, data);
+    else this.#handlers.mmio.readBytes(address, data);
+  }
+
+  /**
+   * A kick was meant when `immediate_exit` is set. The signal is taken first, always: one whose
+   * flag an earlier run has seen already would end every KVM_RUN at once.
+   */
+  #takeKick(): boolean {
+    const noWait = new Uint8Array(16);
+    while (syscall("rt_sigtimedwait", signalSet(KICK_SIGNAL), 0, noWait, 8) === KICK_SIGNAL);
+    const kicked = this.#run.bytes[kvm_run.immediate_exit] !== 0;
+    this.#run.bytes[kvm_run.immediate_exit] = 0;
+    return kicked;
+  }
+
+  /** An exit for reading completes inside the next KVM_RUN only: enter with immediate_exit set. */
+  #finishExit(): void {
+    this.#run.bytes[kvm_run.immediate_exit] = 1;
+    kvmTry(this.#fd, "KVM_RUN");
+    this.#run.bytes[kvm_run.immediate_exit] = 0;
+  }
+
+  #armSignal(): void {
+    const before = new Uint8Array(8);
+    call("rt_sigprocmask", SIG_BLOCK, signalSet(KICK_SIGNAL), before, 8);
+    const mask =
+      new DataView(before.buffer).getBigUint64(0, true) & ~(1n << BigInt(KICK_SIGNAL - 1));
+    // struct kvm_signal_mask: length, then the kernel's 8-byte set.
+    const argument = new Uint8Array(12);
+    const view = new DataView(argument.buffer);
+    view.setUint32(0, 8, true);
+    view.setBigUint64(4, mask, true);
+    kvmCall(this.#fd, "KVM_SET_SIGNAL_MASK", argument);
+  }
+
+  /** As firmware leaves it: LINT0 is ExtINT, LINT1 is NMI. Intel SDM vol. 3A §11.5.1. */
+  #connectLapic(): void {
+    const lapic = this.#get("KVM_GET_LAPIC", 1024);
+    const view = new DataView(lapic.buffer);
+    const [LVT_LINT0, LVT_LINT1] = [0x350, 0x360];
+    const [EXT_INT, NMI] = [0x700, 0x400];
+    view.setUint32(LVT_LINT0, EXT_INT, true);
+    view.setUint32(LVT_LINT1, NMI, true);
+    kvmCall(this.#fd, "KVM_SET_LAPIC", lapic);
+  }
+
+  #get(name: Parameters<typeof kvmCall>[1], sizeBytes: number): Uint8Array {
+    const bytes = new Uint8Array(sizeBytes);
+    kvmCall(this.#fd, name, bytes);
+    return bytes;
+  }
+}
+
+/** Makes the vCPU's `run` return "kicked", from any thread of the process. */
+export function kickVcpu(target: KickTarget): void {
+  viewMemory(target.runAddress, 4096)[kvm_run.immediate_exit] = 1;
+  syscall("tgkill", target.pid, target.tid, KICK_SIGNAL);
+}
+
+function signalSet(signal: number): Uint8Array {
+  const set = new Uint8Array(8);
+  new DataView(set.buffer).setBigUint64(0, 1n << BigInt(signal - 1), true);
+  return set;
+}
+
+function firstXcr(raw: { readonly xcrs: Uint8Array }): bigint {
+  return new DataView(raw.xcrs.buffer, raw.xcrs.byteOffset).getBigUint64(8, true);
+}
+
+function encodeXcr0(value: bigint): Uint8Array {
+  const xcrs = new Uint8Array(16); // struct kvm_xcr {xcr u32, reserved u32, value u64}
+  new DataView(xcrs.buffer).setBigUint64(8, value, true);
+  return kvm_xcrs.encode({ nr_xcrs: 1, xcrs });
+}
+
+/** The TSC before the deadline that is compared with it. */
+function orderMsrs<T extends readonly [number, bigint]>(msrs: readonly T[]): readonly T[] {
+  const rank = (index: number) => (index === IA32_TSC ? 0 : index === IA32_TSC_DEADLINE ? 2 : 1);
+  return [...msrs].sort((a, b) => rank(a[0]) - rank(b[0]));
+}

@@ -1,0 +1,48 @@
+/** Thread of one vCPU: makes it, then obeys one command at a time. Protocol: vcpu-thread.ts. */
+import { parentPort, workerData } from "node:worker_threads";
+import { RemoteBus } from "./exit-mailbox.ts";
+import { KvmVcpu } from "./vcpu.ts";
+import type { Command, Reply, ThreadSetup } from "./vcpu-thread.ts";
+import { adopt } from "./vm.ts";
+
+const port = parentPort;
+if (port === null) throw new Error("Cannot run a vCPU on the main thread: expected a worker");
+// SAFE: vcpu-thread.ts starts this worker with exactly this data.
+const setup = workerData as ThreadSetup;
+const reply = (message: Reply) => port.postMessage(message);
+const access = () => reply({ kind: "access" });
+
+const vcpu = new KvmVcpu(adopt(setup.vm), setup.index, setup.count, {
+  pio: new RemoteBus(setup.mailbox, "pio", access),
+  mmio: new RemoteBus(setup.mailbox, "mmio", access),
+  // The device thread kicks when the machine is to stop.
+  stopReason: undefined,
+});
+reply({ kind: "ready", kickTarget: vcpu.kickTarget });
+
+port.on("message", (command: Command) => {
+  try {
+    reply({ kind: "done", result: obey(command) });
+  } catch (error) {
+    reply({ kind: "failed", error });
+  }
+});
+
+function obey(command: Command): unknown {
+  switch (command.kind) {
+    case "run":
+      return vcpu.run();
+    case "get":
+      return vcpu.getRegisters();
+    case "set":
+      return vcpu.setRegisters(command.registers);
+    case "save":
+      return vcpu.save();
+    case "restore":
+      return vcpu.restore(command.state);
+    case "end":
+      return vcpu[Symbol.dispose]();
+    default:
+      return command satisfies never;
+  }
+}

@@ -1,0 +1,231 @@
+/**
+ * A KVM virtual machine: guest RAM, interrupt controllers, timer, and the eventfds that carry
+ * notifications past JavaScript. The order of calls matters: api.html §4.24, §4.36.
+ */
+import {
+  call,
+  EFD_CLOEXEC,
+  EFD_NONBLOCK,
+  Fd,
+  MAP_ANONYMOUS,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  PROT_READ,
+  PROT_WRITE,
+  syscall,
+  viewMemory,
+} from "../../linux/index.ts";
+import { GuestMemory, type MemoryRegion, ramRanges } from "../machine/guest-memory.ts";
+import type { InterruptController, InterruptLine } from "../machine/interrupts.ts";
+import { IO_APIC_PINS, KVM_IDENTITY_MAP_ADDRESS, KVM_TSS_ADDRESS } from "../machine/layout.ts";
+import {
+  KVM_IOEVENTFD_FLAG_DATAMATCH,
+  KVM_IOEVENTFD_FLAG_DEASSIGN,
+  KVM_PIT_SPEAKER_DUMMY,
+  kvm_cpuid_entry2,
+  kvm_ioeventfd,
+  kvm_irqfd,
+  kvm_pit_config,
+  kvm_userspace_memory_region,
+} from "./abi.ts";
+import type { CpuidEntry } from "./cpuid.ts";
+import { checkExtension, kvmCall, openKvm } from "./kvm-fd.ts";
+
+export interface KvmVmOptions {
+  readonly memorySizeBytes: number;
+  /** Without it the guest has no interrupt controllers, and HLT returns to us. */
+  readonly irqchip?: boolean;
+  readonly path?: string;
+}
+
+/** What a vCPU needs of its VM; `portable` and `adopt` carry it to another thread. */
+export interface KvmHandle {
+  readonly system: Fd;
+  readonly fd: Fd;
+  readonly hasIrqchip: boolean;
+  readonly vcpuMmapBytes: number;
+  readonly xsaveBytes: number;
+  readonly supportedCpuid: readonly CpuidEntry[];
+}
+
+export type PortableHandle = Omit<KvmHandle, "system" | "fd"> & {
+  readonly system: number;
+  readonly fd: number;
+};
+
+export function portable(handle: KvmHandle): PortableHandle {
+  const { hasIrqchip, vcpuMmapBytes, xsaveBytes, supportedCpuid, system, fd } = handle;
+  return {
+    hasIrqchip,
+    vcpuMmapBytes,
+    xsaveBytes,
+    supportedCpuid,
+    system: system.number,
+    fd: fd.number,
+  };
+}
+
+/** The same descriptors on another thread; they stay the property of the thread that opened them. */
+export function adopt(handle: PortableHandle): KvmHandle {
+  return { ...handle, system: Fd.take(handle.system), fd: Fd.take(handle.fd) };
+}
+
+/** More CPUID leaves than any host reports. */
+const MAX_CPUID_ENTRIES = 256;
+
+export class KvmVm implements KvmHandle, InterruptController, Disposable {
+  readonly system: Fd;
+  readonly fd: Fd;
+  readonly memory: GuestMemory;
+  readonly hasIrqchip: boolean;
+  readonly vcpuMmapBytes: number;
+  readonly xsaveBytes: number;
+  readonly supportedCpuid: readonly CpuidEntry[];
+  readonly #ram: readonly { readonly address: number; readonly sizeBytes: number }[];
+  readonly #lines = new Map<number, IrqfdLine>();
+  readonly #bells = new Set<Fd>();
+
+  constructor(options: KvmVmOptions) {
+    this.system = openKvm(options.path);
+    this.vcpuMmapBytes = kvmCall(this.system, "KVM_GET_VCPU_MMAP_SIZE");
+    this.xsaveBytes = Math.max(4096, checkExtension(this.system, "XSAVE2"));
+    this.supportedCpuid = readSupportedCpuid(this.system);
+    this.fd = Fd.take(kvmCall(this.system, "KVM_CREATE_VM"));
+    kvmCall(this.fd, "KVM_SET_IDENTITY_MAP_ADDR", littleEndian64(KVM_IDENTITY_MAP_ADDRESS));
+    kvmCall(this.fd, "KVM_SET_TSS_ADDR", KVM_TSS_ADDRESS);
+    this.hasIrqchip = options.irqchip ?? true;
+    if (this.hasIrqchip) {
+      kvmCall(this.fd, "KVM_CREATE_IRQCHIP");
+      kvmCall(this.fd, "KVM_CREATE_PIT2", kvm_pit_config.encode({ flags: KVM_PIT_SPEAKER_DUMMY }));
+    }
+    const regions = ramRanges(options.memorySizeBytes).map((range) => ({
+      ...range,
+      ...mapRam(range.sizeBytes),
+    }));
+    this.#ram = regions;
+    this.memory = new GuestMemory(regions);
+    regions.forEach((region, slot) => {
+      this.#setSlot(slot, region);
+    });
+  }
+
+  /** The line of an IO-APIC pin: a write to an eventfd. */
+  line(gsi: number): InterruptLine {
+    if (!Number.isInteger(gsi) || gsi < 0 || gsi >= IO_APIC_PINS) {
+      throw new RangeError(`Cannot use interrupt line ${gsi}: expected 0 to ${IO_APIC_PINS - 1}`);
+    }
+    const known = this.#lines.get(gsi);
+    if (known !== undefined) return known;
+    const fd = eventFd();
+    kvmCall(this.fd, "KVM_IRQFD", kvm_irqfd.encode({ fd: fd.number, gsi }));
+    const line = new IrqfdLine(gsi, fd);
+    this.#lines.set(gsi, line);
+    return line;
+  }
+
+  /**
+   * An eventfd that counts the guest's 4-byte writes of `value` to `address`, without an exit.
+   * It stays the VM's; `unbind` ends it.
+   */
+  bindBell(address: number, value: number): Fd {
+    const fd = eventFd();
+    kvmCall(this.fd, "KVM_IOEVENTFD", bell(address, value, fd, 0));
+    this.#bells.add(fd);
+    return fd;
+  }
+
+  unbindBell(fd: Fd, address: number, value: number): void {
+    kvmCall(this.fd, "KVM_IOEVENTFD", bell(address, value, fd, KVM_IOEVENTFD_FLAG_DEASSIGN));
+    this.#bells.delete(fd);
+    fd.close();
+  }
+
+  [Symbol.dispose](): void {
+    for (const { fd } of this.#lines.values()) fd.close();
+    for (const fd of this.#bells) fd.close();
+    this.fd.close();
+    this.system.close();
+    for (const { address, sizeBytes } of this.#ram) syscall("munmap", address, sizeBytes);
+  }
+
+  #setSlot(slot: number, region: MemoryRegion & { readonly address: number }): void {
+    kvmCall(
+      this.fd,
+      "KVM_SET_USER_MEMORY_REGION",
+      kvm_userspace_memory_region.encode({
+        slot,
+        guest_phys_addr: region.guestAddress,
+        memory_size: region.sizeBytes,
+        userspace_addr: region.address,
+      }),
+    );
+  }
+}
+
+/** Reads and empties an eventfd; 0 when nothing came. */
+export function drainEventFd(fd: Fd): number {
+  const count = new Uint8Array(8);
+  const result = syscall("read", fd, count, 8);
+  return result === 8 ? Number(new DataView(count.buffer).getBigUint64(0, true)) : 0;
+}
+
+class IrqfdLine implements InterruptLine {
+  readonly gsi: number;
+  readonly fd: Fd;
+  constructor(gsi: number, fd: Fd) {
+    this.gsi = gsi;
+    this.fd = fd;
+  }
+  trigger(): void {
+    call("write", this.fd, ONE, 8);
+  }
+}
+
+const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
+
+function eventFd(): Fd {
+  return Fd.from("eventfd2", 0, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+function bell(address: number, value: number, fd: Fd, flags: number): Uint8Array {
+  return kvm_ioeventfd.encode({
+    datamatch: value,
+    addr: address,
+    len: 4,
+    fd: fd.number,
+    flags: flags | KVM_IOEVENTFD_FLAG_DATAMATCH,
+  });
+}
+
+/** Address space only: pages come when the guest touches them. */
+function mapRam(sizeBytes: number): { readonly address: number; readonly bytes: Uint8Array } {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  const address = call("mmap", 0, sizeBytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+  return { address, bytes: viewMemory(address, sizeBytes) };
+}
+
+function readSupportedCpuid(system: Fd): readonly CpuidEntry[] {
+  const { sizeBytes } = kvm_cpuid_entry2;
+  const list = new Uint8Array(8 + MAX_CPUID_ENTRIES * sizeBytes);
+  const view = new DataView(list.buffer);
+  view.setUint32(0, MAX_CPUID_ENTRIES, true);
+  kvmCall(system, "KVM_GET_SUPPORTED_CPUID", list);
+  const count = Math.min(view.getUint32(0, true), MAX_CPUID_ENTRIES);
+  return Array.from({ length: count }, (_, i) => kvm_cpuid_entry2.decode(list, 8 + i * sizeBytes));
+}
+
+export function encodeCpuid(entries: readonly CpuidEntry[]): Uint8Array {
+  const { sizeBytes } = kvm_cpuid_entry2;
+  const list = new Uint8Array(8 + entries.length * sizeBytes);
+  new DataView(list.buffer).setUint32(0, entries.length, true);
+  entries.forEach((entry, i) => {
+    list.set(kvm_cpuid_entry2.encode({ ...entry, padding: new Uint8Array(12) }), 8 + i * sizeBytes);
+  });
+  return list;
+}
+
+function littleEndian64(value: number): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(value), true);
+  return bytes;
+}

@@ -1,0 +1,45 @@
+/**
+ * What a kind of CPU offers to whoever puts a machine together: RAM and interrupt lines to build
+ * devices on, then threads that run the vCPUs. KVM and the translator each implement it once.
+ */
+import type { GuestMemory } from "./guest-memory.ts";
+import type { InterruptController } from "./interrupts.ts";
+import type { Machine } from "./machine.ts";
+import type { GeneralRegisters, SystemRegisters, VcpuState, VmExit } from "./vcpu.ts";
+
+/** A register of a device whose 4-byte writes need no answer: a doorbell. */
+export interface Bell {
+  readonly address: number;
+  readonly value: number;
+  readonly ring: () => void;
+}
+
+export interface VcpuRegisters {
+  readonly general: GeneralRegisters;
+  readonly system: SystemRegisters;
+}
+
+export interface CpuBackend extends AsyncDisposable {
+  readonly name: "kvm" | "software";
+  readonly memory: GuestMemory;
+  readonly interrupts: InterruptController;
+  readonly cpus: number;
+  /** Makes the vCPUs of this machine, each on a thread of its own; none runs yet. */
+  attach(machine: Machine): Promise<void>;
+  /** The first vCPU's registers at boot; the others wait for its start-up signal. */
+  setEntry(registers: {
+    readonly general: Partial<GeneralRegisters>;
+    readonly system: Partial<SystemRegisters>;
+  }): Promise<void>;
+  /** Rings without stopping the vCPU where the backend can do that, else by way of the bus. */
+  bindBell(bell: Bell): void;
+  unbindBells(): void;
+  /** Lets all vCPUs run; resolves when all have come to rest, with each one's last exit. */
+  run(): Promise<readonly VmExit[]>;
+  /** Brings running vCPUs to rest. */
+  pause(): void;
+  /** Only at rest. */
+  registers(vcpu: number): Promise<VcpuRegisters>;
+  save(): Promise<readonly VcpuState[]>;
+  restore(states: readonly VcpuState[]): Promise<void>;
+}

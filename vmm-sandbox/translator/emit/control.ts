@@ -1,0 +1,207 @@
+/**
+ * Stack, calls and jumps. A push writes memory before RSP changes, a pop reads before it changes,
+ * so that a page fault finds the state untouched.
+ *
+ * Near branches in 64-bit mode always have 64-bit targets (SDM volume 2, CALL, JMP, RET).
+ */
+import { i32, i64, keep, type I64, type Local, local, when } from "../wasm/assembler.ts";
+import { state } from "../state.ts";
+import { arithmeticFlags, condition, setArithmeticFlags } from "./flags.ts";
+import type { Emitter } from "./integer.ts";
+import { asInt, fromI64, type Int, keepInt, type Site, toI64Signed, toI64Unsigned } from "./site.ts";
+
+const rsp = 4;
+const rbp = 5;
+
+/** Pushes `value` of `size` bits. */
+function push(site: Site, size: number, value: Local<Int>): void {
+  const pointer = site.register(rsp, 64);
+  const address = keep.i64(i64.sub(asI64(pointer.read()), i64.const(size / 8)));
+  site.memory(size, address).write(value);
+  pointer.write(keepInt(64, asInt(address.get())));
+}
+
+const asI64 = (value: Int): I64 => value;
+
+/** Reads the top of the stack; `drop` then removes it. */
+function top(site: Site, size: number): Local<Int> {
+  const address = keep.i64(site.register(rsp, 64).read());
+  return keepInt(size, site.memory(size, address).read());
+}
+
+function dropBytes(site: Site, count: () => I64): void {
+  const pointer = site.register(rsp, 64);
+  pointer.write(keepInt(64, asInt(i64.add(pointer.read(), count()))));
+}
+
+const pushOperand: Emitter = (site) => {
+  const from = site.place(0);
+  // Immediates are sign-extended to the operand size already.
+  push(site, site.size, keepInt(site.size, from.read()));
+};
+
+/** POP into memory: `address()` counts RSP as already moved (SDM volume 2, POP). */
+const popOperand: Emitter = (site) => {
+  const { size } = site;
+  const to = site.place(0);
+  const value = top(site, size);
+  if (to.kind === "memory") to.write(value);
+  dropBytes(site, () => i64.const(size / 8));
+  if (to.kind === "register") to.write(value);
+};
+
+const call: Emitter = (site) => {
+  push(site, 64, keepInt(64, asInt(site.nextRip())));
+  site.jumpDirect();
+};
+
+const callIndirect: Emitter = (site) => {
+  const target = keep.i64(site.place(0).read());
+  push(site, 64, keepInt(64, asInt(site.nextRip())));
+  site.jumpTo(target);
+};
+
+const jump: Emitter = (site) => site.jumpDirect();
+
+const jumpIndirect: Emitter = (site) => site.jumpTo(keep.i64(site.place(0).read()));
+
+const returnNear: Emitter = (site) => {
+  const target = keep.i64(top(site, 64).get());
+  dropBytes(site, () => i64.const(8));
+  site.jumpTo(target);
+};
+
+const returnDropping: Emitter = (site) => {
+  const target = keep.i64(top(site, 64).get());
+  dropBytes(site, () =>
+    i64.add(i64.const(8), i64.and(i64.extendU(site.immediate32()), i64.const(0xffff))),
+  );
+  site.jumpTo(target);
+};
+
+const jumpIf: Emitter = (site) => {
+  when(condition(site, site.opcode & 15), () => site.jumpDirect());
+};
+
+/** LOOP, LOOPE, LOOPNE and JrCXZ count in the register of the address size. */
+function loopWhile(kind: "always" | "equal" | "notEqual"): Emitter {
+  return (site) => {
+    const size = site.addressSize;
+    const counter = site.register(1, size);
+    const less = i64.sub(toI64Unsigned(size, counter.read()), i64.const(1));
+    const value = keepInt(size, fromI64(size, less));
+    counter.write(value);
+    const more = keep.i32(i64.ne(toI64Unsigned(size, value.get()), i64.const(0)));
+    if (kind === "equal") more.set(i32.and(more.get(), condition(site, 4)));
+    if (kind === "notEqual") more.set(i32.and(more.get(), condition(site, 5)));
+    when(more.get(), () => site.jumpDirect());
+  };
+}
+
+const jumpIfCounterZero: Emitter = (site) => {
+  const size = site.addressSize;
+  when(i64.eqz(toI64Unsigned(size, site.register(1, size).read())), () => site.jumpDirect());
+};
+
+const leave: Emitter = (site) => {
+  const { size } = site;
+  const frame = keep.i64(site.register(rbp, 64).read());
+  const value = keepInt(size, site.memory(size, frame).read());
+  const above = keepInt(64, asInt(i64.add(frame.get(), i64.const(size / 8))));
+  site.register(rsp, 64).write(above);
+  site.register(rbp, size).write(value);
+};
+
+/** PUSHF: VM and RF read as 0. */
+const pushFlags: Emitter = (site) => {
+  const { size } = site;
+  const system = i32.and(site.loadState32(state.eflags), i32.const(~0x3_0000));
+  const flags = keep.i32(i32.or(system, arithmeticFlags(site)));
+  push(site, size, keepInt(size, fromI64(size, i64.extendU(i32.and(flags.get(), mask(size))))));
+};
+
+const mask = (size: number) => i32.const(size === 16 ? 0xffff : -1);
+
+/**
+ * POPF. IOPL changes only at CPL 0 and IF only when CPL ≤ IOPL; we run user code at IOPL 0, so
+ * both hang on CPL 0 unless IOPL says otherwise.
+ */
+const popFlags: Emitter = (site) => {
+  const { size } = site;
+  const value = keep.i32(i32.wrap(toI64Signed(size, top(site, size).get())));
+  const old = keep.i32(site.loadState32(state.eflags));
+  const cpl = keep.i32(site.loadState32(state.cpl));
+  const iopl = i32.and(i32.shrU(old.get(), i32.const(12)), i32.const(3));
+  const mayIf = keep.i32(i32.geU(iopl, cpl.get()));
+  // TF DF NT AC ID, plus IF (bit 9) and IOPL (bits 12 and 13) as allowed.
+  const wide = size === 16 ? 0x4500 : 0x24_4500;
+  const change = local.i32();
+  change.set(i32.const(wide));
+  when(mayIf.get(), () => change.set(i32.or(change.get(), i32.const(0x200))));
+  when(i32.eqz(cpl.get()), () => change.set(i32.or(change.get(), i32.const(0x3200))));
+  dropBytes(site, () => i64.const(size / 8));
+  const kept = i32.and(old.get(), i32.xor(change.get(), i32.const(-1)));
+  site.storeState32(state.eflags, i32.or(kept, i32.and(value.get(), change.get())));
+  setArithmeticFlags(site, value);
+  leaveForInterrupt(site);
+  site.jumpTo(keep.i64(site.nextRip()));
+};
+
+/** IF may have been set: an interrupt that waits for it must not wait for fuel. */
+function leaveForInterrupt(site: Site): void {
+  const enabled = i32.shrU(site.loadState32(state.eflags), i32.const(9));
+  when(i32.and(enabled, site.loadState32(state.interruptPending)), () =>
+    site.storeState32(state.fuel, i32.const(0)),
+  );
+}
+
+const clearInterruptFlag: Emitter = (site) => {
+  const flags = keep.i32(site.loadState32(state.eflags));
+  const iopl = i32.and(i32.shrU(flags.get(), i32.const(12)), i32.const(3));
+  when(i32.ltU(iopl, site.loadState32(state.cpl)), () => site.raise(13));
+  site.storeState32(state.eflags, i32.and(flags.get(), i32.const(~0x200)));
+};
+
+const enter: Emitter = (site) => {
+  // Nesting levels above 0 exist only in hand-written code; they take the helper's way.
+  const { size } = site;
+  const frame = site.register(rbp, 64);
+  const oldPointer = keep.i64(site.register(rsp, 64).read());
+  push(site, size, keepInt(size, fromI64(size, frame.read())));
+  const newFrame = keep.i64(i64.sub(oldPointer.get(), i64.const(size / 8)));
+  const room = keep.i64(i64.and(i64.extendU(site.immediate32()), i64.const(0xffff)));
+  const pointer = keep.i64(i64.sub(newFrame.get(), room.get()));
+  site.register(rbp, size).write(keepInt(size, fromI64(size, newFrame.get())));
+  site.register(rsp, 64).write(keepInt(64, asInt(pointer.get())));
+};
+
+/** SYSCALL and SWAPGS are hot; the rest of the system instructions are helpers. */
+const swapGs: Emitter = (site) => {
+  when(site.loadState32(state.cpl), () => site.raise(13));
+  const a = keep.i64(site.loadState64(state.segmentBase + 5 * 8));
+  const b = keep.i64(site.loadState64(state.kernelGsBase));
+  site.storeState64(state.segmentBase + 5 * 8, b.get());
+  site.storeState64(state.kernelGsBase, a.get());
+};
+
+export const controlEmitters: Readonly<Record<string, Emitter>> = {
+  push: pushOperand,
+  pop: popOperand,
+  call,
+  callind: callIndirect,
+  jmp: jump,
+  jmpind: jumpIndirect,
+  ret: returnNear,
+  retn: returnDropping,
+  jcc: jumpIf,
+  loop: loopWhile("always"),
+  loope: loopWhile("equal"),
+  loopne: loopWhile("notEqual"),
+  jcxz: jumpIfCounterZero,
+  leave,
+  pushf: pushFlags,
+  popf: popFlags,
+  enter,
+  swapgs: swapGs,
+  cli: clearInterruptFlag,
+};

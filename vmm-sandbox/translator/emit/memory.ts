@@ -1,0 +1,66 @@
+/**
+ * Guest memory accesses: the TLB's fast path in line, everything else through one slow path.
+ *
+ *   host = wrap(address) + addend   if   (address + bytes - 1) & ~0xfff == tag of the entry
+ *
+ * An access within one page passes unaligned; one that crosses, misses, reaches a device, writes a
+ * page with translated code or needs an accessed or dirty bit fails the comparison. The slow path
+ * returns a host address (of scratch, for crossings and devices), or 0 when the guest faulted.
+ */
+import { call, type I32, type I64, i32, i64, type Local, local, when } from "../wasm/assembler.ts";
+import { layout, state, tlbEntry } from "../state.ts";
+
+/** Flags beside the size in the slow path's `kind`. */
+export const accessKind = { write: 0x100, page: 0x200 } as const;
+
+/** Indexes of the functions the fast path falls back to, in the module being built. */
+export type MemoryFunctions = {
+  /** (address i64, kind i32, site i32) → host address or 0. */
+  readonly slow: number;
+  /** (): writes what was staged in scratch to where it belongs. */
+  readonly commit: number;
+};
+
+function entryOf(address: Local<I64>): I32 {
+  const index = i32.shrU(i32.wrap(address.get()), i32.const(7));
+  const offset = i32.and(index, i32.const(0x1_ffe0));
+  return i32.add(offset, i32.load(i32.const(0), layout.state + state.tlb));
+}
+
+function matches(address: Local<I64>, bytes: number, entry: Local<I32>, write: boolean): I32 {
+  const end = bytes === 1 ? address.get() : i64.add(address.get(), i64.const(bytes - 1));
+  const page = i64.and(end, i64.const(-4096));
+  return i64.eq(page, i64.load(entry.get(), write ? tlbEntry.writeTag : tlbEntry.readTag));
+}
+
+/** Sets `host`; calls `slowDone` in the slow arm after it succeeded, `fault` when it did not. */
+export function translate(
+  address: Local<I64>,
+  bytes: number,
+  write: boolean | "page",
+  functions: MemoryFunctions,
+  site: () => I32,
+  fault: () => void,
+): Local<I32> {
+  const entry = local.i32();
+  const host = local.i32();
+  entry.set(entryOf(address));
+  const kind = bytes | (write ? accessKind.write : 0) | (write === "page" ? accessKind.page : 0);
+  when(
+    matches(address, bytes, entry, write !== false),
+    () => {
+      const base = i32.wrap(address.get());
+      host.set(i32.add(base, i32.load(entry.get(), tlbEntry.addend)));
+    },
+    () => {
+      host.set(call<I32>(functions.slow, address.get(), i32.const(kind), site()));
+      when(i32.eqz(host.get()), fault);
+    },
+  );
+  return host;
+}
+
+/** After a store: one comparison on the way of every read-modify-write. */
+export function commitIfStaged(host: Local<I32>, functions: MemoryFunctions): void {
+  when(i32.ltU(host.get(), i32.const(layout.scratchEnd)), () => call(functions.commit));
+}

@@ -1,0 +1,228 @@
+/**
+ * Generates the interpreter: one module with a handler per plan and the few functions that hold
+ * them together. Handlers tail-call each other through the table; nothing dispatches in TypeScript.
+ *
+ *   table: 0 unused · special handlers · one per plan · (the JIT's regions after them)
+ */
+import { accessKind } from "../emit/memory.ts";
+import {
+  exitReason,
+  jumpCacheEntries,
+  layout,
+  record,
+  state,
+} from "../state.ts";
+import {
+  beginFunction,
+  type Body,
+  call,
+  endFunction,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  keep,
+  Local,
+  ret,
+  returnCall,
+  returnCallIndirect,
+  when,
+} from "../wasm/assembler.ts";
+import { type MemoryLimits, ModuleBuilder } from "../wasm/module.ts";
+import type { HandlerPlan } from "./forms.ts";
+import { type CoreFunctions, RecordSite } from "./record-site.ts";
+
+/** Handlers that belong to no instruction. */
+export const specialHandlers = {
+  /** base + displacement */
+  addressBase: 1,
+  /** base + (index << scale) + displacement */
+  addressIndex: 2,
+  /** the same plus a segment's base */
+  addressSegment: 3,
+  /** the same, the sum before the segment cut to 32 bits */
+  address32: 4,
+  /** RIP of the next instruction + displacement */
+  addressRip: 5,
+  /** TypeScript does it. */
+  helper: 6,
+  /** The code here changed: look it up again. */
+  stale: 7,
+  /** Goes on at the address after this instruction, in another run of records. */
+  goOn: 8,
+  /** A 64-bit absolute address. */
+  addressAbsolute: 9,
+  /** MOV r64, imm64 */
+  moveWide: 10,
+} as const;
+export const firstPlanHandler = 16;
+
+export type Core = { readonly bytes: Uint8Array<ArrayBuffer>; readonly tableSize: number };
+
+export function buildCore(plans: readonly HandlerPlan[], memory: MemoryLimits): Core {
+  const tableSize = firstPlanHandler + plans.length;
+  const module = new ModuleBuilder(memory, tableSize);
+  const handlerType = module.type(["i32", "i64"], []);
+  const slowImport = module.import("slow", module.type(["i32", "i32"], ["i32"]));
+  const commit = module.import("commit", module.type([], []));
+  const raise = module.import("raise", module.type(["i32", "i32"], []));
+  const helper = module.import("helper", module.type(["i32"], ["i32"]));
+  const slow = module.declare(module.type(["i64", "i32", "i32"], ["i32"]));
+  const jump = module.declare(module.type(["i64", "i32"], []));
+  const enter = module.declare(module.type(["i32"], []));
+  const core: CoreFunctions = { handlerType, slow, commit, raise, helper, jump };
+  module.define(slow, slowBody(slowImport));
+  module.define(jump, jumpBody(core));
+  module.define(enter, enterBody(core));
+  module.export("enter", enter);
+  module.export("slow", slow);
+  module.export("jump", jump);
+  const add = (slot: number, body: Body): void => {
+    const index = module.declare(handlerType);
+    module.define(index, body);
+    module.element(slot, index);
+  };
+  for (const [name, slot] of Object.entries(specialHandlers))
+    add(slot, specialBody(name as keyof typeof specialHandlers, core));
+  for (const [index, plan] of plans.entries()) add(firstPlanHandler + index, planBody(plan, core));
+  return { bytes: module.build(), tableSize };
+}
+
+function slowBody(slowImport: number): Body {
+  beginFunction(3);
+  const address = new Local<I64>(0);
+  i64.store(i32.const(0), address.get(), layout.state + state.slowAddress);
+  call<I32>(slowImport, new Local<I32>(1).get(), new Local<I32>(2).get());
+  return endFunction();
+}
+
+/** Weight of an indirect or unlinked jump in fuel. */
+const jumpCost = 4;
+
+function jumpBody(core: CoreFunctions): Body {
+  beginFunction(2);
+  const target = new Local<I64>(0);
+  const from = new Local<I32>(1);
+  const leave = (reason: number): void => {
+    i64.store(i32.const(0), target.get(), layout.state + state.rip);
+    i32.store(i32.const(0), i32.const(reason), layout.state + state.exit);
+    ret();
+  };
+  const fuel = keep.i32(
+    i32.sub(i32.load(i32.const(0), layout.state + state.fuel), i32.const(jumpCost)),
+  );
+  i32.store(i32.const(0), fuel.get(), layout.state + state.fuel);
+  when(i32.ltS(fuel.get(), i32.const(0)), () => leave(exitReason.fuel));
+  const low = i32.wrap(target.get());
+  const hash = i32.xor(low, i32.wrap(i64.shrU(target.get(), i64.const(14))));
+  const index = i32.and(hash, i32.const(jumpCacheEntries - 1));
+  const entry = keep.i32(i32.shl(index, i32.const(4)));
+  const tag = i64.xor(target.get(), i64.load(i32.const(0), layout.state + state.modeTag));
+  when(i64.ne(tag, i64.load(entry.get(), layout.jumpCache)), () => {
+    i32.store(i32.const(0), from.get(), layout.state + state.record);
+    leave(exitReason.lookup);
+  });
+  const found = keep.i32(i32.load(entry.get(), layout.jumpCache + 8));
+  const page = keep.i64(i64.and(target.get(), i64.const(-4096)));
+  // A direct jump within its page leads here for as long as both exist: link it. Runs that cross
+  // into another page depend on that one's mapping and are not linked.
+  const linkable = i32.load(entry.get(), layout.jumpCache + 12);
+  when(i32.and(linkable, i32.ne(from.get(), i32.const(0))), () => {
+    when(i64.eq(page.get(), i64.load(i32.const(0), layout.state + state.virtualPage)), () =>
+      i32.store(from.get(), found.get(), record.immediate2),
+    );
+  });
+  i64.store(i32.const(0), page.get(), layout.state + state.virtualPage);
+  dispatch(core, found);
+  return endFunction();
+}
+
+function dispatch(core: CoreFunctions, at: Local<I32>): void {
+  returnCallIndirect(
+    core.handlerType,
+    [at.get(), i64.const(0)],
+    i32.load16U(at.get(), record.handler),
+  );
+}
+
+function enterBody(core: CoreFunctions): Body {
+  beginFunction(1);
+  dispatch(core, new Local<I32>(0));
+  return endFunction();
+}
+
+function planBody(plan: HandlerPlan, core: CoreFunctions): Body {
+  beginFunction(2);
+  const site = new RecordSite(plan.forms, plan.size, plan.opcode, plan.addressSize, core);
+  plan.emit(site);
+  site.next();
+  return endFunction();
+}
+
+function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): Body {
+  beginFunction(2);
+  const site = new RecordSite([], 64, 0, 64, core);
+  const rec = new Local<I32>(0);
+  const ea = new Local<I64>(1);
+  const register = (field: number): I64 =>
+    i64.load(i32.load16U(rec.get(), field), layout.state);
+  const displacement = (): I64 => i64.load32S(rec.get(), record.immediate);
+  const indexed = (): I64 => {
+    const scaled = i64.shl(
+      register(record.b),
+      i64.extendU(i32.load16U(rec.get(), record.c)),
+    );
+    const sum = i64.add(scaled, register(record.a));
+    return i64.add(sum, displacement());
+  };
+  switch (name) {
+    case "addressBase":
+      ea.set(i64.add(register(record.a), displacement()));
+      break;
+    case "addressIndex":
+      ea.set(indexed());
+      break;
+    case "addressSegment":
+      ea.set(i64.add(indexed(), register(record.d)));
+      break;
+    case "address32":
+      ea.set(i64.add(i64.and(indexed(), i64.const(0xffff_ffffn)), register(record.d)));
+      break;
+    case "addressRip":
+      ea.set(i64.add(site.nextRip(), displacement()));
+      break;
+    case "addressAbsolute":
+      ea.set(i64.load(rec.get(), record.immediate));
+      break;
+    case "moveWide":
+      i64.store(
+        i32.load16U(rec.get(), record.a),
+        i64.load(rec.get(), record.immediate),
+        layout.state,
+      );
+      break;
+    case "helper":
+      i64.store(i32.const(0), ea.get(), layout.state + state.ea);
+      when(call<I32>(core.helper, rec.get()), () => ret());
+      break;
+    case "stale": {
+      const offset = i32.and(i32.load16U(rec.get(), record.where), i32.const(0xfff));
+      const page = keep.i64(i64.extendU(offset));
+      const rip = keep.i64(i64.add(site.loadState64(state.virtualPage), page.get()));
+      i64.store(i32.const(0), rip.get(), layout.state + state.rip);
+      i32.store(i32.const(0), i32.const(0), layout.state + state.record);
+      i32.store(i32.const(0), i32.const(exitReason.lookup), layout.state + state.exit);
+      ret();
+      break;
+    }
+    case "goOn":
+      site.jumpDirect();
+      break;
+    default:
+      name satisfies never;
+  }
+  if (name !== "stale" && name !== "goOn") site.next();
+  return endFunction();
+}
+
+export { accessKind, returnCall };

@@ -1,0 +1,401 @@
+/**
+ * Turns guest code into runs of records.
+ *
+ * A run starts where execution entered and goes straight on, past conditional jumps, to the first
+ * unconditional transfer, the end of the page or a length limit. Runs are keyed by physical
+ * address and mode, hold page offsets instead of addresses, and so serve every virtual address
+ * their page is mapped at.
+ *
+ * A write to a page with runs goes to `invalidate`: the runs it overlaps become stale records,
+ * which ask for a new look-up. Nothing is freed before the arena is full; then everything is.
+ */
+import { Decoder, Instruction, noRegister, operandKind, ripRegister } from "../isa/decode.ts";
+import { layout, record, state } from "../state.ts";
+import { firstPlanHandler, specialHandlers } from "./core.ts";
+import { addressForm, emitters, type HandlerSet } from "./forms.ts";
+
+/** Instructions per run; long enough for any basic block, short enough to bound wasted decoding. */
+const maxRunInstructions = 48;
+/** A run never needs more: two records an instruction and the final jump. */
+const maxRunRecords = maxRunInstructions * 2 + 2;
+
+type Run = {
+  readonly start: number;
+  readonly end: number;
+  readonly firstRecord: number;
+  readonly records: number;
+};
+
+class CodePage {
+  readonly runs: Run[] = [];
+  /** Record address by page offset, one table per mode. */
+  readonly entries = new Map<number, Int32Array>();
+  /** 64-byte lines that runs were decoded from. */
+  readonly lines = new Uint8Array(64);
+}
+
+/** What TypeScript executes: see system/. */
+export type HelperSite = { readonly instruction: Instruction };
+
+/** Mnemonics after which the run cannot go straight on. */
+const endsRun = new Set(
+  "jmp jmpind call callind ret retn iret retfar jmpfar callfar syscall sysret sysenter sysexit int int3 int1 into ud hlt popf sti movtoseg popseg movtocr wrmsr lgdt lidt swapgs_ rdpmc".split(
+    " ",
+  ),
+);
+
+export type TranslateStatistics = {
+  runs: number;
+  instructions: number;
+  flushes: number;
+  invalidations: number;
+};
+
+export class Translator {
+  readonly statistics: TranslateStatistics = {
+    runs: 0,
+    instructions: 0,
+    flushes: 0,
+    invalidations: 0,
+  };
+  /** By the number in a helper record's immediate. */
+  readonly helperSites: HelperSite[] = [];
+  private readonly helperByBytes = new Map<string, number>();
+  private readonly pages = new Map<number, CodePage>();
+  /** Runs of one instruction across a page's end, by page, offset and mode. */
+  private readonly crossings = new Map<number, { readonly first: number; readonly next: number }>();
+  private readonly bytes: Uint8Array;
+  private readonly halves: Uint16Array;
+  private readonly words: Int32Array;
+  private next: number = layout.records;
+  private readonly decoder = new Decoder();
+  private readonly instruction = new Instruction();
+  private readonly staging = new Uint8Array(32);
+  private readonly set: HandlerSet;
+  /** Takes write access from the TLB when a physical page gets its first run. */
+  private readonly protect: (page: number) => void;
+
+  constructor(memory: WebAssembly.Memory, set: HandlerSet, protect: (page: number) => void) {
+    this.bytes = new Uint8Array(memory.buffer);
+    this.halves = new Uint16Array(memory.buffer);
+    this.words = new Int32Array(memory.buffer);
+    this.set = set;
+    this.protect = protect;
+  }
+
+  hasCode(page: number): boolean {
+    return this.pages.has(page);
+  }
+
+  /** Record of the run at a physical page and offset, or 0. */
+  find(page: number, offset: number, mode: number): number {
+    return this.pages.get(page)?.entries.get(mode)?.[offset] ?? 0;
+  }
+
+  /** The run of an instruction that crosses from `page` into `next`, or 0. */
+  findCrossing(page: number, offset: number, mode: number, next: number): number {
+    const known = this.crossings.get(crossingKey(page, offset, mode));
+    if (known === undefined || known.next !== next) return 0;
+    return this.halves[known.first >> 1] === specialHandlers.stale ? 0 : known.first;
+  }
+
+  get isFull(): boolean {
+    return this.next + maxRunRecords * record.sizeBytes > layout.recordsEnd;
+  }
+
+  /** Forgets everything; the caller also empties the jump cache. */
+  flush(): void {
+    this.statistics.flushes++;
+    this.pages.clear();
+    this.crossings.clear();
+    this.next = layout.records;
+    this.helperSites.length = 0;
+    this.helperByBytes.clear();
+  }
+
+  /**
+   * Translates at `offset` of the physical page whose bytes are at `host`. An instruction that
+   * crosses into the next page stands alone and needs `nextHost` (its page `nextPage`); undefined
+   * when that is needed and missing.
+   */
+  translate(
+    page: number,
+    host: number,
+    offset: number,
+    mode: number,
+    following?: { readonly page: number; readonly host: number },
+  ): number | undefined {
+    const first = this.next;
+    let at = offset;
+    let count = 0;
+    let crossing = false;
+    for (;;) {
+      const { instruction } = this;
+      let status = this.decoder.decode(instruction, this.bytes, host + at, host + 4096, 64);
+      if (status === "truncated") {
+        if (count > 0) break;
+        if (!following) {
+          this.next = first;
+          return undefined;
+        }
+        crossing = true;
+        status = this.decodeCrossing(host, at, following.host);
+      }
+      count++;
+      const ends = this.append(at, count, status === "ok");
+      at += Math.max(1, instruction.length);
+      if (ends) {
+        this.finish(page, offset, at, first, mode, crossing, following);
+        return first;
+      }
+      if (crossing || at >= 4096 || count >= maxRunInstructions) break;
+    }
+    this.appendGoOn(count);
+    this.finish(page, offset, at, first, mode, crossing, following);
+    return first;
+  }
+
+  private decodeCrossing(host: number, at: number, nextHost: number) {
+    const here = 4096 - at;
+    this.staging.set(this.bytes.subarray(host + at, host + 4096));
+    this.staging.set(this.bytes.subarray(nextHost, nextHost + 16), here);
+    return this.decoder.decode(this.instruction, this.staging, 0, here + 16, 64);
+  }
+
+  private finish(
+    page: number,
+    start: number,
+    end: number,
+    first: number,
+    mode: number,
+    crossing: boolean,
+    following?: { readonly page: number },
+  ): void {
+    this.statistics.runs++;
+    const records = (this.next - first) / record.sizeBytes;
+    const here = this.pageOf(page);
+    this.addRun(here, { start, end: Math.min(end, 4096), firstRecord: first, records });
+    if (crossing && following) {
+      const there = this.pageOf(following.page);
+      this.addRun(there, { start: 0, end: end - 4096, firstRecord: first, records });
+      this.crossings.set(crossingKey(page, start, mode), { first, next: following.page });
+      return; // its second page may be another one next time: never found by offset alone
+    }
+    let entries = here.entries.get(mode);
+    if (!entries) {
+      entries = new Int32Array(4096);
+      here.entries.set(mode, entries);
+    }
+    entries[start] = first;
+  }
+
+  private pageOf(page: number): CodePage {
+    let known = this.pages.get(page);
+    if (!known) {
+      known = new CodePage();
+      this.pages.set(page, known);
+      this.protect(page);
+    }
+    return known;
+  }
+
+  private addRun(page: CodePage, run: Run): void {
+    page.runs.push(run);
+    page.lines.fill(1, run.start >> 6, ((run.end - 1) >> 6) + 1);
+  }
+
+  /** A write to [start, end) of a physical page: drops the runs it touches. */
+  invalidate(page: number, start: number, end: number): void {
+    const known = this.pages.get(page);
+    if (!known) return;
+    let touched = false;
+    for (let line = start >> 6; line <= (end - 1) >> 6; line++) if (known.lines[line]) touched = true;
+    if (!touched) return;
+    this.statistics.invalidations++;
+    const kept: Run[] = [];
+    for (const run of known.runs) {
+      if (run.start >= end || run.end <= start) {
+        kept.push(run);
+        continue;
+      }
+      for (let i = 0; i < run.records; i++)
+        this.halves[(run.firstRecord + i * record.sizeBytes) >> 1] = specialHandlers.stale;
+      for (const entries of known.entries.values())
+        if (entries[run.start] === run.firstRecord) entries[run.start] = 0;
+    }
+    known.runs.length = 0;
+    known.lines.fill(0);
+    for (const run of kept) this.addRun(known, run);
+    if (kept.length === 0) this.pages.delete(page);
+  }
+
+  /** Appends the records of the decoded instruction; true when the run ends with it. */
+  private append(at: number, count: number, known: boolean): boolean {
+    const { instruction } = this;
+    this.statistics.instructions++;
+    const where = at | (Math.min(instruction.length, 15) << 12);
+    if (!known) {
+      this.appendHelper(where);
+      return true;
+    }
+    const mnemonic = instruction.row.mnemonic;
+    const memory = this.usesMemory();
+    const rm = memory ? addressForm(instruction, this.set) : "register";
+    const plan = this.set.find(instruction, rm);
+    if (rm === "memory") this.appendAddress(where);
+    if (plan < 0) this.appendHelper(where);
+    else this.appendPlan(where, plan, rm === "base", count);
+    if (endsRun.has(mnemonic)) {
+      // Whatever may change the mode or the mapping is followed by a fresh look-up.
+      if (plan >= 0 || !emitters[mnemonic]) this.appendGoOn(count);
+      return true;
+    }
+    return false;
+  }
+
+  private usesMemory(): boolean {
+    const { instruction } = this;
+    for (let i = 0; i < instruction.operandCount; i++)
+      if (instruction.kinds[i] === operandKind.memory) return true;
+    const name = instruction.row.mnemonic;
+    return /^(movs8|movsv|lods|cmps8|cmpsv|xlat|outs)/.test(name);
+  }
+
+  private record(handler: number, where: number): number {
+    const at = this.next;
+    this.next = at + record.sizeBytes;
+    this.words.fill(0, at >> 2, (at >> 2) + 4);
+    this.halves[at >> 1] = handler;
+    this.halves[(at + record.where) >> 1] = where;
+    return at;
+  }
+
+  private appendAddress(where: number): void {
+    const { instruction } = this;
+    const { base, index, segment } = instruction;
+    let handler: number = specialHandlers.addressBase;
+    if (index !== noRegister) handler = specialHandlers.addressIndex;
+    if (segment >= 4) handler = specialHandlers.addressSegment;
+    if (instruction.addressSize !== 64) handler = specialHandlers.address32;
+    if (base === ripRegister && segment < 4 && instruction.addressSize === 64)
+      handler = specialHandlers.addressRip;
+    const at = this.record(handler, where);
+    if (instruction.displacementHigh !== 0) {
+      // Segment overrides of 64-bit absolute addresses go through the segment record after it.
+      this.halves[at >> 1] = specialHandlers.addressAbsolute;
+      this.words[(at + record.immediate) >> 2] = instruction.displacement;
+      this.words[(at + record.immediate + 4) >> 2] = instruction.displacementHigh;
+      return;
+    }
+    this.halves[(at + record.a) >> 1] =
+      base === noRegister || base === ripRegister ? state.zero : base * 8;
+    this.halves[(at + record.b) >> 1] = index === noRegister ? state.zero : index * 8;
+    let displacement = instruction.displacement;
+    // SDM volume 2, POP: an address with RSP counts it after the increment.
+    if (instruction.row.mnemonic === "pop" && base === 4) displacement += instruction.size / 8;
+    const name = instruction.row.mnemonic;
+    if (/^(movs8|movsv|lods|cmps8|cmpsv|outs)/.test(name)) {
+      displacement = 0; // only the segment's base: the emitter adds rSI itself
+      this.halves[(at + record.a) >> 1] = state.zero;
+    }
+    if (name === "xlat") this.halves[(at + record.a) >> 1] = 3 * 8;
+    this.words[(at + record.immediate) >> 2] = displacement;
+    this.halves[(at + record.c) >> 1] = instruction.scale;
+    this.halves[(at + record.d) >> 1] =
+      segment >= 4 ? state.segmentBase + segment * 8 : state.zero;
+  }
+
+  private appendPlan(where: number, plan: number, isBase: boolean, count: number): void {
+    const { instruction } = this;
+    const at = this.record(firstPlanHandler + plan, where);
+    let field: number = record.a;
+    let immediate = false;
+    for (let i = 0; i < instruction.operandCount; i++) {
+      const value = instruction.values[i] as number;
+      const kind = instruction.kinds[i];
+      if (kind === operandKind.register || kind === operandKind.xmm) {
+        const offset =
+          kind === operandKind.xmm
+            ? state.xmm + value * 16
+            : value >= 16
+              ? (value - 16) * 8 + 1
+              : value * 8;
+        this.halves[(at + field) >> 1] = offset;
+        field = field === record.a ? record.b : record.immediate;
+      } else if (kind === operandKind.immediate || kind === operandKind.relative) immediate = true;
+    }
+    if (isBase) {
+      this.halves[(at + record.b) >> 1] = instruction.base * 8;
+      this.words[(at + record.immediate) >> 2] = instruction.displacement;
+    }
+    if (!immediate) return;
+    const last = instruction.operandCount - 1;
+    const size = instruction.sizes[last] as number;
+    const clean =
+      size === 8 ? instruction.immediate & 0xff : size === 16 ? instruction.immediate & 0xffff : instruction.immediate;
+    if (instruction.kinds[last] === operandKind.relative) {
+      this.words[(at + record.immediate) >> 2] = instruction.immediate;
+      this.halves[(at + record.a) >> 1] = count;
+      return;
+    }
+    this.words[(at + (isBase ? record.immediate2 : record.immediate)) >> 2] = clean;
+    if (size === 64 && instruction.immediateHigh !== instruction.immediate >> 31)
+      this.wideImmediate(at);
+  }
+
+  /** MOV r64, imm64 is the only one: it has a handler that reads eight bytes. */
+  private wideImmediate(at: number): void {
+    this.halves[at >> 1] = specialHandlers.moveWide;
+    this.words[(at + record.immediate) >> 2] = this.instruction.immediate;
+    this.words[(at + record.immediate + 4) >> 2] = this.instruction.immediateHigh;
+  }
+
+  private appendHelper(where: number): void {
+    const at = this.record(specialHandlers.helper, where);
+    this.words[(at + record.immediate) >> 2] = this.helperNumber();
+  }
+
+  /** One site per distinct instruction. */
+  private helperNumber(): number {
+    const it = this.instruction;
+    const key = [
+      it.row.index,
+      it.opcode,
+      it.modRm,
+      it.size,
+      it.length,
+      it.base,
+      it.index,
+      it.segment,
+      it.addressSize,
+      it.immediate,
+      it.immediate2,
+      it.wide,
+      it.repeat,
+      ...it.kinds,
+      ...it.values,
+    ].join();
+    const known = this.helperByBytes.get(key);
+    if (known !== undefined) return known;
+    const copy = Object.assign(new Instruction(), it, {
+      kinds: it.kinds.slice(),
+      values: it.values.slice(),
+      sizes: it.sizes.slice(),
+    });
+    const number = this.helperSites.push({ instruction: copy }) - 1;
+    this.helperByBytes.set(key, number);
+    return number;
+  }
+
+  /** Continues after the last instruction: its own record says where that is. */
+  private appendGoOn(count: number): void {
+    const previous = this.next - record.sizeBytes;
+    const where = this.halves[(previous + record.where) >> 1] as number;
+    const at = this.record(specialHandlers.goOn, where);
+    this.halves[(at + record.a) >> 1] = count;
+  }
+}
+
+function crossingKey(page: number, offset: number, mode: number): number {
+  return (page * 4096 + offset) * 8 + mode;
+}

@@ -1,0 +1,239 @@
+/**
+ * Four-level paging (SDM volume 3A §4.5) and the software TLB that caches it.
+ *
+ * Addresses travel as two 32-bit halves, so that no access allocates. The TLB holds 4 KiB entries
+ * only; large pages are filled piece by piece. Two tables, one for CPL 3 and one for supervisor
+ * accesses, so a change of privilege is a change of base address.
+ *
+ * ```
+ * CR3 → PML4[47:39] → PDPT[38:30] → PD[29:21] → PT[20:12] → page
+ *                     bit 7: 1 GiB   bit 7: 2 MiB
+ * ```
+ */
+import { HOLE_END, HOLE_START } from "../../machine/layout.ts";
+import { layout, state, tlbEntries, tlbEntry, tlbEntryBytes } from "../state.ts";
+
+export const access = { read: 0, write: 1, fetch: 2 } as const;
+
+const present = 1;
+const writable = 2;
+const user = 4;
+const accessed = 0x20;
+const dirty = 0x40;
+const large = 0x80;
+const global = 0x100;
+const entryWords = tlbEntryBytes / 4;
+
+export const pageFaultBits = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
+
+export class Paging {
+  /** Result of `walk`: the page's physical address, or -1; then `errorCode` says why. */
+  physicalPage = 0;
+  errorCode = 0;
+  private pageIsWritable = false;
+  private pageIsGlobal = false;
+  private pageIsLarge = false;
+  /** 2 MiB regions of which pieces of larger pages were filled, as multiples of 2 MiB. */
+  private readonly largeRegions = new Set<number>();
+  misses = 0;
+  flushes = 0;
+
+  private readonly words: Int32Array;
+  private readonly ramBytes: number;
+  private readonly lowRam: number;
+  private readonly filled = [new Uint16Array(tlbEntries), new Uint16Array(tlbEntries)] as const;
+  private readonly filledCount = [0, 0];
+  private readonly isFilled = [new Uint8Array(tlbEntries), new Uint8Array(tlbEntries)] as const;
+  private readonly isGlobal = [new Uint8Array(tlbEntries), new Uint8Array(tlbEntries)] as const;
+
+  constructor(memory: WebAssembly.Memory, ramBytes: number) {
+    this.words = new Int32Array(memory.buffer);
+    this.ramBytes = ramBytes;
+    this.lowRam = Math.min(ramBytes, HOLE_START);
+    this.flushAll();
+  }
+
+  /** Byte offset of physical RAM in the memory, or -1 when it is no RAM. */
+  hostOf(physical: number): number {
+    if (physical < this.lowRam) return layout.ram + physical;
+    if (physical >= HOLE_END && physical - HOLE_END < this.ramBytes - this.lowRam)
+      return layout.ram + this.lowRam + (physical - HOLE_END);
+    return -1;
+  }
+
+  private stateWord(offset: number): number {
+    return this.words[(layout.state + offset) >> 2] as number;
+  }
+
+  get pagingEnabled(): boolean {
+    return this.stateWord(state.cr0) < 0;
+  }
+
+  /**
+   * Translates one page for an access by user or supervisor code, setting accessed and dirty bits.
+   * False: `errorCode` is the page fault's.
+   */
+  walk(low: number, high: number, kind: number, isUser: boolean): boolean {
+    if (!this.pagingEnabled) {
+      this.physicalPage = (low & ~0xfff) >>> 0;
+      this.pageIsWritable = true;
+      this.pageIsGlobal = false;
+      this.pageIsLarge = false;
+      return true;
+    }
+    const base = (kind === access.write ? 2 : kind === access.fetch ? 16 : 0) | (isUser ? 4 : 0);
+    const noExecute = (this.stateWord(state.efer) & 0x800) !== 0;
+    // PML4 entries are 8 bytes: the index's three top bits come from the upper half.
+    let table = this.tableAddress(this.stateWord(state.cr3), this.stateWord(state.cr3 + 4));
+    let rights = writable | user;
+    let executable = true;
+    for (let level = 3; level >= 0; level--) {
+      const index =
+        level === 3
+          ? (high >>> 7) & 511
+          : level === 2
+            ? ((high & 0x7f) << 2) | (low >>> 30)
+            : (low >>> (12 + level * 9)) & 511;
+      const at = this.hostOf(table + index * 8) >> 2;
+      const entry = at < 0 ? 0 : (this.words[at] as number);
+      const entryHigh = at < 0 ? 0 : (this.words[at + 1] as number);
+      if (!(entry & present)) return this.fail(base);
+      // Bits 51 to 48 and above are beyond our physical width; NX is reserved without EFER.NXE.
+      if (entryHigh & 0x000f_ff00 || (entryHigh < 0 && !noExecute))
+        return this.fail(base | pageFaultBits.present | pageFaultBits.reserved);
+      rights &= entry;
+      if (entryHigh < 0) executable = false;
+      const isLeaf = level === 0 || ((entry & large) !== 0 && level < 3);
+      if (!isLeaf) {
+        if (entry & large && level === 3)
+          return this.fail(base | pageFaultBits.present | pageFaultBits.reserved);
+        if (!(entry & accessed)) this.words[at] = entry | accessed;
+        table = this.tableAddress(entry, entryHigh);
+        continue;
+      }
+      if (!this.permits(rights, executable, kind, isUser))
+        return this.fail(base | pageFaultBits.present);
+      const used = entry | accessed | (kind === access.write ? dirty : 0);
+      if (used !== entry) this.words[at] = used;
+      const offsetBits = level * 9;
+      const within = level === 0 ? 0 : ((low >>> 12) & ((1 << offsetBits) - 1)) * 4096;
+      const frame = this.tableAddress(entry, entryHigh);
+      const size = 4096 * 2 ** offsetBits;
+      this.physicalPage = frame - (frame % size) + within;
+      this.pageIsGlobal = (entry & global) !== 0;
+      this.pageIsLarge = level > 0;
+      this.pageIsWritable =
+        (used & dirty) !== 0 && this.permits(rights, executable, access.write, isUser);
+      return true;
+    }
+    return false;
+  }
+
+  private tableAddress(low: number, high: number): number {
+    return ((low & ~0xfff) >>> 0) + (high & 0xf_ffff) * 0x1_0000_0000;
+  }
+
+  private permits(rights: number, executable: boolean, kind: number, isUser: boolean): boolean {
+    if (isUser && !(rights & user)) return false;
+    if (kind === access.fetch) return executable || (this.stateWord(state.efer) & 0x800) === 0;
+    if (kind === access.write && !(rights & writable))
+      return !isUser && (this.stateWord(state.cr0) & 0x1_0000) === 0;
+    return true;
+  }
+
+  private fail(code: number): false {
+    // The fetch bit is only reported with NX enabled.
+    this.errorCode = this.stateWord(state.efer) & 0x800 ? code : code & ~16;
+    return false;
+  }
+
+  /** Remembers the page that `walk` just found. `allowWrite`: no code is cached from it. */
+  fill(low: number, high: number, isUser: boolean, allowWrite: boolean): void {
+    this.misses++;
+    const which = isUser ? 1 : 0;
+    const index = (low >>> 12) & (tlbEntries - 1);
+    const at = ((isUser ? layout.userTlb : layout.kernelTlb) >> 2) + index * entryWords;
+    const words = this.words;
+    const host = this.hostOf(this.physicalPage);
+    if (this.pageIsLarge) this.largeRegions.add(regionOf(low, high));
+    words[at] = low & ~0xfff;
+    words[at + 1] = high;
+    const write = allowWrite && this.pageIsWritable;
+    words[at + 2] = write ? low & ~0xfff : -1;
+    words[at + 3] = write ? high : -1;
+    words[at + tlbEntry.addend / 4] = (host - (low & ~0xfff)) | 0;
+    words[at + tlbEntry.physicalPage / 4] = this.physicalPage / 4096;
+    this.isGlobal[which][index] = this.pageIsGlobal ? 1 : 0;
+    if (this.isFilled[which][index]) return;
+    this.isFilled[which][index] = 1;
+    this.filled[which][this.filledCount[which] as number] = index;
+    this.filledCount[which] = (this.filledCount[which] as number) + 1;
+  }
+
+  private clear(which: number, index: number): void {
+    const at = ((which ? layout.userTlb : layout.kernelTlb) >> 2) + index * entryWords;
+    this.words.fill(-1, at, at + 4);
+  }
+
+  flushAll(): void {
+    this.flushes++;
+    this.largeRegions.clear();
+    for (let which = 0; which < 2; which++) {
+      const base = (which ? layout.userTlb : layout.kernelTlb) >> 2;
+      this.words.fill(-1, base, base + tlbEntries * entryWords);
+      this.filledCount[which] = 0;
+      (this.isFilled[which] as Uint8Array).fill(0);
+    }
+  }
+
+  /** A CR3 write: global pages stay while CR4.PGE is set. */
+  flushNonGlobal(): void {
+    if (!(this.stateWord(state.cr4) & 0x80)) {
+      this.flushAll();
+      return;
+    }
+    this.flushes++;
+    for (let which = 0; which < 2; which++) {
+      const list = this.filled[which] as Uint16Array;
+      const globals = this.isGlobal[which] as Uint8Array;
+      const marks = this.isFilled[which] as Uint8Array;
+      let kept = 0;
+      for (let i = 0; i < (this.filledCount[which] as number); i++) {
+        const index = list[i] as number;
+        if (globals[index]) list[kept++] = index;
+        else {
+          this.clear(which, index);
+          marks[index] = 0;
+        }
+      }
+      this.filledCount[which] = kept;
+    }
+  }
+
+  /** INVLPG: one entry, or (true) everything when a larger page was filled piece by piece there. */
+  flushPage(low: number, high: number): boolean {
+    if (this.largeRegions.has(regionOf(low, high))) {
+      this.flushAll();
+      return true;
+    }
+    const index = (low >>> 12) & (tlbEntries - 1);
+    this.clear(0, index);
+    this.clear(1, index);
+    return false;
+  }
+
+  /** Takes write access to a physical page from all entries: code is cached from it now. */
+  protect(page: number): void {
+    const words = this.words;
+    for (const base of [layout.kernelTlb >> 2, layout.userTlb >> 2])
+      for (let at = base; at < base + tlbEntries * entryWords; at += entryWords)
+        if (words[at + tlbEntry.physicalPage / 4] === page) {
+          words[at + 2] = -1;
+          words[at + 3] = -1;
+        }
+  }
+}
+
+function regionOf(low: number, high: number): number {
+  return (high & 0xffff) * 2048 + (low >>> 21);
+}

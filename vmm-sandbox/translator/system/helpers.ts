@@ -1,0 +1,399 @@
+/**
+ * Instructions that TypeScript executes: privileged, rare, or both. Each gets the decoded
+ * instruction and returns whether the run of records may go on.
+ *
+ * A helper that changes RIP, the mode or the mapping, or that may make an interrupt deliverable,
+ * says "leave"; the run loop then starts again at `registers.rip`, which the caller has set to
+ * the next instruction beforehand.
+ */
+import { type Instruction, operandKind } from "../isa/decode.ts";
+import { state } from "../state.ts";
+import type { Cpu } from "./cpu.ts";
+import { cpuid } from "./cpuid.ts";
+import { generalProtection, GuestFault, invalidOpcode, vector } from "./fault.ts";
+import { interruptReturn } from "./interrupts.ts";
+import { segmentIndex } from "./registers.ts";
+import {
+  loadCodeSegment,
+  loadDataSegment,
+  loadSystemSegment,
+  readDescriptor,
+  systemCall,
+  systemReturn,
+} from "./segments.ts";
+
+export type HelperResult = "continue" | "leave";
+export type Helper = (cpu: Cpu, it: Instruction) => HelperResult;
+
+function privileged(helper: Helper): Helper {
+  return (cpu, it) => {
+    if (cpu.registers.cpl !== 0) throw generalProtection();
+    return helper(cpu, it);
+  };
+}
+
+/** Reads operand `n`, zero-extended. */
+function read(cpu: Cpu, it: Instruction, n: number, size = it.sizes[n] as number): bigint {
+  const value = it.values[n] as number;
+  if (it.kinds[n] === operandKind.memory) return cpu.readData(cpu.registers.get64(state.ea), size / 8);
+  if (value >= 16) return (cpu.registers.gpr(value - 16) >> 8n) & 0xffn;
+  return BigInt.asUintN(size, cpu.registers.gpr(value));
+}
+
+function write(cpu: Cpu, it: Instruction, n: number, value: bigint, size = it.sizes[n] as number): void {
+  if (it.kinds[n] === operandKind.memory) {
+    cpu.writeData(cpu.registers.get64(state.ea), size / 8, value);
+    return;
+  }
+  const register = it.values[n] as number;
+  const old = cpu.registers.gpr(register);
+  const cut = BigInt.asUintN(size, value);
+  cpu.registers.setGpr(register, size >= 32 ? cut : (old & ~((1n << BigInt(size)) - 1n)) | cut);
+}
+
+const hlt = privileged((cpu) => {
+  cpu.halted = true;
+  return "leave";
+});
+
+const sti: Helper = (cpu) => {
+  const flags = cpu.registers.get32(state.eflags);
+  if (((flags >> 12) & 3) < cpu.registers.cpl) throw generalProtection();
+  cpu.registers.set32(state.eflags, flags | 0x200);
+  if (!(flags & 0x200)) cpu.shadowUntil = cpu.registers.rip;
+  return "leave";
+};
+
+const executeCpuid: Helper = (cpu) => {
+  const { registers } = cpu;
+  const [a, b, c, d] = cpuid(registers.gpr32(0), registers.gpr32(1));
+  registers.setGpr32(0, a);
+  registers.setGpr32(3, b);
+  registers.setGpr32(1, c);
+  registers.setGpr32(2, d);
+  return "continue";
+};
+
+const rdtsc: Helper = (cpu) => {
+  const tsc = cpu.tsc();
+  cpu.registers.setGpr(0, tsc & 0xffff_ffffn);
+  cpu.registers.setGpr(2, (tsc >> 32n) & 0xffff_ffffn);
+  return "continue";
+};
+
+const rdtscp: Helper = (cpu, it) => {
+  cpu.registers.setGpr32(1, cpu.registers.get32(state.tscAux));
+  return rdtsc(cpu, it);
+};
+
+const rdmsr = privileged((cpu) => {
+  const value = cpu.msrs.read(cpu.registers.gpr32(1) >>> 0);
+  cpu.registers.setGpr(0, value & 0xffff_ffffn);
+  cpu.registers.setGpr(2, (value >> 32n) & 0xffff_ffffn);
+  return "continue";
+});
+
+const wrmsr = privileged((cpu) => {
+  const { registers } = cpu;
+  const low = BigInt(registers.gpr32(0) >>> 0);
+  cpu.msrs.write(registers.gpr32(1) >>> 0, low | (BigInt(registers.gpr32(2) >>> 0) << 32n));
+  return "leave";
+});
+
+const movFromControl = privileged((cpu, it) => {
+  cpu.registers.setGpr(it.values[0] as number, cpu.readControl(it.values[1] as number));
+  return "continue";
+});
+
+const movToControl = privileged((cpu, it) => {
+  cpu.writeControl(it.values[0] as number, cpu.registers.gpr(it.values[1] as number));
+  return "leave";
+});
+
+const movFromDebug = privileged((cpu, it) => {
+  cpu.registers.setGpr(it.values[0] as number, cpu.registers.debug[it.values[1] as number] ?? 0n);
+  return "continue";
+});
+
+const movToDebug = privileged((cpu, it) => {
+  cpu.registers.debug[it.values[0] as number] = cpu.registers.gpr(it.values[1] as number);
+  return "continue";
+});
+
+function loadTable(which: "gdt" | "idt"): Helper {
+  return privileged((cpu) => {
+    const at = cpu.registers.get64(state.ea);
+    const limit = Number(cpu.readData(at, 2));
+    cpu.registers[which] = { base: cpu.readData(at + 2n, 8), limit };
+    return "continue";
+  });
+}
+
+function storeTable(which: "gdt" | "idt"): Helper {
+  return (cpu) => {
+    const at = cpu.registers.get64(state.ea);
+    cpu.writeData(at, 2, BigInt(cpu.registers[which].limit));
+    cpu.writeData(at + 2n, 8, cpu.registers[which].base);
+    return "continue";
+  };
+}
+
+function storeSelector(segment: number): Helper {
+  return (cpu, it) => {
+    const memory = it.kinds[0] === operandKind.memory;
+    write(cpu, it, 0, BigInt(cpu.registers.selector(segment)), memory ? 16 : it.size);
+    return "continue";
+  };
+}
+
+const invlpg = privileged((cpu) => {
+  cpu.invalidatePage(cpu.registers.get64(state.ea));
+  return "leave";
+});
+
+const moveToSegment: Helper = (cpu, it) => {
+  const segment = it.values[0] as number;
+  if (segment === segmentIndex.cs || segment > 5) throw invalidOpcode();
+  loadDataSegment(cpu, segment, Number(read(cpu, it, 1, 16)));
+  if (segment === segmentIndex.ss) cpu.shadowUntil = cpu.registers.rip;
+  return "leave";
+};
+
+const moveFromSegment: Helper = (cpu, it) => {
+  const segment = it.values[1] as number;
+  if (segment > 5) throw invalidOpcode();
+  const memory = it.kinds[0] === operandKind.memory;
+  write(cpu, it, 0, BigInt(cpu.registers.selector(segment)), memory ? 16 : it.size);
+  return "continue";
+};
+
+const pushSegment: Helper = (cpu, it) => {
+  const { registers } = cpu;
+  const bytes = it.size / 8;
+  const rsp = BigInt.asUintN(64, registers.gpr(4) - BigInt(bytes));
+  const segment = (it.opcode >> 3) & 7;
+  cpu.writeData(rsp, bytes, BigInt(registers.selector(segment)));
+  registers.setGpr(4, rsp);
+  return "continue";
+};
+
+const popSegment: Helper = (cpu, it) => {
+  const { registers } = cpu;
+  const selector = Number(cpu.readData(registers.gpr(4), 2));
+  loadDataSegment(cpu, (it.opcode >> 3) & 7, selector);
+  registers.setGpr(4, BigInt.asUintN(64, registers.gpr(4) + BigInt(it.size / 8)));
+  return "leave";
+};
+
+/** Far RET and far JMP/CALL through memory, between 64-bit code segments of one privilege. */
+const returnFar: Helper = (cpu, it) => {
+  const { registers } = cpu;
+  const bytes = it.size / 8;
+  const rsp = registers.gpr(4);
+  const target = cpu.readData(rsp, bytes);
+  const selector = Number(cpu.readData(rsp + BigInt(bytes), bytes) & 0xffffn);
+  if ((selector & 3) !== registers.cpl) throw generalProtection(selector & ~3);
+  const descriptor = readDescriptor(cpu, selector, vector.generalProtection);
+  if ((descriptor.attributes & 0x18) !== 0x18) throw generalProtection(selector & ~3);
+  loadCodeSegment(cpu, selector, descriptor, registers.cpl);
+  const extra = it.operandCount > 0 ? BigInt(it.immediate & 0xffff) : 0n;
+  registers.setGpr(4, BigInt.asUintN(64, rsp + BigInt(2 * bytes) + extra));
+  registers.rip = target;
+  return "leave";
+};
+
+const jumpFar: Helper = (cpu, it) => {
+  const { registers } = cpu;
+  const bytes = it.size / 8;
+  const at = registers.get64(state.ea);
+  const target = cpu.readData(at, bytes);
+  const selector = Number(cpu.readData(at + BigInt(bytes), 2));
+  const descriptor = readDescriptor(cpu, selector, vector.generalProtection);
+  if ((descriptor.attributes & 0x18) !== 0x18) throw generalProtection(selector & ~3);
+  if (it.mnemonic === "callfar") {
+    const rsp = BigInt.asUintN(64, registers.gpr(4) - BigInt(2 * bytes));
+    cpu.writeData(rsp + BigInt(bytes), bytes, BigInt(registers.selector(segmentIndex.cs)));
+    cpu.writeData(rsp, bytes, registers.rip);
+    registers.setGpr(4, rsp);
+  }
+  loadCodeSegment(cpu, (selector & ~3) | registers.cpl, descriptor, registers.cpl);
+  registers.rip = target;
+  return "leave";
+};
+
+function softwareInterrupt(number: (it: Instruction) => number): Helper {
+  return (cpu, it) => {
+    cpu.interrupt(number(it), "software");
+    return "leave";
+  };
+}
+
+function portIn(cpu: Cpu, it: Instruction): HelperResult {
+  const size = it.opcode & 1 ? it.size : 8;
+  const value = BigInt(cpu.portRead(port(cpu, it), size / 8) >>> 0);
+  const old = cpu.registers.gpr(0);
+  const mask = size === 32 ? ~0n : (1n << BigInt(size)) - 1n;
+  cpu.registers.setGpr(0, size === 32 ? value : (old & ~mask) | (value & mask));
+  return "continue";
+}
+
+function portOut(cpu: Cpu, it: Instruction): HelperResult {
+  const size = it.opcode & 1 ? it.size : 8;
+  const value = Number(BigInt.asUintN(size, cpu.registers.gpr(0)));
+  cpu.portWrite(port(cpu, it), size / 8, value);
+  return "leave";
+}
+
+/** Operand sizes above 32 do not exist for ports. */
+function port(cpu: Cpu, it: Instruction): number {
+  cpu.checkPort();
+  return it.opcode & 8 ? cpu.registers.gpr32(2) & 0xffff : it.immediate & 0xff;
+}
+
+function portString(input: boolean): Helper {
+  return (cpu, it) => {
+    cpu.checkPort();
+    const { registers } = cpu;
+    const bytes = it.opcode & 1 ? Math.min(it.size, 32) / 8 : 1;
+    const step = BigInt(registers.get32(state.eflags) & 0x400 ? -bytes : bytes);
+    const portNumber = registers.gpr32(2) & 0xffff;
+    const index = input ? 7 : 6;
+    if (it.repeat !== 0 && registers.gpr(1) === 0n) return "continue";
+    if (input) {
+      // The page must be writable before the device gives its byte away.
+      cpu.writeData(registers.gpr(7), bytes, BigInt(cpu.portRead(portNumber, bytes) >>> 0));
+    } else cpu.portWrite(portNumber, bytes, Number(cpu.readData(registers.gpr(6), bytes)));
+    registers.setGpr(index, BigInt.asUintN(64, registers.gpr(index) + step));
+    if (it.repeat === 0) return "leave";
+    const left = registers.gpr(1) - 1n;
+    registers.setGpr(1, left);
+    // One element at a time keeps it interruptible: RIP goes back to this instruction.
+    if (left !== 0n) registers.rip -= BigInt(it.length);
+    return "leave";
+  };
+}
+
+/** LAR, LSL, VERR and VERW say whether a selector may be used, and fault for nothing else. */
+function inspect(kind: "lar" | "lsl" | "verr" | "verw"): Helper {
+  return (cpu, it) => {
+    const { registers } = cpu;
+    const withResult = kind === "lar" || kind === "lsl";
+    const selector = Number(read(cpu, it, withResult ? 1 : 0, 16));
+    const value = inspectDescriptor(cpu, selector, kind);
+    registers.rflags = value === undefined ? registers.rflags & ~0x40 : registers.rflags | 0x40;
+    if (withResult && value !== undefined) write(cpu, it, 0, BigInt(value >>> 0));
+    return "continue";
+  };
+}
+
+function inspectDescriptor(cpu: Cpu, selector: number, kind: string): number | undefined {
+  try {
+    const { attributes, limit } = readDescriptor(cpu, selector, vector.generalProtection);
+    const isCode = (attributes & 0x18) === 0x18;
+    const conforming = isCode && (attributes & 4) !== 0;
+    const dpl = (attributes >> 5) & 3;
+    if (!conforming && (cpu.registers.cpl > dpl || (selector & 3) > dpl)) return undefined;
+    if (kind === "lar") return (attributes & 0xf0ff) << 8;
+    if (kind === "lsl") return limit;
+    if (!(attributes & 0x10)) return undefined;
+    if (kind === "verr") return isCode && !(attributes & 2) ? undefined : 1;
+    return !isCode && attributes & 2 ? 1 : undefined;
+  } catch (fault) {
+    if (fault instanceof GuestFault && fault.vector === vector.generalProtection) return undefined;
+    throw fault;
+  }
+}
+
+const clts = privileged((cpu) => {
+  cpu.writeControl(0, cpu.readControl(0) & ~8n);
+  return "leave";
+});
+
+const loadMachineStatus = privileged((cpu, it) => {
+  const value = read(cpu, it, 0, 16) & 15n;
+  const old = cpu.readControl(0);
+  // PE can be set but not cleared.
+  cpu.writeControl(0, (old & ~14n) | value);
+  return "leave";
+});
+
+const storeMachineStatus: Helper = (cpu, it) => {
+  const memory = it.kinds[0] === operandKind.memory;
+  write(cpu, it, 0, cpu.readControl(0), memory ? 16 : it.size);
+  return "continue";
+};
+
+const undefinedInstruction: Helper = (cpu, it) => {
+  cpu.statistics.countUndefined(it);
+  throw invalidOpcode();
+};
+
+const nothing: Helper = () => "continue";
+
+export const helpers: Readonly<Record<string, Helper>> = {
+  hlt,
+  sti,
+  cpuid: executeCpuid,
+  rdtsc,
+  rdtscp,
+  rdmsr,
+  wrmsr,
+  movfromcr: movFromControl,
+  movtocr: movToControl,
+  movfromdr: movFromDebug,
+  movtodr: movToDebug,
+  lgdt: loadTable("gdt"),
+  lidt: loadTable("idt"),
+  sgdt: storeTable("gdt"),
+  sidt: storeTable("idt"),
+  sldt: storeSelector(segmentIndex.ldtr),
+  str: storeSelector(segmentIndex.tr),
+  lldt: (cpu, it) => {
+    loadSystemSegment(cpu, "ldtr", Number(read(cpu, it, 0, 16)));
+    return "continue";
+  },
+  ltr: (cpu, it) => {
+    loadSystemSegment(cpu, "tr", Number(read(cpu, it, 0, 16)));
+    return "continue";
+  },
+  verr: inspect("verr"),
+  verw: inspect("verw"),
+  lar: inspect("lar"),
+  lsl: inspect("lsl"),
+  smsw: storeMachineStatus,
+  lmsw: loadMachineStatus,
+  clts,
+  invlpg,
+  invd: privileged(nothing),
+  wbinvd: privileged(nothing),
+  movtoseg: moveToSegment,
+  movfromseg: moveFromSegment,
+  pushseg: pushSegment,
+  popseg: popSegment,
+  retfar: returnFar,
+  jmpfar: jumpFar,
+  callfar: jumpFar,
+  iret: (cpu, it) => {
+    interruptReturn(cpu, it.size);
+    return "leave";
+  },
+  syscall: (cpu) => {
+    systemCall(cpu, cpu.registers.rip);
+    return "leave";
+  },
+  sysret: (cpu, it) => {
+    systemReturn(cpu, it.size);
+    return "leave";
+  },
+  int3: softwareInterrupt(() => vector.breakpoint),
+  int: softwareInterrupt((it) => it.immediate & 0xff),
+  in8: portIn,
+  inv: portIn,
+  out8: portOut,
+  outv: portOut,
+  ins8: portString(true),
+  insv: portString(true),
+  outs8: portString(false),
+  outsv: portString(false),
+  ud: undefinedInstruction,
+};

@@ -1,0 +1,153 @@
+/**
+ * Model-specific registers (SDM volume 4; KVM's in https://docs.kernel.org/virt/kvm/x86/msr.html).
+ * An unknown one is #GP: Linux reads those it is not sure of with a handler for that.
+ */
+import { state } from "../state.ts";
+import type { Cpu } from "./cpu.ts";
+import { generalProtection } from "./fault.ts";
+import { canonical } from "./segments.ts";
+import { segmentIndex } from "./registers.ts";
+
+/** 64-bit registers that live in `state`. */
+const inState: Readonly<Record<number, number>> = {
+  0xc000_0081: state.star,
+  0xc000_0082: state.lstar,
+  0xc000_0083: state.cstar,
+  0xc000_0084: state.sfmask,
+  0xc000_0100: state.segmentBase + segmentIndex.fs * 8,
+  0xc000_0101: state.segmentBase + segmentIndex.gs * 8,
+  0xc000_0102: state.kernelGsBase,
+  0xc000_0103: state.tscAux,
+};
+const addresses = new Set([0xc000_0082, 0xc000_0083, 0xc000_0100, 0xc000_0101, 0xc000_0102]);
+
+/** Stored and given back, without effect here. */
+const plain = new Map<number, bigint>([
+  [0x8b, 0n], // microcode revision
+  [0x174, 0n], // SYSENTER_CS, _ESP, _EIP
+  [0x175, 0n],
+  [0x176, 0n],
+  [0x1a0, 1n], // MISC_ENABLE: fast strings
+  [0x277, 0x0007_0406_0007_0406n], // PAT
+  [0x140, 0n], // MISC_FEATURE_ENABLES
+]);
+
+const msr = {
+  tsc: 0x10,
+  apicBase: 0x1b,
+  platformInfo: 0xce,
+  mtrrCap: 0xfe,
+  mtrrDefType: 0x2ff,
+  tscDeadline: 0x6e0,
+  x2apic: 0x800,
+  efer: 0xc000_0080,
+  kvmWallClock: 0x4b56_4d00,
+  kvmSystemTime: 0x4b56_4d01,
+} as const;
+
+export class Msrs {
+  private readonly stored = new Map(plain);
+  /** Bootstrap processor, x2APIC already on, as firmware may leave it. */
+  private apicBase = 0xfee0_0d00n;
+  private kvmSystemTime = 0n;
+  private kvmWallClock = 0n;
+  private readonly cpu: Cpu;
+
+  constructor(cpu: Cpu) {
+    this.cpu = cpu;
+  }
+
+  read(index: number): bigint {
+    const { registers, apic } = this.cpu;
+    const offset = inState[index];
+    if (offset !== undefined) return registers.get64(offset);
+    const stored = this.stored.get(index);
+    if (stored !== undefined) return stored;
+    if (index >= msr.x2apic && index < msr.x2apic + 0x100) return this.readX2apic(index);
+    switch (index) {
+      case msr.efer:
+        return registers.get64(state.efer);
+      case msr.tsc:
+        return this.cpu.tsc();
+      case msr.apicBase:
+        return this.apicBase;
+      case msr.mtrrCap:
+      case msr.mtrrDefType:
+      case msr.platformInfo:
+        return 0n;
+      case msr.tscDeadline:
+        return BigInt(apic.tscDeadline);
+      case msr.kvmSystemTime:
+        return this.kvmSystemTime;
+      case msr.kvmWallClock:
+        return this.kvmWallClock;
+      default:
+        this.cpu.statistics.unknownMsrs.add(index);
+        throw generalProtection();
+    }
+  }
+
+  write(index: number, value: bigint): void {
+    const { registers, apic } = this.cpu;
+    const offset = inState[index];
+    if (offset !== undefined) {
+      if (addresses.has(index) && !canonical(value)) throw generalProtection();
+      registers.set64(offset, value);
+      return;
+    }
+    if (this.stored.has(index)) {
+      this.stored.set(index, value);
+      return;
+    }
+    if (index >= msr.x2apic && index < msr.x2apic + 0x100) {
+      this.writeX2apic(index, value);
+      return;
+    }
+    switch (index) {
+      case msr.efer:
+        this.cpu.setEfer(value);
+        return;
+      case msr.tsc:
+        this.cpu.setTsc(value);
+        return;
+      case msr.apicBase:
+        this.apicBase = value;
+        return;
+      case msr.tscDeadline:
+        apic.setTscDeadline(this.cpu.clockOfTsc(value));
+        return;
+      case msr.kvmSystemTime:
+        this.kvmSystemTime = value;
+        if (value & 1n) this.cpu.writeSystemTime(Number(value & ~1n));
+        return;
+      case msr.kvmWallClock:
+        this.kvmWallClock = value;
+        this.cpu.writeWallClock(Number(value));
+        return;
+      case msr.mtrrDefType:
+        return;
+      default:
+        this.cpu.statistics.unknownMsrs.add(index);
+        throw generalProtection();
+    }
+  }
+
+  private readX2apic(index: number): bigint {
+    if (!(this.apicBase & 0x400n)) throw generalProtection();
+    const offset = (index - msr.x2apic) * 16;
+    if (offset === 0x300)
+      return BigInt(this.cpu.apic.read(0x300)) | (BigInt(this.cpu.apic.read(0x310) >>> 24) << 32n);
+    // The logical id follows from the id, which is 0.
+    if (offset === 0xd0) return 1n;
+    return BigInt(this.cpu.apic.read(offset) >>> 0);
+  }
+
+  private writeX2apic(index: number, value: bigint): void {
+    if (!(this.apicBase & 0x400n)) throw generalProtection();
+    const offset = (index - msr.x2apic) * 16;
+    if (offset === 0x300)
+      this.cpu.apic.writeIcr(Number(value & 0xffff_ffffn), Number(value >> 32n));
+    else this.cpu.apic.write(offset, Number(value & 0xffff_ffffn));
+    this.cpu.interruptsChanged();
+  }
+}

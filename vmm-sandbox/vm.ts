@@ -1,0 +1,198 @@
+/**
+ * A whole virtual machine: a CPU backend, a board, devices, a booted kernel, and how it ended.
+ *
+ * ```
+ * device thread (this one): buses, virtio devices, host side of everything
+ * vCPU threads: the backend's; they come here only for device registers
+ * ```
+ */
+import { type AcpiMachine, planBoot, writeBoot } from "./boot/index.ts";
+import {
+  Block,
+  Console,
+  Entropy,
+  FileBackend,
+  KeyboardController,
+  mmioRegisters,
+  PowerPorts,
+  Serial,
+  type VirtioDevice,
+  VirtioMmio,
+} from "./devices/index.ts";
+import {
+  ACPI_PORT,
+  COM1_GSI,
+  COM1_PORT,
+  type CpuBackend,
+  I8042_PORT,
+  IO_APIC_ADDRESS,
+  LOCAL_APIC_ADDRESS,
+  Machine,
+  type StopReason,
+  VIRTIO_MMIO_BASE,
+  VIRTIO_MMIO_WINDOW,
+  type VmExit,
+} from "./machine/index.ts";
+
+export interface Disk {
+  readonly path: string;
+  readonly readOnly: boolean;
+}
+
+export interface VmConfig {
+  readonly backend: CpuBackend;
+  readonly kernel: Uint8Array;
+  readonly initrd?: Uint8Array;
+  readonly commandLine: string;
+  /** In this order /dev/vda, /dev/vdb… */
+  readonly disks?: readonly Disk[];
+  /** More devices, in the order of the DSDT, after the disks. */
+  readonly devices?: readonly VirtioDevice[];
+  readonly onConsole?: (bytes: Uint8Array) => void;
+  readonly onSerial?: (byte: number) => void;
+}
+
+/** Lines of console output kept for a crash report. */
+const TAIL_BYTES = 8 * 1024;
+
+export class Vm implements AsyncDisposable {
+  readonly machine: Machine;
+  readonly console: Console;
+  readonly transports: readonly VirtioMmio[];
+  readonly #backend: CpuBackend;
+  readonly #disks: readonly FileBackend[];
+  #tail = "";
+
+  private constructor(config: VmConfig) {
+    const { backend } = config;
+    this.#backend = backend;
+    this.machine = new Machine(backend);
+    this.#disks = (config.disks ?? []).map(
+      ({ path, readOnly }) => new FileBackend(path, { readOnly }),
+    );
+    this.console = new Console((bytes) => {
+      this.#remember(bytes);
+      config.onConsole?.(bytes);
+    });
+    const devices: VirtioDevice[] = [
+      ...this.#disks.map((disk, index) => new Block(disk, `disk${index}`)),
+      this.console,
+      new Entropy(),
+      ...(config.devices ?? []),
+    ];
+    this.transports = devices.map((device, index) => this.#attach(device, index));
+    this.#attachLegacy(config);
+  }
+
+  /** Builds the machine and boots the kernel into it; `run` starts it. */
+  static async create(config: VmConfig): Promise<Vm> {
+    const vm = new Vm(config);
+    try {
+      const plan = planBoot({
+        kernel: config.kernel,
+        ...(config.initrd === undefined ? {} : { initrd: config.initrd }),
+        commandLine: config.commandLine,
+        memorySizeBytes: config.backend.memory.sizeBytes,
+        acpi: vm.#describe(),
+      });
+      writeBoot(config.backend.memory, plan);
+      await config.backend.attach(vm.machine);
+      await config.backend.setEntry(plan.registers);
+    } catch (error) {
+      await vm[Symbol.asyncDispose]();
+      throw error;
+    }
+    return vm;
+  }
+
+  /** Runs until the machine stops, and says why. */
+  async run(): Promise<StopReason> {
+    const exits = await this.#backend.run();
+    const failed = exits.find(({ reason }) => reason !== "kicked");
+    if (this.machine.stopReason === undefined && failed !== undefined) {
+      this.machine.stop({ kind: "crash", why: explainExit(failed) });
+    }
+    return this.machine.stopReason ?? { kind: "stopped" };
+  }
+
+  /** The last lines the guest wrote to any console. */
+  get consoleTail(): string {
+    return this.#tail;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#backend[Symbol.asyncDispose]();
+    for (const disk of this.#disks) disk[Symbol.dispose]();
+  }
+
+  #attach(device: VirtioDevice, index: number): VirtioMmio {
+    const transport = new VirtioMmio(device, this.machine.memory, this.machine.claimLine());
+    const base = VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_WINDOW;
+    this.machine.mmio.attach({
+      name: device.name,
+      base,
+      sizeBytes: VIRTIO_MMIO_WINDOW,
+      device: transport,
+    });
+    device.queueSizes.forEach((_, queue) => {
+      const address = base + mmioRegisters.QueueNotify;
+      this.#backend.bindBell({ address, value: queue, ring: () => transport.notify(queue) });
+    });
+    return transport;
+  }
+
+  #attachLegacy(config: VmConfig): void {
+    const { pio } = this.machine;
+    const serial = new Serial(this.machine.interrupts.line(COM1_GSI), (byte) => {
+      this.#remember(Uint8Array.of(byte));
+      config.onSerial?.(byte);
+    });
+    pio.attach({ name: "com1", base: COM1_PORT, sizeBytes: 8, device: serial });
+    pio.attach({
+      name: "power",
+      base: ACPI_PORT,
+      sizeBytes: 3,
+      device: new PowerPorts(this.machine),
+    });
+    pio.attach({
+      name: "i8042",
+      base: I8042_PORT,
+      sizeBytes: 5,
+      device: new KeyboardController(this.machine),
+    });
+  }
+
+  #describe(): AcpiMachine {
+    return {
+      cpus: this.#backend.cpus,
+      virtio: this.transports.map(({ line }, index) => ({
+        base: VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_WINDOW,
+        sizeBytes: VIRTIO_MMIO_WINDOW,
+        gsi: line.gsi,
+      })),
+      com1: { port: COM1_PORT, gsi: COM1_GSI },
+      ioApic: IO_APIC_ADDRESS,
+      localApic: LOCAL_APIC_ADDRESS,
+      powerPort: ACPI_PORT,
+    };
+  }
+
+  #remember(bytes: Uint8Array): void {
+    this.#tail = (this.#tail + Buffer.from(bytes).toString("latin1")).slice(-TAIL_BYTES);
+  }
+}
+
+function explainExit(exit: VmExit): string {
+  switch (exit.reason) {
+    case "shutdown":
+      return "triple fault";
+    case "halt":
+      return "halted for ever";
+    case "failed":
+      return exit.why;
+    case "kicked":
+      return "stopped";
+    default:
+      return exit satisfies never;
+  }
+}
