@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { parsePlatform, parseReference, SpecError } from "../../oci/index.ts";
 import { type Credentials, RedirectError, RegistryError } from "../../registry-client/index.ts";
-import { collect, eventsOf, openTestClient, signal } from "./client.ts";
+import { collect, eventsOf, eventually, openTestClient, signal } from "./client.ts";
 import { imageAnswer, imageOf, sha256 } from "./images.ts";
 import {
   type Answer,
@@ -143,6 +143,7 @@ describe("authorization", () => {
     const reference = parseReference(`${server.domain}/a/b:1`);
     const abort = new AbortController();
     const first = test.client.resolve(reference, { platform, signal: abort.signal });
+    await eventually(() => tokens === 1);
     const second = test.client.resolve(reference, { platform, signal });
     setTimeout(() => abort.abort(new Error("not me")), 100);
     await assert.rejects(first, /not me/);
@@ -163,6 +164,7 @@ describe("authorization", () => {
     const reference = parseReference(`${server.domain}/a/b:1`);
     const first = test.client.resolve(reference, { platform, signal });
     const abort = new AbortController();
+    await eventually(() => server.requests.some(({ path }) => path === "/token"));
     const second = test.client.resolve(reference, { platform, signal: abort.signal });
     setTimeout(() => abort.abort(new Error("enough")), 100);
     const startMs = performance.now();
