@@ -20,6 +20,7 @@ import {
   runExchange,
 } from "./http/exchange.ts";
 import type { HttpBody, HttpClient, HttpRequest } from "./http/http-client.ts";
+import { isLoopback } from "./http/loopback.ts";
 import { registryError, senselessAnswer } from "./registry-error.ts";
 import { type RetryPolicy, withRetry } from "./retry.ts";
 import { Shared } from "./shared.ts";
@@ -92,6 +93,11 @@ export class RegistrySession {
   /** Host and port, for messages. */
   get host(): string {
     return this.#candidates[0]?.base.host ?? "";
+  }
+
+  /** Whether the registry is on this machine, as far as its name tells. */
+  get isLoopback(): boolean {
+    return isLoopback(this.#candidates[0]?.base.hostname ?? "");
   }
 
   get context(): ClientContext {

@@ -288,6 +288,32 @@ describe("fetchBlob() in several ranges at once", () => {
     assert.equal(ranges.length, 10);
   });
 
+  it("has as many under way as it was told, and no more", async () => {
+    let running = 0;
+    let most = 0;
+    await fetched(
+      async (request, response) => {
+        if (request.path === "/v2/") return {};
+        most = Math.max(most, ++running);
+        response.on("close", () => running--);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        return blobAnswer(request, large.bytes);
+      },
+      { connections: 3 },
+      large,
+    );
+    assert.equal(most, 3);
+  });
+
+  it("is not done from loopback unless told", async () => {
+    const { ranges } = await fetched(
+      blobsOnly((_, request) => blobAnswer(request, large.bytes)),
+      {},
+      large,
+    );
+    assert.deepEqual(ranges, [undefined]);
+  });
+
   it("survives breaks in any of them", async () => {
     const { bytes, retries } = await fetched(
       blobsOnly((count, request, response) => {
