@@ -8,3 +8,5 @@ export { Serial } from "./serial.ts";
 export { type Driver, deviceTypes, type VirtioDevice } from "./virtio-device.ts";
 export { registers as mmioRegisters, status, VirtioMmio } from "./virtio-mmio.ts";
 export { type DescriptorChain, QueueError, Virtqueue } from "./virtqueue.ts";
+export { Vsock, type VsockListener } from "./vsock.ts";
+export { type VsockConnection, VsockError } from "./vsock-connection.ts";
