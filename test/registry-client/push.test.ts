@@ -98,7 +98,7 @@ async function push(
   bytes = blob.bytes,
 ) {
   await using server = await startServer(registry.handler);
-  await using test = openTestClient({ idleTimeoutMs: 2000 });
+  await using test = openTestClient();
   const reference = parseReference(`${server.domain}/a/b:1`);
   let opened = 0;
   const open = () => {
@@ -153,6 +153,20 @@ describe("pushBlob()", () => {
     assert.equal(put?.query.get("_state"), "s1");
     assert.equal(uploads.at(-1)?.doneBytes, 1_000_000);
     assert.ok(isStored(registry));
+  });
+
+  it("sends an empty blob", async () => {
+    const registry = new UploadRegistry();
+    await using server = await startServer(registry.handler);
+    await using test = openTestClient();
+    const empty = blobOf("");
+    const reference = parseReference(`${server.domain}/a/b`);
+    const open = () => streamOf(empty.bytes);
+    assert.equal(
+      await test.client.pushBlob(reference, empty.descriptor, open, { signal }),
+      "uploaded",
+    );
+    assert.equal(registry.blobs.get(empty.descriptor.digest)?.length, 0);
   });
 
   it("sends a large blob in pieces", async () => {
