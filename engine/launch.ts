@@ -29,7 +29,7 @@ export interface Launched {
 }
 
 export function launch(places: Places, prepared: Prepared, options: LaunchOptions): Launched {
-  const { record, snapshot } = prepared;
+  const { record, snapshot, view } = prepared;
   const config = withSize(prepared.config, options.size);
   const terminal = config.process?.terminal === true;
   using nothing = Fd.from("openat", -100, "/dev/null", O_RDWR | O_CLOEXEC);
@@ -42,9 +42,10 @@ export function launch(places: Places, prepared: Prepared, options: LaunchOption
       config,
       stateRoot: places.runRoot,
       mode: "run",
-      rootMount: { rows: snapshot.mount.rows() },
+      rootMount: { rows: snapshot.mount.rows(), resolve: (path) => view.locate(path) },
       stdio: [options.stdin ?? nothing.number, options.stdout, options.stderr],
-      dieWithParent: true,
+      // one with a terminal may be detached from, and is hung up when we die
+      dieWithParent: !terminal,
       ...(theirs !== undefined && { console: theirs }),
     });
     theirs?.close();
@@ -55,6 +56,7 @@ export function launch(places: Places, prepared: Prepared, options: LaunchOption
   } finally {
     ours?.close();
     theirs?.close();
+    view[Symbol.dispose]();
   }
 }
 

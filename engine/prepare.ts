@@ -17,12 +17,15 @@ import { makeConfig } from "./spec/config.ts";
 import { makeArguments } from "./spec/environment.ts";
 import { readFacts } from "./spec/facts.ts";
 import { hostFile, hostName } from "./spec/host.ts";
+import { LayerView } from "./spec/layer-view.ts";
 import { makeHosts, makeResolvConf } from "./spec/network-files.ts";
 
 export interface Prepared {
   readonly record: ContainerRecord;
   readonly config: RuntimeConfig;
   readonly snapshot: Snapshot;
+  /** The root file system as it will be, before it is mounted. */
+  readonly view: LayerView;
   /** Held while the container runs. */
   readonly lock: Fd;
 }
@@ -49,18 +52,20 @@ export function prepareContainer(
   const claimed = containers.claim(name);
   const { id } = claimed;
   const lock = containers.lock(id);
+  let view: LayerView | undefined;
   try {
     const snapshot = store.snapshots.prepare(id, image.chain, { volatile: autoRemove });
     const shared = options.network === "host" || options.uts === "host";
     const hostname = options.hostname ?? (shared ? hostName() : id.slice(0, SHORT_ID));
     const files = writeNetworkFiles(snapshot.directory, hostname, options);
     makeBindSources(options);
+    view = new LayerView(snapshot.lower);
     const facts = readFacts(options, {
       id,
       hostname,
       files,
       rootfs: snapshot.merged,
-      layers: snapshot.lower,
+      view,
       user: options.user ?? defaults.User ?? "",
     });
     const config = makeConfig(defaults, options, facts);
@@ -76,8 +81,9 @@ export function prepareContainer(
       network: options.network ?? "none",
     };
     containers.write(record);
-    return { record, config, snapshot, lock };
+    return { record, config, snapshot, view, lock };
   } catch (error) {
+    view?.[Symbol.dispose]();
     discard(places, claimed, lock);
     throw error;
   }

@@ -20,6 +20,7 @@ import type { OnProgress } from "./progress.ts";
 import { resolveImage } from "./resolve-image.ts";
 import { forwardSignals } from "./signals.ts";
 import { sweep } from "./sweep.ts";
+import { keepContainer } from "./terminal/keeper.ts";
 import { enterRawMode, isTerminal, terminalSize } from "./terminal/raw-mode.ts";
 import { relay } from "./terminal/relay.ts";
 
@@ -74,7 +75,7 @@ export async function runForeground(request: ForegroundRequest): Promise<Foregro
   } finally {
     lease[Symbol.dispose]();
   }
-  return supervise(places, prepared, request);
+  return await supervise(places, prepared, request);
 }
 
 async function supervise(
@@ -102,7 +103,10 @@ async function supervise(
   const { container } = launched;
   signals.target(container.pidfd);
   const end = await attend(launched, request);
-  if (end === "detached") return { id, status: undefined };
+  if (end === "detached" && launched.terminal !== undefined) {
+    keepContainer(launched.terminal, lock, container.pidfd);
+    return { id, status: undefined };
+  }
   const { code } = waitForChild(container.pid);
   container.pidfd.close();
   launched.terminal?.close();
@@ -128,12 +132,13 @@ async function attend(
   using _raw = interactive ? enterRawMode(STDIN) : undefined;
   const onSignal = (): void => copySize(terminal);
   onSignal();
-  return relay({
+  // awaited here: the terminal stays raw until then
+  return await relay({
     pidfd,
     terminal,
     stdout: STDOUT,
     onSignal,
-    ...(interactive && { stdin: STDIN, detachKeys }),
+    ...(interactive && { stdin: STDIN, detachKeys, hangsUp: true }),
   });
 }
 

@@ -1,6 +1,7 @@
 /** Directories as the kernel gives them: names in bytes, no path ever joined. */
 import {
   AT_EMPTY_PATH,
+  AT_FDCWD,
   AT_REMOVEDIR,
   AT_SYMLINK_NOFOLLOW,
   call,
@@ -74,6 +75,10 @@ function decodeStat(): FileStatus {
 export function makeDevice(major: number, minor: number): number {
   const low = (minor % 256) + (major % 4096) * 256;
   return low + Math.floor(minor / 256) * 2 ** 20;
+}
+
+export function openDirectory(path: string): Fd {
+  return Fd.from("openat", AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /** Names in a directory, sorted by their bytes, without "." and "..". */

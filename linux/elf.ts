@@ -8,7 +8,7 @@
  * +page  the block (interpreter-layout.ts): read, write; zeros at its end are not stored
  * ```
  */
-import { encodeProgram } from "./encode.ts";
+import { type EncodedProgram, encodeProgram } from "./encode.ts";
 import { interpreterX86_64 } from "./generated/interpreter-x86-64.ts";
 import type { Program } from "./program.ts";
 
@@ -25,16 +25,21 @@ const EM_X86_64 = 62;
 const PT_LOAD = 1;
 const segmentFlags = { execute: 1, write: 2, read: 4 } as const;
 
-/** The executable's bytes. It exits with the value that the program ends with. */
-export function encodeElf(program: Program): Uint8Array {
-  const encoded = encodeProgram(program);
-  const block = new Uint8Array(encoded.sizeBytes);
-  encoded.write(block, BLOCK_ADDRESS);
-  const stored = block.subarray(0, block.findLastIndex((byte) => byte !== 0) + 1);
+/**
+ * The executable's bytes. It exits with the value that the program ends with. Whoever reads its
+ * reports keeps the encoded program and passes it in.
+ */
+export function encodeElf(
+  program: Program,
+  encoded: EncodedProgram = encodeProgram(program),
+): Uint8Array {
   const code = machineCode();
   const blockOffset = Math.ceil((CODE_OFFSET + code.length) / PAGE_BYTES) * PAGE_BYTES;
-  const file = new Uint8Array(blockOffset + stored.length);
-  const view = new DataView(file.buffer);
+  const whole = new Uint8Array(blockOffset + encoded.sizeBytes);
+  const block = whole.subarray(blockOffset);
+  encoded.write(block, BLOCK_ADDRESS);
+  const file = whole.subarray(0, blockOffset + lengthWithoutZeros(block));
+  const view = new DataView(whole.buffer);
   writeHeader(view, CODE_ADDRESS + CODE_OFFSET + interpreterX86_64.start);
   writeSegment(view, 0, {
     flags: segmentFlags.read | segmentFlags.execute,
@@ -47,12 +52,17 @@ export function encodeElf(program: Program): Uint8Array {
     flags: segmentFlags.read | segmentFlags.write,
     offset: blockOffset,
     address: BLOCK_ADDRESS,
-    fileBytes: stored.length,
+    fileBytes: file.length - blockOffset,
     memoryBytes: block.length,
   });
   file.set(code, CODE_OFFSET);
-  file.set(stored, blockOffset);
   return file;
+}
+
+function lengthWithoutZeros(block: Uint8Array): number {
+  let length = block.length;
+  while (length > 0 && block[length - 1] === 0) length -= 1;
+  return length;
 }
 
 function machineCode(): Uint8Array {

@@ -1,5 +1,10 @@
-/** Lays a syscall program out in memory; interpreter-layout.ts draws the layout. */
-import { errnoNumber } from "./errors.ts";
+/**
+ * Lays a syscall program out in memory; interpreter-layout.ts draws the layout.
+ *
+ * Starting a container waits for this, in code that no compiler has warmed up, so it makes one
+ * pass for places and one for bytes, writes 32-bit words, and allocates next to nothing for a row.
+ */
+import { errnos } from "./errno.ts";
 import {
   blockMagic,
   comparisons,
@@ -20,8 +25,8 @@ export interface EncodedProgram {
   readonly buffers: ReadonlyMap<string, { readonly offset: number; readonly sizeBytes: number }>;
   /** Offset of the row that carries this `as`. */
   readonly results: ReadonlyMap<string, number>;
-  /** Index in `rows` of the row at each offset. */
-  readonly rowIndexes: ReadonlyMap<number, number>;
+  /** Index in `rows` of the row at this offset; undefined for any other offset. */
+  rowIndex(offset: number): number | undefined;
   /** Writes the block; `address` is where the interpreter will see it. */
   write(target: Uint8Array, address: number): void;
 }
@@ -29,6 +34,7 @@ export interface EncodedProgram {
 const alignment = 16;
 const alwaysJump = 7;
 const argumentCount = 6;
+const noRow: readonly Argument[] = [];
 
 /** Decides every offset; throws RangeError for a label or a name that does not exist. */
 export function encodeProgram(program: Program): EncodedProgram {
@@ -38,57 +44,88 @@ export function encodeProgram(program: Program): EncodedProgram {
 class Encoder implements EncodedProgram {
   readonly buffers = new Map<string, { offset: number; sizeBytes: number }>();
   readonly results = new Map<string, number>();
-  readonly rowIndexes = new Map<number, number>();
-  readonly #program: Program;
+  readonly #rows: readonly Row[];
+  readonly #onError: string | undefined;
   readonly #labels = new Map<string, number>();
-  /** Strings and structs, in the order in which `write` meets them. */
-  readonly #data = new Map<string | Uint8Array | object, number>();
-  readonly #pieces: { readonly offset: number; readonly value: Argument }[] = [];
+  /** Strings by content, structs by identity. */
+  readonly #data = new Map<string | object, number>();
+  readonly #pieces: (string | object)[] = [];
+  /** Of each piece. */
+  readonly #offsets: number[] = [];
   #end: number;
+  // While writing:
+  #words = new Int32Array(0);
+  #bytes = new Uint8Array(0);
+  #address = 0;
+  /** What #resolve found beside the kind it returns. */
+  #low = 0;
+  #high = 0;
 
   constructor(program: Program) {
-    this.#program = program;
+    this.#rows = program.rows;
+    this.#onError = program.onError;
     this.#end = this.#placeRows();
     this.buffers.set("header", { offset: 0, sizeBytes: header.size });
-    for (const [name, sizeBytes] of Object.entries(program.buffers ?? {}))
+    const buffers = program.buffers ?? {};
+    for (const name of Object.keys(buffers)) {
+      const sizeBytes = buffers[name] ?? 0;
       this.buffers.set(name, { offset: this.#reserve(sizeBytes), sizeBytes });
-    for (const row of program.rows) for (const arg of argumentsOf(row)) this.#placeData(arg);
+    }
+    for (const row of this.#rows) for (const arg of argumentsOf(row)) this.#placeData(arg);
   }
 
   get sizeBytes(): number {
     return this.#end;
   }
 
-  write(target: Uint8Array, address: number): void {
-    const view = new DataView(target.buffer, target.byteOffset, target.byteLength);
-    view.setBigUint64(0, blockMagic, true);
-    view.setUint32(header.firstRow, header.size, true);
-    view.setUint32(header.blockSize, this.#end, true);
-    let offset = header.size;
-    for (const row of this.#program.rows) {
+  rowIndex(offset: number): number | undefined {
+    let at: number = header.size;
+    for (const [index, row] of this.#rows.entries()) {
       if ("label" in row) continue;
-      this.#writeRow(view, offset, row);
+      if (at === offset) return index;
+      at += layout.size;
+    }
+    return undefined;
+  }
+
+  write(target: Uint8Array, address: number): void {
+    // Words are written into memory of our own: the target may not be aligned.
+    const buffer = new ArrayBuffer(Math.ceil(this.#end / 8) * 8);
+    const words = new Int32Array(buffer);
+    this.#words = words;
+    this.#bytes = new Uint8Array(buffer);
+    this.#address = address;
+    words[0] = Number(blockMagic & 0xffff_ffffn);
+    words[1] = Number(blockMagic >> 32n);
+    words[header.firstRow / 4] = header.size;
+    words[header.blockSize / 4] = this.#end;
+    let offset: number = header.size;
+    for (const row of this.#rows) {
+      if ("label" in row) continue;
+      this.#writeRow(offset / 4, row);
       offset += layout.size;
     }
-    view.setUint32(offset, operationBit | operation.end, true); // falling off the end returns 0
-    for (const piece of this.#pieces) this.#writePiece(target, view, piece, address);
+    words[offset / 4] = operationBit | operation.end; // falling off the end returns 0
+    this.#pieces.forEach((piece, index) => {
+      this.#writePiece(piece, this.#offsets[index] ?? 0);
+    });
+    target.set(this.#bytes.subarray(0, this.#end));
   }
 
   #placeRows(): number {
     let offset: number = header.size;
-    this.#program.rows.forEach((row, index) => {
+    for (const row of this.#rows) {
       if ("label" in row) {
         if (this.#labels.has(row.label)) throw new RangeError(`Label "${row.label}" occurs twice`);
         this.#labels.set(row.label, offset);
-        return;
+        continue;
       }
       if ("as" in row && row.as !== undefined) {
         if (this.results.has(row.as)) throw new RangeError(`Result "${row.as}" occurs twice`);
         this.results.set(row.as, offset);
       }
-      this.rowIndexes.set(offset, index);
       offset += layout.size;
-    });
+    }
     return offset + layout.size;
   }
 
@@ -99,121 +136,156 @@ class Encoder implements EncodedProgram {
   }
 
   #placeData(arg: Argument): void {
-    if (typeof arg === "number" || typeof arg === "bigint" || this.#data.has(dataKey(arg))) return;
+    if (typeof arg === "number" || typeof arg === "bigint") return;
     const sizeBytes = dataSize(arg);
-    if (sizeBytes === undefined) return;
-    const offset = this.#reserve(sizeBytes);
-    this.#data.set(dataKey(arg), offset);
-    this.#pieces.push({ offset, value: arg });
+    if (sizeBytes < 0 || this.#data.has(arg)) return;
+    // Strings need no alignment, and there are many.
+    const offset = typeof arg === "string" ? this.#end : this.#reserve(sizeBytes);
+    this.#end = offset + sizeBytes;
+    this.#data.set(arg, offset);
+    this.#pieces.push(arg);
+    this.#offsets.push(offset);
     if (typeof arg !== "object") return;
     if ("strings" in arg) for (const text of arg.strings) this.#placeData(text);
     if ("pointers" in arg) for (const inner of Object.values(arg.pointers)) this.#placeData(inner);
   }
 
-  #writePiece(
-    target: Uint8Array,
-    view: DataView,
-    { offset, value }: { readonly offset: number; readonly value: Argument },
-    address: number,
-  ): void {
-    if (typeof value === "string") target.set(Buffer.from(value), offset);
-    else if (value instanceof Uint8Array) target.set(value, offset);
-    else if (typeof value === "object" && "strings" in value)
-      value.strings.forEach((text, index) => {
-        view.setBigUint64(offset + 8 * index, BigInt(address + this.#dataOffset(text)), true);
+  #writePiece(piece: string | object, offset: number): void {
+    const bytes = this.#bytes;
+    if (typeof piece === "string") writeText(bytes, piece, offset);
+    else if (piece instanceof Uint8Array) bytes.set(piece, offset);
+    else if ("strings" in piece) {
+      const { strings } = piece as { readonly strings: readonly string[] }; // SAFE: an Argument
+      strings.forEach((text, index) => {
+        this.#writePointer(offset + 8 * index, this.#address + this.#dataOffset(text));
       });
-    else if (typeof value === "object" && "struct" in value) {
-      target.set(value.struct, offset);
-      for (const [at, inner] of Object.entries(value.pointers)) {
-        const [how, number] = this.#resolve(inner);
+    } else if ("struct" in piece) {
+      const { struct, pointers } = piece as Extract<Argument, { struct: Uint8Array }>; // SAFE: same
+      bytes.set(struct, offset);
+      for (const [at, inner] of Object.entries(pointers)) {
+        const how = this.#resolve(inner);
         if (how !== kind.data && how !== kind.immediate)
           throw new RangeError("A pointer in a struct must be known before the program runs");
-        const pointer = how === kind.data ? BigInt(address) + BigInt(number) : BigInt(number);
-        view.setBigUint64(offset + Number(at), BigInt.asUintN(64, pointer), true);
+        if (how === kind.data) this.#writePointer(offset + Number(at), this.#address + this.#low);
+        else this.#writeWords((offset + Number(at)) / 4, this.#low, this.#high);
       }
     }
   }
 
-  #writeRow(view: DataView, offset: number, row: Exclude<Row, { label: string }>): void {
-    const { number, args, onError = 0, target = 0 } = this.#plan(row);
-    view.setUint32(offset, number, true);
-    let kinds = 0;
-    args.forEach((arg, index) => {
-      const [how, value] = this.#resolve(arg);
-      kinds |= how << (4 * index);
-      const at = offset + layout.args + 8 * index;
-      if (typeof value === "bigint") view.setBigInt64(at, BigInt.asIntN(64, value), true);
-      else {
-        view.setUint32(at, value, true);
-        view.setInt32(at + 4, Math.floor(value / 2 ** 32), true);
-      }
-    });
-    view.setUint32(offset + layout.kinds, kinds, true);
-    if ("call" in row)
-      row.ignore?.forEach((errno, index) => {
-        view.setUint8(offset + layout.ignore + index, errnoNumber(errno));
-      });
-    view.setUint32(offset + layout.onError, onError, true);
-    view.setUint32(offset + layout.target, target, true);
+  #writePointer(offset: number, address: number): void {
+    this.#writeWords(offset / 4, address | 0, Math.floor(address / 2 ** 32));
   }
 
-  #plan(row: Exclude<Row, { label: string }>): {
-    number: number;
-    args: readonly Argument[];
-    onError?: number;
-    target?: number;
-  } {
-    const op = (number: number) => (operationBit | number) >>> 0;
-    if ("call" in row) return this.#planCall(row);
+  #writeWords(at: number, low: number, high: number): void {
+    this.#words[at] = low;
+    this.#words[at + 1] = high;
+  }
+
+  #writeArgument(at: number, index: number, arg: Argument): void {
+    const how = this.#resolve(arg);
+    this.#writeWords(at + layout.args / 4 + 2 * index, this.#low, this.#high);
+    if (how !== 0)
+      this.#words[at + layout.kinds / 4] =
+        (this.#words[at + layout.kinds / 4] ?? 0) | (how << (4 * index));
+  }
+
+  #writeRow(at: number, row: Exclude<Row, { label: string }>): void {
+    const words = this.#words;
+    if ("call" in row) {
+      this.#writeCall(at, row);
+      return;
+    }
     if ("jump" in row) {
-      const [left, how, right] = row.if ?? [0, undefined, 0];
-      const condition = how === undefined ? alwaysJump : comparisons.indexOf(how);
-      const target = this.#labelOffset(row.jump);
-      return { number: op(operation.jump), args: [left, right, condition], target };
-    }
-    if ("store" in row)
-      return { number: op(operation.store), args: [row.store, row.value, row.width] };
-    if ("read" in row) return { number: op(operation.load), args: [row.read, row.width] };
-    if ("compute" in row) {
-      const [left, how, right] = row.compute;
-      return { number: op(operation.compute), args: [left, right, operations.indexOf(how)] };
-    }
-    if ("copy" in row) return { number: op(operation.copy), args: [row.to, row.copy, row.length] };
-    if ("run" in row) return { number: op(operation.run), args: [row.run] };
-    return { number: op(operation.end), args: [row.end] };
-  }
-
-  #planCall(row: CallRow) {
-    if (row.args.length > argumentCount)
-      throw new RangeError(`"${row.call}" is given ${row.args.length} arguments, at most 6 exist`);
-    if ((row.ignore?.length ?? 0) > layout.ignoreCount)
-      throw new RangeError(`"${row.call}" can ignore at most ${layout.ignoreCount} errnos`);
-    const handler = row.onError ?? this.#program.onError;
-    const onError = handler === undefined ? 0 : this.#labelOffset(handler);
-    return { number: syscallsX86_64[row.call], args: row.args, onError };
-  }
-
-  /** Kind of an argument and the number that goes into the row. */
-  #resolve(arg: Argument): readonly [how: number, value: number | bigint] {
-    if (typeof arg === "number" || typeof arg === "bigint") return [kind.immediate, arg];
-    if (typeof arg === "object" && !(arg instanceof Uint8Array)) {
-      if ("last" in arg) return [kind.last, 0];
-      if ("result" in arg) {
-        const row = this.results.get(arg.result);
-        if (row === undefined) throw new RangeError(`No row has the result "${arg.result}"`);
-        return [kind.load64, row + layout.result];
+      words[at] = operationBit | operation.jump;
+      words[at + layout.target / 4] = this.#labelOffset(row.jump);
+      if (row.if === undefined) this.#writeWords(at + layout.args / 4 + 4, alwaysJump, 0);
+      else {
+        this.#writeArgument(at, 0, row.if[0]);
+        this.#writeArgument(at, 1, row.if[2]);
+        this.#writeWords(at + layout.args / 4 + 4, comparisons.indexOf(row.if[1]), 0);
       }
-      if ("buffer" in arg) return [kind.data, this.#bufferOffset(arg.buffer, arg.offset)];
-      if ("load" in arg) {
-        const how = arg.width === 8 ? kind.load64 : kind.load32;
-        return [how, this.#bufferOffset(arg.load, arg.offset)];
-      }
+    } else if ("store" in row) {
+      words[at] = operationBit | operation.store;
+      this.#writeArgument(at, 0, row.store);
+      this.#writeArgument(at, 1, row.value);
+      this.#writeArgument(at, 2, row.width);
+    } else if ("read" in row) {
+      words[at] = operationBit | operation.load;
+      this.#writeArgument(at, 0, row.read);
+      this.#writeArgument(at, 1, row.width);
+    } else if ("compute" in row) {
+      words[at] = operationBit | operation.compute;
+      this.#writeArgument(at, 0, row.compute[0]);
+      this.#writeArgument(at, 1, row.compute[2]);
+      this.#writeArgument(at, 2, operations.indexOf(row.compute[1]));
+    } else if ("copy" in row) {
+      words[at] = operationBit | operation.copy;
+      this.#writeArgument(at, 0, row.to);
+      this.#writeArgument(at, 1, row.copy);
+      this.#writeArgument(at, 2, row.length);
+    } else if ("run" in row) {
+      words[at] = operationBit | operation.run;
+      this.#writeArgument(at, 0, row.run);
+    } else {
+      words[at] = operationBit | operation.end;
+      this.#writeArgument(at, 0, row.end);
     }
-    return [kind.data, this.#dataOffset(arg)];
   }
 
-  #dataOffset(arg: Argument): number {
-    const offset = this.#data.get(dataKey(arg));
+  #writeCall(at: number, row: CallRow): void {
+    const { call, args, ignore } = row;
+    if (args.length > argumentCount)
+      throw new RangeError(`"${call}" is given ${args.length} arguments, at most 6 exist`);
+    this.#words[at] = syscallsX86_64[call];
+    for (let index = 0; index < args.length; index += 1)
+      this.#writeArgument(at, index, args[index] ?? 0);
+    if (ignore !== undefined) {
+      if (ignore.length > layout.ignoreCount)
+        throw new RangeError(`"${call}" can ignore at most ${layout.ignoreCount} errnos`);
+      for (let index = 0; index < ignore.length; index += 1)
+        this.#bytes[at * 4 + layout.ignore + index] = errnos[ignore[index] ?? "EPERM"][0];
+    }
+    const handler = row.onError ?? this.#onError;
+    if (handler !== undefined) this.#words[at + layout.onError / 4] = this.#labelOffset(handler);
+  }
+
+  /** Returns the kind of an argument and leaves the number in #low and #high. */
+  #resolve(arg: Argument): number {
+    if (typeof arg === "number") {
+      this.#low = arg | 0;
+      // Negative numbers and those above 31 bits have something in the upper half.
+      this.#high = arg === this.#low ? this.#low >> 31 : Math.floor(arg / 2 ** 32);
+      return kind.immediate;
+    }
+    if (typeof arg === "bigint") {
+      this.#low = Number(BigInt.asIntN(32, arg));
+      this.#high = Number(BigInt.asIntN(32, arg >> 32n));
+      return kind.immediate;
+    }
+    this.#high = 0;
+    if (typeof arg === "string" || arg instanceof Uint8Array)
+      return this.#found(kind.data, this.#dataOffset(arg));
+    if ("result" in arg) {
+      const row = this.results.get(arg.result);
+      if (row === undefined) throw new RangeError(`No row has the result "${arg.result}"`);
+      return this.#found(kind.load64, row + layout.result);
+    }
+    if ("last" in arg) return this.#found(kind.last, 0);
+    if ("buffer" in arg) return this.#found(kind.data, this.#bufferOffset(arg.buffer, arg.offset));
+    if ("load" in arg) {
+      const how = arg.width === 8 ? kind.load64 : kind.load32;
+      return this.#found(how, this.#bufferOffset(arg.load, arg.offset));
+    }
+    return this.#found(kind.data, this.#dataOffset(arg));
+  }
+
+  #found(how: number, low: number): number {
+    this.#low = low;
+    return how;
+  }
+
+  #dataOffset(arg: string | object): number {
+    const offset = this.#data.get(arg);
     if (offset === undefined) throw new RangeError("An argument of the program was not placed");
     return offset;
   }
@@ -238,24 +310,18 @@ class Encoder implements EncodedProgram {
 /** Every argument of a row that may need data. */
 function argumentsOf(row: Row): readonly Argument[] {
   if ("call" in row) return row.args;
-  if ("jump" in row) return row.if === undefined ? [] : [row.if[0], row.if[2]];
+  if ("label" in row) return noRow;
+  if ("jump" in row) return row.if === undefined ? noRow : [row.if[0], row.if[2]];
   if ("store" in row) return [row.value];
   if ("read" in row) return [row.read];
   if ("compute" in row) return [row.compute[0], row.compute[2]];
   if ("copy" in row) return [row.copy, row.to, row.length];
   if ("run" in row) return [row.run];
-  if ("end" in row) return [row.end];
-  return [];
+  return [row.end];
 }
 
-/** Equal strings share their place; structs and byte arrays are placed by identity. */
-function dataKey(arg: Argument): string | Uint8Array | object {
-  if (typeof arg === "string" || typeof arg === "object") return arg;
-  throw new TypeError(`Expected data, got ${arg}`);
-}
-
-/** Bytes that an argument needs in the data area; undefined when it needs none. */
-function dataSize(arg: Exclude<Argument, number | bigint>): number | undefined {
+/** Bytes that an argument needs in the data area; -1 when it needs none. */
+function dataSize(arg: Exclude<Argument, number | bigint>): number {
   if (typeof arg === "string") {
     if (arg.includes("\0"))
       throw new TypeError(`Cannot pass ${JSON.stringify(arg)} to the kernel: it contains a NUL`);
@@ -264,5 +330,11 @@ function dataSize(arg: Exclude<Argument, number | bigint>): number | undefined {
   if (arg instanceof Uint8Array) return arg.length;
   if ("strings" in arg) return 8 * (arg.strings.length + 1);
   if ("struct" in arg) return arg.struct.length;
-  return undefined;
+  return -1;
+}
+
+const encoder = new TextEncoder();
+
+function writeText(bytes: Uint8Array, text: string, offset: number): void {
+  encoder.encodeInto(text, bytes.subarray(offset));
 }

@@ -7,7 +7,6 @@ export * from "./errors.ts";
 export * from "./fd.ts";
 export * from "./kernel.ts";
 export * from "./program.ts";
-export * from "./program-elf.ts";
 export * from "./root.ts";
 export * from "./run-program.ts";
 export * from "./struct.ts";

@@ -65,7 +65,7 @@ class BlockOutcome implements ProgramOutcome {
   get failure(): ProgramFailure | undefined {
     const view = this.#view();
     const offset = view.getUint32(header.failedRow, true);
-    const index = this.#encoded.rowIndexes.get(offset);
+    const index = this.#encoded.rowIndex(offset);
     const row = index === undefined ? undefined : this.#program.rows[index];
     if (index === undefined || row === undefined || !("call" in row)) return undefined;
     const errno: Errno = errnoName(view.getUint32(header.errno, true));

@@ -105,39 +105,54 @@ export function resumedSource(
   let failures = 0;
   let current: OpenedBlob | undefined;
 
-  const open = () => openBlob(repository, descriptor, position, end, action, signal);
+  const fail = async (error: unknown): Promise<void> => {
+    await current?.source.cancel(error);
+    current = undefined;
+    failures++;
+    const isLast = failures >= context.retry.attempts;
+    if (isLast && isEarlyEnd(error)) throw sizeError(descriptor, position);
+    await waitForRetry(error, failures, retry);
+  };
+  const open = async (): Promise<OpenedBlob> => {
+    for (;;) {
+      try {
+        current ??= await openBlob(repository, descriptor, position, end, action, signal);
+        return current;
+      } catch (error) {
+        await fail(error);
+      }
+    }
+  };
   const read = async (): Promise<Uint8Array | undefined> => {
     // A part that ends before its blob is cut here; the blob's own end is verified above.
     const isCut = end < descriptor.size;
     for (;;) {
+      if (position === end && current === undefined) return undefined;
+      const opened = await open();
       try {
-        if (position === end && (isCut || current === undefined)) return undefined;
-        current ??= await open();
-        const chunk = await current.source.read();
-        if (chunk === undefined && position >= end) return undefined;
-        if (chunk === undefined) throw new ConnectionError(repository.session.host, "broken");
+        const chunk = await opened.source.read();
+        if (chunk === undefined && position < end) {
+          throw new ConnectionError(repository.session.host, "broken");
+        }
+        if (chunk === undefined || (isCut && position === end)) {
+          // A server that ignores ranges would go on to the end of the blob.
+          if (chunk !== undefined) await opened.source.cancel();
+          current = undefined;
+          return undefined;
+        }
         const wanted = isCut ? chunk.subarray(0, end - position) : chunk;
         position += wanted.length;
         failures = 0;
-        if (wanted.length < chunk.length) await current.source.cancel();
         return wanted;
       } catch (error) {
-        await current?.source.cancel(error);
-        current = undefined;
-        failures++;
-        const isLast = failures >= context.retry.attempts;
-        if (isLast && isEarlyEnd(error)) throw sizeError(descriptor, position);
-        await waitForRetry(error, failures, retry);
+        await fail(error);
       }
     }
   };
   return {
     read,
     cancel: async (reason) => current?.source.cancel(reason),
-    hasRange: async () => {
-      current ??= await open();
-      return current.hasRange;
-    },
+    hasRange: async () => (await open()).hasRange,
   };
 }
 
@@ -163,8 +178,8 @@ async function openBlob(
 ): Promise<OpenedBlob> {
   const wantsRange = start > 0 || end < descriptor.size;
   const headers = wantsRange ? { range: `bytes=${start}-${end - 1}` } : {};
-  return pullFromEach(repository, signal, async (place, isMirror) => {
-    const response = await requestBlob(place, descriptor, headers, action, !isMirror, signal);
+  return pullFromEach(repository, signal, async (place) => {
+    const response = await requestBlob(place, descriptor, headers, action, signal);
     return acceptBlob(response, descriptor, start, wantsRange);
   });
 }
@@ -174,7 +189,6 @@ async function requestBlob(
   descriptor: Descriptor,
   headers: Readonly<Record<string, string>>,
   action: string,
-  retries: boolean,
   signal: AbortSignal,
 ): Promise<ExchangeResult> {
   try {
@@ -185,7 +199,8 @@ async function requestBlob(
       scopes: [scopeOf(repository.path, "pull")],
       headers,
       expected: [200, 206, 416],
-      retries,
+      // Whoever reads the body retries, counting failures before and in it alike.
+      retries: false,
       signal,
     });
   } catch (error) {

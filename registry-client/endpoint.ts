@@ -44,7 +44,8 @@ export interface Mirror {
  * `a/b` is `prefix/a/b` there.
  */
 export function parseMirror(text: string, options: EndpointOptions): Mirror {
-  const match = /^(?:(https?):\/\/)?([^/?#@\s]+)(\/[^?#\s]*)?$/i.exec(text);
+  const match =
+    /^(?:(https?):\/\/)?((?:\[[\da-f:]+\]|[^/:?#@\s[\]]+)(?::\d+)?)(\/[^?#\s]*)?$/i.exec(text);
   const host = match?.[2];
   if (match === null || host === undefined) throw badAddress(text);
   const path = (match[3] ?? "").replace(/^\/(?:v2(?:\/|$))?/, "").replace(/\/+$/, "");

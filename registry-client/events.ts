@@ -14,12 +14,8 @@ export type RegistryEvent =
     }
   /** A mirror could not serve; the next place is asked. */
   | { readonly type: "mirror-skipped"; readonly host: string; readonly reason: unknown }
-  | {
-      readonly type: "download" | "upload";
-      readonly digest: Digest;
-      readonly doneBytes: number;
-      readonly totalBytes: number;
-    }
+  | ({ readonly type: "download" } & Progress)
+  | ({ readonly type: "upload" } & Progress)
   /** Every answer, for debugging; the URL is without query. */
   | {
       readonly type: "answer";
@@ -29,3 +25,9 @@ export type RegistryEvent =
     };
 
 export type EmitEvent = (event: RegistryEvent) => void;
+
+interface Progress {
+  readonly digest: Digest;
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}

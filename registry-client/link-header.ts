@@ -8,9 +8,17 @@ export function nextLink(header: string | undefined): string | undefined {
   const links =
     /<([^<>]*)>((?:[ \t]*;[ \t]*[\w*-]+(?:[ \t]*=[ \t]*(?:"(?:[^"\\]|\\.)*"|[^",;<>\s]+))?)*)/g;
   for (const [, target, parameters = ""] of header.matchAll(links)) {
-    const rel = /;[ \t]*rel[ \t]*=[ \t]*(?:"([^"]*)"|([^",;\s]+))/i.exec(parameters);
-    const relations = (rel?.[1] ?? rel?.[2] ?? "").toLowerCase().split(/\s+/);
+    const relations = (parameter(parameters, "rel") ?? "").toLowerCase().split(/\s+/);
     if (relations.includes("next")) return target;
+  }
+  return undefined;
+}
+
+/** The value of the first parameter of this name; read in order, as values may quote others. */
+function parameter(parameters: string, name: string): string | undefined {
+  const each = /;[ \t]*([\w*-]+)(?:[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^",;<>\s]+)))?/g;
+  for (const [, found = "", quoted, plain] of parameters.matchAll(each)) {
+    if (found.toLowerCase() === name) return quoted ?? plain;
   }
   return undefined;
 }

@@ -143,11 +143,8 @@ export class RegistrySession {
     const url = this.#resolve(endpoint, request.target);
     // A Location may lead elsewhere; our credentials do not.
     const isOwn = url.origin === endpoint.base.origin;
-    for (let isSecond = false; ; isSecond = true) {
-      const authorization = isOwn
-        ? await authorizer.authorization(request.scopes, request.signal)
-        : undefined;
-      const response = await this.#exchangeOnce(client, {
+    const ask = (authorization: string | undefined) =>
+      this.#exchangeOnce(client, {
         method: request.method,
         url,
         headers: {
@@ -157,15 +154,18 @@ export class RegistrySession {
         ...(request.body === undefined ? {} : { body: request.body }),
         signal: request.signal,
       });
-      // A challenge counts only from the registry itself, not from where a redirect led.
-      const isChallenge = response.status === 401 && isOwn && response.url.origin === url.origin;
-      if (isSecond || !isChallenge || request.expected.includes(401)) return response;
-      const challenge = response.headers.get("www-authenticate");
-      if (!authorizer.learn(challenge, request.scopes, authorization)) return response;
-      const next = await authorizer.authorization(request.scopes, request.signal);
-      if (next === undefined || next === authorization) return response;
-      await discardBody(response.body);
-    }
+    const authorize = () => authorizer.authorization(request.scopes, request.signal);
+    const first = isOwn ? await authorize() : undefined;
+    const response = await ask(first);
+    // A challenge counts only from the registry itself, not from where a redirect led.
+    const isChallenge = response.status === 401 && isOwn && response.url.origin === url.origin;
+    if (!isChallenge) return response;
+    const challenge = response.headers.get("www-authenticate");
+    if (!authorizer.learn(challenge, request.scopes, first)) return response;
+    const second = await authorize();
+    if (second === undefined || second === first) return response;
+    await discardBody(response.body);
+    return ask(second);
   }
 
   #resolve(endpoint: Endpoint, target: string | URL): URL {
@@ -251,9 +251,10 @@ export class RegistrySession {
         if (endpoint.base.protocol === "https:" || response.status !== 400) return endpoint;
       } catch (error) {
         signal.throwIfAborted();
-        failure ??= error;
         const isOtherScheme =
           error instanceof ConnectionError && otherSchemeProblems.has(error.problem);
+        // An untrusted certificate says more than that plain HTTP was not understood.
+        if (failure === undefined || (isOtherScheme && error.problem === "tls")) failure = error;
         if (!isOtherScheme) throw error;
       }
     }

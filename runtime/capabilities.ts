@@ -13,8 +13,6 @@ export const capabilityNames = [
 ] as const;
 
 export const CAP_SYS_ADMIN = 21;
-/** The kernel's sets have 64 bits; those above its newest capability stay clear. */
-export const capabilityBits = 64;
 
 /**
  * The set as a 64-bit mask. Names that this kernel generation does not know are left out, as the

@@ -9,7 +9,6 @@
  * ◄─ ready, or end of file when the command runs, or a failure report
  * ```
  */
-import { existsSync, realpathSync, statSync } from "node:fs";
 import {
   AT_FDCWD,
   call,
@@ -19,7 +18,9 @@ import {
   F_DUPFD_CLOEXEC,
   Fd,
   O_CLOEXEC,
+  O_PATH,
   O_RDONLY,
+  open_how,
   type Program,
   SIGKILL,
   syscall,
@@ -36,10 +37,12 @@ import {
 import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { LaunchError } from "./errors.ts";
+import { exists, isDirectory, readLink, realPath } from "./files.ts";
 import { runHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
 import { flagsOf, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
+import { howInRoot } from "./launch/row-list.ts";
 import { spawnProgram } from "./launch/spawn.ts";
 import { fileExists, message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { listenAt, socketPair } from "./sockets.ts";
@@ -74,6 +77,8 @@ export interface CreateOptions {
   readonly rootMount?: RootMount;
   /** The container is killed when the thread that creates it ends, however it ends. */
   readonly dieWithParent?: boolean;
+  /** PID 1 is ours: it passes signals on and reaps orphans. */
+  readonly init?: boolean;
 }
 
 export interface CreatedContainer {
@@ -113,11 +118,39 @@ export function createContainer(options: CreateOptions): CreatedContainer {
   }
 }
 
+/** What is known of the root before the container has it. */
+export function rootResolver(
+  rootfs: string,
+  rootMount: RootMount | undefined,
+): (path: string) => string | undefined {
+  return rootMount === undefined ? resolverIn(rootfs) : (rootMount.resolve ?? (() => undefined));
+}
+
+/** Looks a path up as the container will: the kernel resolves it below the root. */
+function resolverIn(rootfs: string): (path: string) => string | undefined {
+  const known = new Map<string, string | undefined>();
+  return (path) => {
+    if (known.has(path)) return known.get(path);
+    using root = Fd.from("openat", AT_FDCWD, rootfs, O_PATH | O_CLOEXEC);
+    const found = syscall("openat2", root, path, howInRoot(O_PATH), open_how.sizeBytes);
+    const place = found < 0 ? undefined : placeBelow(Fd.take(found), rootfs);
+    known.set(path, place);
+    return place;
+  };
+}
+
+function placeBelow(found: Fd, rootfs: string): string | undefined {
+  using place = found;
+  const link = readLink(`/proc/self/fd/${place.number}`);
+  if (rootfs === "/") return link;
+  return link.startsWith(`${rootfs}/`) ? link.slice(rootfs.length) : undefined;
+}
+
 function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
   if (root === undefined) throw new LaunchError("root must be specified in config.json");
   const path = root.path.startsWith("/") ? root.path : `${bundle}/${root.path}`;
   try {
-    return realpathSync(path);
+    return realPath(path);
   } catch (cause) {
     throw new LaunchError(`invalid rootfs: stat ${path}: no such file or directory`, 125, {
       cause,
@@ -240,14 +273,16 @@ class Launch {
       preserveFds: options.preserveFds ?? 0,
       noPivot: options.noPivot ?? false,
       hooks: hasEarlyHooks(options.config),
-      hasKcore: existsSync("/proc/kcore"),
+      hasKcore: exists("/proc/kcore"),
       rootless: record.owner !== 0,
       cgroups,
-      isDirectory: (source) => isDirectory(source, options.bundle),
+      resolveInRoot: rootResolver(record.rootfs, options.rootMount),
+      isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
       ...(options.console === undefined ? {} : { console: options.console.number }),
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
       dieWithParent: options.dieWithParent ?? false,
+      init: options.init ?? false,
       ...(options.rootMount === undefined ? {} : { rootMount: options.rootMount }),
     };
   }
@@ -311,11 +346,6 @@ function hasEarlyHooks({ hooks }: RuntimeConfig): boolean {
   return early.some((list) => (list?.length ?? 0) > 0);
 }
 
-function isDirectory(source: string, bundle: string): boolean {
-  const path = source.startsWith("/") ? source : `${bundle}/${source}`;
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? true;
-}
-
 /** What `not executed` means, in runc's words: engines read them. */
 export function executionError(config: RuntimeConfig, value: number): LaunchError {
   const command = config.process?.args?.[0] ?? "";
@@ -350,7 +380,7 @@ export function reportError(
 ): LaunchError {
   const view = new DataView(block.buffer);
   const errno = view.getUint32(20, true);
-  const row = program.rows[encoded.rowIndexes.get(view.getUint32(16, true)) ?? -1];
+  const row = program.rows[encoded.rowIndex(view.getUint32(16, true)) ?? -1];
   const problem = lowerErrno(errno);
   const what =
     row === undefined || !("call" in row)

@@ -6,7 +6,6 @@
  * its /proc/PID (CVE-2019-5736), and it holds no descriptor of the host's files.
  */
 
-import { readlinkSync } from "node:fs";
 import {
   call,
   Fd,
@@ -21,6 +20,7 @@ import type { NamespaceType, Process } from "../oci/index.ts";
 import { openCgroupEntrances } from "./cgroups/cgroup.ts";
 import { executionError, reportError } from "./create.ts";
 import { LaunchError, StatusError } from "./errors.ts";
+import { readLink } from "./files.ts";
 import { planExecutableCheck, planExecute } from "./launch/execute.ts";
 import { flagsOf, namespaceFiles } from "./launch/namespaces.ts";
 import {
@@ -133,7 +133,7 @@ function differingNamespaces(pid: number): readonly NamespaceType[] {
   return types.filter((type) => {
     const link = (process: string) => {
       try {
-        return readlinkSync(`/proc/${process}/ns/${namespaceFiles[type]}`);
+        return readLink(`/proc/${process}/ns/${namespaceFiles[type]}`);
       } catch {
         return undefined; // this kernel has no such namespaces
       }

@@ -1,9 +1,8 @@
 /** ID mappings of a new user namespace: user_namespaces(7), newuidmap(1). */
-import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
 import { hasErrno } from "../linux/index.ts";
 import type { IdMapping, Linux } from "../oci/index.ts";
 import { LaunchError } from "./errors.ts";
+import { readText, writeExisting } from "./files.ts";
 
 /**
  * Root writes the maps itself. Anybody else may map just their own ID; more needs newuidmap,
@@ -31,7 +30,7 @@ function writeMap(
     ({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`,
   );
   try {
-    writeFileSync(`/proc/${pid}/${kind}_map`, text.join(""));
+    writeExisting(`/proc/${pid}/${kind}_map`, text.join(""));
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new LaunchError(`Cannot write linux.${kind}Mappings: ${reason}`, 125, { cause });
@@ -45,8 +44,8 @@ function needsHelper(mappings: readonly IdMapping[] = []): boolean {
 /** user_namespaces(7): an unprivileged gid_map is taken only after this. */
 function denySetgroups(pid: number): void {
   try {
-    if (readFileSync(`/proc/${pid}/setgroups`, "utf8").startsWith("allow"))
-      writeFileSync(`/proc/${pid}/setgroups`, "deny");
+    if (readText(`/proc/${pid}/setgroups`).startsWith("allow"))
+      writeExisting(`/proc/${pid}/setgroups`, "deny");
   } catch (error) {
     if (!hasErrno(error, "ENOENT")) throw error;
   }
@@ -55,6 +54,8 @@ function denySetgroups(pid: number): void {
 function callHelper(pid: number, kind: "uid" | "gid", mappings: readonly IdMapping[]): void {
   const helper = `new${kind}map`;
   const numbers = mappings.flatMap(({ containerID, hostID, size }) => [containerID, hostID, size]);
+  // Loading it takes 2 ms, which only this case may cost.
+  const { spawnSync } = process.getBuiltinModule("node:child_process");
   const { status, stderr, error } = spawnSync(helper, [pid, ...numbers].map(String), {
     encoding: "utf8",
     env: { PATH: process.env["PATH"] ?? "/usr/bin:/bin:/usr/sbin:/sbin" },

@@ -1,9 +1,11 @@
 /** The OCI runtime, for the engine: make, find, signal and remove containers. */
 export { type CreatedContainer, type CreateOptions, createContainer } from "./create.ts";
 export { LaunchError, NoContainerError, StatusError } from "./errors.ts";
+export { type ExplainOptions, explainLaunch, formatLaunch } from "./explain.ts";
 export { type LaunchContext, type LaunchPlan, planLaunch, type RootMount } from "./launch/plan.ts";
 export { deleteContainer, destroyContainer, killContainer } from "./lifecycle.ts";
 export { dockerSeccompProfile } from "./seccomp/default-profile.ts";
 export { receiveDescriptor, socketPair } from "./sockets.ts";
 export { type Container, readContainer } from "./state.ts";
+export { readBundle } from "./verbs/bundle.ts";
 export { type ExitStatus, waitForChild } from "./wait.ts";

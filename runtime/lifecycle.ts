@@ -1,9 +1,9 @@
 /** What can be done with a container that exists: start, signal, pause, delete. */
-import { existsSync, unlinkSync } from "node:fs";
 import { call, Fd, hasErrno, SIGKILL, SOCK_SEQPACKET, syscall } from "../linux/index.ts";
 import { deleteCgroup, freezeCgroup, signalCgroup, sleep } from "./cgroups/cgroup.ts";
 import { executionError, lowerErrno } from "./create.ts";
 import { LaunchError, StatusError } from "./errors.ts";
+import { exists } from "./files.ts";
 import { runHooks } from "./hooks.ts";
 import { flagsOf, planNamespaces } from "./launch/namespaces.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
@@ -34,7 +34,7 @@ export function startContainer(container: Container): void {
   }
   const path = startSocketPath(container.directory);
   using socket = connectTo(path, SOCK_SEQPACKET);
-  unlinkSync(path);
+  call("unlink", path);
   const report = new Uint8Array(reportSizeLimit);
   const size = readReport(socket, report);
   if (size === messageSizeBytes) {
@@ -116,7 +116,7 @@ export function destroyContainer(container: Container): string | undefined {
     if (!planNamespaces(config.linux?.namespaces).has("pid")) signalCgroup(cgroup, SIGKILL);
     deleteCgroup(cgroup);
   }
-  if (existsSync(directory)) removeState(directory);
+  if (exists(directory)) removeState(directory);
   try {
     runHooks("poststop", config.hooks?.poststop, ociState(container, "stopped", 0));
     return undefined;

@@ -10,15 +10,6 @@
  * The directory itself is the lock (flock).
  */
 import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import {
   AT_FDCWD,
   call,
   Fd,
@@ -32,6 +23,14 @@ import {
 import type { ContainerState, RuntimeConfig } from "../oci/index.ts";
 import { type CgroupPlace, isFrozen } from "./cgroups/cgroup.ts";
 import { NoContainerError } from "./errors.ts";
+import {
+  exists,
+  listDirectory,
+  makeDirectories,
+  readTextIfThere,
+  removeTree,
+  replaceText,
+} from "./files.ts";
 
 export type Status = "creating" | "created" | "running" | "paused" | "stopped";
 
@@ -80,7 +79,7 @@ export function createStateDirectory(root: string, id: string): string {
   const directory = `${root}/${checkId(id)}`;
   const result = syscall("mkdir", directory, directoryMode);
   if (result === -2) {
-    mkdirSync(root, { recursive: true, mode: directoryMode });
+    makeDirectories(root, directoryMode);
     call("mkdir", directory, directoryMode);
   } else if (result === -17) throw new Error("container with given ID already exists");
   else if (result < 0) call("mkdir", directory, directoryMode);
@@ -88,15 +87,11 @@ export function createStateDirectory(root: string, id: string): string {
 }
 
 export function writeRecord(directory: string, record: ContainerRecord): void {
-  const temporary = `${directory}/${stateFile}.new`;
-  writeFileSync(temporary, JSON.stringify(record), { mode: 0o600 });
-  renameSync(temporary, `${directory}/${stateFile}`);
+  replaceText(`${directory}/${stateFile}`, JSON.stringify(record), 0o600);
 }
 
 export function writePid(directory: string, pid: number): void {
-  const temporary = `${directory}/${pidFile}.new`;
-  writeFileSync(temporary, `${pid} ${processStart(pid)}`);
-  renameSync(temporary, `${directory}/${pidFile}`);
+  replaceText(`${directory}/${pidFile}`, `${pid} ${processStart(pid)}`, 0o644);
 }
 
 export function startSocketPath(directory: string): string {
@@ -104,7 +99,7 @@ export function startSocketPath(directory: string): string {
 }
 
 export function removeState(directory: string): void {
-  rmSync(directory, { recursive: true, force: true });
+  removeTree(directory);
 }
 
 /** Holds the container for this process until disposed; waits for whoever has it. */
@@ -119,7 +114,7 @@ export function lockContainer(directory: string): Fd {
 /** Throws NoContainerError; a directory without a record is a container that is being made. */
 export function readContainer(root: string, id: string): Container {
   const directory = `${root}/${checkId(id)}`;
-  const text = readOptional(`${directory}/${stateFile}`);
+  const text = readTextIfThere(`${directory}/${stateFile}`);
   if (text === undefined) throw new NoContainerError();
   // SAFE: written by writeRecord of this version or one before it.
   const record = JSON.parse(text) as ContainerRecord;
@@ -131,37 +126,30 @@ function readStatus(
   directory: string,
   { cgroup }: ContainerRecord,
 ): { readonly pid: number; readonly status: Status } {
-  const text = readOptional(`${directory}/${pidFile}`);
+  const text = readTextIfThere(`${directory}/${pidFile}`);
   if (text === undefined) return { pid: 0, status: "creating" };
   const [pid = 0, start = 0] = text.split(" ").map(Number);
   if (processStart(pid) !== start) return { pid: 0, status: "stopped" };
-  if (existsSync(`${directory}/${socketFile}`)) return { pid, status: "created" };
+  if (exists(`${directory}/${socketFile}`)) return { pid, status: "created" };
   const frozen = cgroup !== undefined && isFrozen(cgroup);
   return { pid, status: frozen ? "paused" : "running" };
 }
 
 /** Clock ticks since boot at which the process began; 0 when it is dead, also as a zombie. */
 export function processStart(pid: number): number {
-  const stat = readOptional(`/proc/${pid}/stat`);
+  const stat = readTextIfThere(`/proc/${pid}/stat`);
   if (stat === undefined) return 0;
   // proc(5): the name in parentheses may contain anything; state is field 3, starttime 22.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return fields[0] === "Z" || fields[0] === "X" ? 0 : Number(fields[19]);
 }
 
-function readOptional(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if (hasErrno(error, "ENOENT", "ESRCH", "ENOTDIR")) return undefined;
-    throw error;
-  }
-}
-
 export function listContainers(root: string): readonly Container[] {
   let names: string[];
   try {
-    names = readdirSync(root).sort();
+    names = listDirectory(root)
+      .map(({ name }) => name)
+      .sort();
   } catch (error) {
     if (hasErrno(error, "ENOENT")) return [];
     throw error;

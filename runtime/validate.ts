@@ -2,8 +2,8 @@
  * What must be right in config.json before anything is changed; each refusal names the field.
  * Source: runtime-spec 1.3 config.md and config-linux.md, the sentences with MUST.
  */
-import { existsSync } from "node:fs";
 import { type RuntimeConfig, SpecError } from "../oci/index.ts";
+import { exists } from "./files.ts";
 import { parseMountOptions } from "./launch/mount-options.ts";
 
 const semanticVersion = /^(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/;
@@ -95,7 +95,7 @@ function checkSysctl(name: string, types: ReadonlySet<string>): void {
 
 /** Refused by name before anything is changed, rather than passed over. */
 function checkUnsupported({ linux, process }: RuntimeConfig): void {
-  if (linux?.intelRdt !== undefined && !existsSync("/sys/fs/resctrl/schemata"))
+  if (linux?.intelRdt !== undefined && !exists("/sys/fs/resctrl/schemata"))
     throw broken("linux.intelRdt", "needs the resctrl file system, which is not mounted");
   if (linux?.intelRdt !== undefined) throw broken("linux.intelRdt", "is not supported yet");
   if (Object.keys(linux?.netDevices ?? {}).length > 0)
@@ -103,11 +103,11 @@ function checkUnsupported({ linux, process }: RuntimeConfig): void {
   if (linux?.memoryPolicy !== undefined) throw broken("linux.memoryPolicy", "is not supported yet");
   if (linux?.seccomp?.syscalls?.some(({ action }) => action === "SCMP_ACT_NOTIFY"))
     throw broken("linux.seccomp", "has SCMP_ACT_NOTIFY, which is not supported yet");
-  if (linux?.mountLabel && !existsSync("/sys/fs/selinux/enforce"))
+  if (linux?.mountLabel && !exists("/sys/fs/selinux/enforce"))
     throw broken("linux.mountLabel", "needs SELinux, which this kernel lacks");
-  if (process?.selinuxLabel && !existsSync("/sys/fs/selinux/enforce"))
+  if (process?.selinuxLabel && !exists("/sys/fs/selinux/enforce"))
     throw broken("process.selinuxLabel", "needs SELinux, which this kernel lacks");
   const apparmor = process?.apparmorProfile;
-  if (apparmor && apparmor !== "unconfined" && !existsSync("/sys/kernel/security/apparmor"))
+  if (apparmor && apparmor !== "unconfined" && !exists("/sys/kernel/security/apparmor"))
     throw broken("process.apparmorProfile", "needs AppArmor, which this kernel lacks");
 }

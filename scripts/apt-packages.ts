@@ -5,10 +5,10 @@
  * images of, and peers to be compared with.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { style } from "./terminal.ts";
 
-export type Need = "quickstart" | "test" | "bench" | "guest-kernel";
+export type Need = "quickstart" | "test" | "bench" | "guest-kernel" | "debian-guest";
 
 export interface AptPackage {
   readonly name: string;
@@ -42,6 +42,8 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "bc",                 file: "/usr/bin/bc",                            needs: ["guest-kernel"],                why: "the kernel's build" },
   { name: "libelf-dev",         file: "/usr/include/gelf.h",                    needs: ["guest-kernel"],                why: "the kernel's objtool" },
   { name: "xz-utils",           file: "/usr/bin/xz",                            needs: ["guest-kernel"],                why: "unpacks the source" },
+  { name: "mmdebstrap",         file: "/usr/bin/mmdebstrap",                    needs: ["debian-guest"],                why: "builds the Debian guest" },
+  { name: "qemu-system-x86",    file: "/usr/bin/qemu-system-x86_64",            needs: ["debian-guest"],                why: "runs the Debian guest" },
   { name: "containerd",      file: "/usr/bin/containerd",          needs: ["bench"],                       why: "what docker runs containers with" },
 ];
 
@@ -66,10 +68,9 @@ export function installPackages(need: Need): readonly AptPackage[] {
     return missing;
   }
   for (const row of missing) console.error(`  ${row.name.padEnd(16)} ${style.dim(row.why)}`);
-  if (!apt("install", names)) {
-    // A fresh machine has no package lists, or stale ones that name versions already gone.
-    apt("update", []);
-    if (!apt("install", names)) for (const name of names) apt("install", [name]);
+  const fresh = hasPackageLists() && apt("install", names);
+  if (!fresh && apt("update", []) && !apt("install", names)) {
+    for (const name of names) apt("install", [name]);
   }
   return missingPackages(need);
 }
@@ -80,12 +81,21 @@ function whyNotApt(): string | undefined {
   return undefined;
 }
 
+/** A new machine has none; an old one may have lists of versions that are gone by now. */
+function hasPackageLists(): boolean {
+  const folder = "/var/lib/apt/lists";
+  return existsSync(folder) && readdirSync(folder).some((name) => name.includes("_Packages"));
+}
+
+/** Runs apt-get, and shows what it and dpkg say only when it fails. */
 function apt(verb: "install" | "update", names: readonly string[]): boolean {
   const args = verb === "update" ? ["update"] : ["install", "--yes", "--no-install-recommends"];
   console.error(style.dim(`  $ apt-get ${[...args, ...names].join(" ")}`));
-  const { status } = spawnSync("apt-get", ["-qq", ...args, ...names], {
+  const { status, stdout, stderr } = spawnSync("apt-get", ["-qq", ...args, ...names], {
     env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
-    stdio: ["ignore", 2, 2],
+    stdio: ["ignore", "pipe", "pipe"],
+    encoding: "utf8",
   });
+  if (status !== 0) console.error(style.dim(`${stdout}${stderr}`.trimEnd()));
   return status === 0;
 }

@@ -10,9 +10,9 @@
  *
  * Nothing is downloaded. docs/decisions/010-one-executable.md has the measurements behind the flags.
  *
- * A worker is a file NAME.worker.ts that is started with
- * `new Worker(new URL("./NAME.worker.ts", import.meta.url))`; both bundles keep all entry points
- * in one folder, so names must be unique in the project.
+ * A worker is a file NAME-worker.ts. In the executable it is an entry point under its path from the
+ * project's root (`new Worker("./image/unpack/unpack-worker.ts")`), in the library a file beside
+ * index.js (`new URL("./unpack-worker.js", import.meta.url)`), so names must be unique.
  */
 import {
   existsSync,
@@ -25,7 +25,7 @@ import {
 } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type BuildFailure, build, type Plugin } from "esbuild";
+import { type BuildFailure, build } from "esbuild";
 import { bunExecutable } from "./bun.ts";
 import { projectFiles } from "./house/project-files.ts";
 import { runVisibly, step } from "./terminal.ts";
@@ -42,7 +42,6 @@ export const executableFlags: readonly string[] = [
   "--format=esm",
   "--bytecode",
   "--splitting",
-  "--entry-naming=[name].[ext]",
   // The executable runs in folders that belong to others: what lies there must not configure it.
   "--no-compile-autoload-dotenv",
   "--no-compile-autoload-bunfig",
@@ -54,7 +53,7 @@ export const executableFlags: readonly string[] = [
 ];
 
 export function workerEntries(): readonly string[] {
-  return projectFiles().filter((file) => file.endsWith(".worker.ts"));
+  return projectFiles().filter((file) => /-worker\.ts$/.test(file));
 }
 
 async function buildExecutable(): Promise<number> {
@@ -85,27 +84,12 @@ async function buildLibrary(): Promise<number> {
     platform: "node",
     target: "node20.19",
     external: [...Object.keys(dependencies), "bun:*"],
-    plugins: [pointToBuiltWorkers],
     sourcemap: false,
     legalComments: "none",
     logLevel: "warning",
   }).catch((error: BuildFailure) => error); // esbuild has printed what is wrong.
   return result.errors.length === 0 ? 0 : 1;
 }
-
-/** In the bundle, `new URL("./x.worker.ts", import.meta.url)` must name the file built from it. */
-const pointToBuiltWorkers: Plugin = {
-  name: "point-to-built-workers",
-  setup({ onLoad }) {
-    onLoad({ filter: /\.ts$/, namespace: "file" }, ({ path }) => ({
-      loader: "ts",
-      contents: readFileSync(path, "utf8").replaceAll(
-        /new URL\("\.\/(?:[^"]*\/)?([^"/]+\.worker)\.ts", import\.meta\.url\)/g,
-        'new URL("./$1.js", import.meta.url)',
-      ),
-    }));
-  },
-};
 
 async function buildTypes(): Promise<number> {
   const tsc = join(root, "node_modules/typescript/bin/tsc");

@@ -14,6 +14,8 @@ const { reporters, Runner: MochaRunner } = createRequire(import.meta.url)(
 ) as typeof import("mocha");
 const events = MochaRunner.constants;
 
+const exitGraceMs = 5_000;
+
 export interface TestCounts {
   readonly passed: number;
   readonly failed: number;
@@ -82,6 +84,16 @@ export default class SuiteReporter {
   private end(): void {
     if (this.failures.length > 0) reporters.Base.list(this.failures);
     this.writeCounts(true);
+    // What a test left open would keep this process, and npm test with it, waiting for ever.
+    setTimeout(() => {
+      const open = new Map<string, number>();
+      for (const name of process.getActiveResourcesInfo?.() ?? []) {
+        open.set(name, (open.get(name) ?? 0) + 1);
+      }
+      const names = [...open].map(([name, count]) => `${count} ${name}`).join(", ");
+      console.error(style.yellow(`  left open after the last test: ${names}`));
+      process.exit(this.total.failed === 0 ? 0 : 1);
+    }, exitGraceMs).unref();
   }
 
   private writeCounts(finished: boolean): void {

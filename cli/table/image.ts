@@ -34,7 +34,7 @@ export const pull = command({
   maxArgs: 1,
   interspersed: true,
   completes: "image",
-  load: async () => (await import("../verbs/coming.ts")).coming /* pull.pull */,
+  load: async () => (await import("../verbs/pull.ts")).pull,
 });
 
 export const pushFlags = { progress, quiet };
@@ -50,7 +50,7 @@ export const push = command({
   maxArgs: 1,
   interspersed: true,
   completes: "image",
-  load: async () => (await import("../verbs/coming.ts")).coming /* push.push */,
+  load: async () => (await import("../verbs/push.ts")).push,
 });
 
 export const imagesFlags = {
@@ -73,7 +73,7 @@ export const images = command({
   maxArgs: 1,
   interspersed: true,
   completes: "image",
-  load: async () => (await import("../verbs/coming.ts")).coming /* images.images */,
+  load: async () => (await import("../verbs/images.ts")).images,
 });
 
 export const inspectFlags = {
@@ -92,7 +92,7 @@ export const inspect = command({
   maxArgs: many,
   interspersed: true,
   completes: "image",
-  load: async () => (await import("../verbs/coming.ts")).coming /* inspect.inspect */,
+  load: async () => (await import("../verbs/inspect.ts")).inspect,
 });
 
 export const historyFlags = {
@@ -113,7 +113,7 @@ export const history = command({
   maxArgs: 1,
   interspersed: true,
   completes: "image",
-  load: async () => (await import("../verbs/coming.ts")).coming /* history.history */,
+  load: async () => (await import("../verbs/history.ts")).history,
 });
 
 export const tag = command({
@@ -127,7 +127,7 @@ export const tag = command({
   maxArgs: 2,
   interspersed: true,
   completes: "image",
-  load: async () => (await import("../verbs/coming.ts")).coming /* tag.tag */,
+  load: async () => (await import("../verbs/tag.ts")).tag,
 });
 
 export const rmiFlags = {
@@ -227,7 +227,7 @@ export const login = command({
   minArgs: 0,
   maxArgs: 1,
   interspersed: true,
-  load: async () => (await import("../verbs/coming.ts")).coming /* login.login */,
+  load: async () => (await import("../verbs/login.ts")).login,
 });
 
 export const logout = command({
@@ -239,7 +239,7 @@ export const logout = command({
   minArgs: 0,
   maxArgs: 1,
   interspersed: true,
-  load: async () => (await import("../verbs/coming.ts")).coming /* logout.logout */,
+  load: async () => (await import("../verbs/logout.ts")).logout,
 });
 
 export const imagePruneFlags = {

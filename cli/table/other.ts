@@ -25,7 +25,7 @@ export const ps = command({
   minArgs: 0,
   maxArgs: 0,
   interspersed: true,
-  load: async () => (await import("../verbs/coming.ts")).coming /* ps.ps */,
+  load: async () => (await import("../verbs/ps.ts")).ps,
 });
 
 export const rmFlags = {
@@ -44,7 +44,7 @@ export const rm = command({
   maxArgs: Number.POSITIVE_INFINITY,
   interspersed: true,
   completes: "container",
-  load: async () => (await import("../verbs/coming.ts")).coming /* rm.rm */,
+  load: async () => (await import("../verbs/rm.ts")).rm,
 });
 
 export const exportFlags = {
@@ -93,7 +93,7 @@ export const info = command({
   minArgs: 0,
   maxArgs: 0,
   interspersed: true,
-  load: async () => (await import("../verbs/coming.ts")).coming /* info.info */,
+  load: async () => (await import("../verbs/host.ts")).info,
 });
 
 export const doctorFlags = {
@@ -139,7 +139,7 @@ export const complete = command({
   minArgs: 0,
   maxArgs: Number.POSITIVE_INFINITY,
   interspersed: false,
-  load: async () => (await import("../verbs/coming.ts")).coming /* complete.complete */,
+  load: async () => (await import("../verbs/complete.ts")).complete,
 });
 
 export const man = command({
@@ -164,5 +164,5 @@ export const oci = command({
   minArgs: 0,
   maxArgs: Number.POSITIVE_INFINITY,
   interspersed: false,
-  load: async () => (await import("../verbs/coming.ts")).coming /* oci.oci */,
+  load: async () => (await import("../verbs/oci.ts")).oci,
 });

@@ -149,5 +149,5 @@ export const explain = command({
   maxArgs: Number.POSITIVE_INFINITY,
   interspersed: false,
   completes: "image",
-  load: async () => (await import("../verbs/coming.ts")).coming /* explain.explain */,
+  load: async () => (await import("../verbs/explain.ts")).explain,
 });

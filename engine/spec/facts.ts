@@ -13,7 +13,7 @@ import {
   maxOpenFiles,
   readDevices,
 } from "./host.ts";
-import { LayerView } from "./layer-view.ts";
+import type { LayerView } from "./layer-view.ts";
 import type { NetworkFiles } from "./mounts.ts";
 import { parseSeccompProfile } from "./seccomp-profile.ts";
 import {
@@ -29,19 +29,18 @@ export interface FactRequest {
   readonly hostname: string;
   readonly files: NetworkFiles;
   readonly rootfs: string;
-  /** Layer directories of the image, uppermost first. */
-  readonly layers: readonly string[];
+  readonly view: LayerView;
   readonly user: string;
 }
 
 export function readFacts(options: ContainerOptions, request: FactRequest): Facts {
-  const { id, hostname, files, rootfs, layers, user } = request;
+  const { id, hostname, files, rootfs, view, user } = request;
   return {
     id,
     hostname,
     files,
     rootfs,
-    account: readAccount(layers, user, options.groups ?? []),
+    account: readAccount(view, user, options.groups ?? []),
     held: heldCapabilities(),
     maxOpenFiles: maxOpenFiles(),
     devices: readDevices(options),
@@ -57,8 +56,7 @@ export function readFacts(options: ContainerOptions, request: FactRequest): Fact
   };
 }
 
-function readAccount(layers: readonly string[], user: string, groups: readonly string[]): Account {
-  using view = new LayerView(layers);
+function readAccount(view: LayerView, user: string, groups: readonly string[]): Account {
   return resolveUser(user, groups, {
     passwd: () => parsePasswd(view.readText("/etc/passwd", MAX_ACCOUNT_FILE_BYTES)),
     group: () => parseGroup(view.readText("/etc/group", MAX_ACCOUNT_FILE_BYTES)),

@@ -52,6 +52,12 @@ export class LayerView implements Disposable {
     return readFileSync(fd.number, "utf8");
   }
 
+  /** Where a path leads inside the stack, links followed; undefined when nothing is there. */
+  locate(path: string): string | undefined {
+    const real = this.#resolve(path);
+    return real === undefined ? undefined : `/${real}`;
+  }
+
   /** The path without links, or undefined when something on the way is missing. */
   #resolve(path: string): string | undefined {
     const todo = path.split("/");

@@ -34,6 +34,8 @@ export interface Relay {
   readonly stdin?: number;
   readonly stdout?: number;
   readonly detachKeys?: Uint8Array;
+  /** stdin is a terminal: its end means that the user has gone. */
+  readonly hangsUp?: boolean;
   /** After every signal: the size of our terminal may be another. */
   readonly onSignal?: () => void;
 }
@@ -111,13 +113,22 @@ class RelayState {
     const length = syscall("read", stdin, this.#buffer, INPUT_BYTES);
     if (length === EAGAIN || length === EINTR) return undefined;
     if (length <= 0) {
-      this.#stdinOpen = false;
+      this.#hangUp();
       return undefined;
     }
     const { pass, detached } = this.#keys.scan(this.#buffer.slice(0, length));
     this.#pending = pass;
     this.#carryInput();
     return detached ? "detached" : undefined;
+  }
+
+  /** Our terminal has gone: the container's goes too, and its session gets SIGHUP. */
+  #hangUp(): void {
+    const { terminal } = this.#parts;
+    this.#stdinOpen = false;
+    if (!this.#parts.hangsUp) return;
+    this.#terminalOpen = false;
+    terminal?.close();
   }
 
   #carryInput(): void {

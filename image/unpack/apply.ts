@@ -10,7 +10,6 @@
  * Directories get their attributes last: making files in them would change their times, and a
  * directory that its owner may not enter would keep us out.
  */
-import { readFileSync } from "node:fs";
 import {
   call,
   Fd,
@@ -40,6 +39,7 @@ import {
   type Attributes,
   applyToFd,
   applyToName,
+  attributePolicy,
   creationMode,
 } from "./metadata.ts";
 import { ParentDirectories } from "./parents.ts";
@@ -73,22 +73,17 @@ export class LayerApplier implements TarSink, Disposable {
   constructor(root: Fd, options: ApplyOptions) {
     this.#root = root;
     this.#form = options.form;
-    const namespace = options.userXattr ? "user" : "trusted";
-    this.#policy = {
-      chown: options.chown,
-      // In a flat tree a setgid directory may hand down its group.
-      defaultOwner:
-        options.form === "flat" ? undefined : { uid: syscall("geteuid"), gid: syscall("getegid") },
-      umask: readUmask(),
-      forbiddenXattrs: `${namespace}.overlay.`,
-      warn: (message) => this.#warn(message),
-    };
+    this.#policy = attributePolicy({ ...options, inherits: options.form === "flat" }, (message) =>
+      this.#warn(message),
+    );
     this.#parents = new ParentDirectories(root, {
       made: (path) => void this.#directories.set(path, undefined),
       blocked: (path) => this.#unblock(path),
     });
     this.#whiteouts =
-      options.form === "overlay" ? new OverlayWhiteouts(namespace) : new RemovingWhiteouts();
+      options.form === "overlay"
+        ? new OverlayWhiteouts(options.userXattr ? "user" : "trusted")
+        : new RemovingWhiteouts();
   }
 
   entry(entry: TarEntry): void {
@@ -383,9 +378,3 @@ const implicitAttributes: Attributes = {
   mtimeNanoseconds: 0,
   xattrs: new Map(),
 };
-
-/** Without touching it: umask(2) can only be read by setting it, for all threads. */
-function readUmask(): number {
-  const match = /^Umask:\s*([0-7]+)$/m.exec(readFileSync("/proc/self/status", "latin1"));
-  return Number.parseInt(match?.[1] ?? "22", 8);
-}

@@ -1,4 +1,5 @@
 /** Owner, mode, times and extended attributes of what has just been made. */
+import { readFileSync } from "node:fs";
 import {
   AT_SYMLINK_NOFOLLOW,
   call,
@@ -122,4 +123,27 @@ function times(attributes: Attributes): Uint8Array {
     timesBuffer.writeUInt32LE(mtimeNanoseconds, at + 8);
   }
   return timesBuffer;
+}
+
+/** How a layer's attributes are kept, by what the caller may do. */
+export function attributePolicy(
+  options: { readonly chown: boolean; readonly userXattr: boolean; readonly inherits?: boolean },
+  warn: (message: string) => void,
+): AttributePolicy {
+  return {
+    chown: options.chown,
+    // Where files are made in directories that exist, setgid ones hand down their group.
+    defaultOwner: options.inherits
+      ? undefined
+      : { uid: syscall("geteuid"), gid: syscall("getegid") },
+    umask: readUmask(),
+    forbiddenXattrs: options.userXattr ? "user.overlay." : "trusted.overlay.",
+    warn,
+  };
+}
+
+/** Without touching it: umask(2) can only be read by setting it, for all threads. */
+function readUmask(): number {
+  const match = /^Umask:\s*([0-7]+)$/m.exec(readFileSync("/proc/self/status", "latin1"));
+  return Number.parseInt(match?.[1] ?? "22", 8);
 }

@@ -72,6 +72,8 @@ export class ParentDirectories implements Disposable {
     if (found >= 0) return Fd.take(found);
     if (found === -ENOENT) this.#make(path);
     else if (!this.#events.blocked(path)) throw this.#unusable(path, found);
+    const made = this.#open.get(path);
+    if (made !== undefined) return made;
     const result = openInRoot(this.#root, path, flags);
     if (result < 0) throw this.#unusable(path, result);
     return Fd.take(result);

@@ -3,7 +3,9 @@
  *
  * A thread takes 15 ms to start, so small layers that are complete are unpacked right here.
  */
+import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
+import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { JobProgress, type UnpackJob, type UnpackResult } from "./job.ts";
 import { unpackLayer } from "./unpack-layer.ts";
@@ -78,7 +80,7 @@ export class UnpackPool implements Disposable {
 
   #start(): Worker | undefined {
     if (this.#all.size >= this.#limit) return undefined;
-    const worker = new Worker(workerEntry());
+    const worker = startWorker();
     this.#all.add(worker);
     return worker;
   }
@@ -115,12 +117,25 @@ export class UnpackPool implements Disposable {
 }
 
 /**
- * Beside this file: as TypeScript in the sources, as JavaScript in the npm package, and in the
- * executable under the name that `bun build --compile` keeps for its second entry point, relative
- * to the repository.
+ * The entry lies beside this file: as TypeScript in the sources, as JavaScript in the npm package,
+ * and in the executable under the name that `bun build --compile` keeps for its second entry
+ * point, relative to the repository.
  */
-function workerEntry(): URL | string {
+function startWorker(): Worker {
   const here = import.meta.url;
-  if (here.includes("/$bunfs/")) return "./image/unpack/unpack-worker.ts";
-  return new URL(here.endsWith(".ts") ? "./unpack-worker.ts" : "./unpack-worker.js", here);
+  if (here.includes("/$bunfs/")) return new Worker("./image/unpack/unpack-worker.ts");
+  if (!here.endsWith(".ts")) return new Worker(new URL("./unpack-worker.js", here));
+  const entry = new URL("./unpack-worker.ts", here);
+  if ("Bun" in globalThis) return new Worker(entry);
+  // From the sources on Node: tsx does not reach into threads by itself.
+  // require.resolve finds the CommonJS twin, which cannot register hooks from a thread.
+  const twin = createRequire(here)
+    .resolve("tsx/esm/api")
+    .replace(/\.cjs$/, ".mjs");
+  const tsx = pathToFileURL(twin).href;
+  const steps = `import(${JSON.stringify(tsx)}).then((tsx) => {
+    tsx.register();
+    return import(${JSON.stringify(entry.href)});
+  })`;
+  return new Worker(steps, { eval: true });
 }

@@ -1,7 +1,6 @@
 /** HTTP through the engine's own fetch; written for Bun, whose fetch knows proxies and TLS. */
-import { type ByteSource, emptySource, fromStream, toStream } from "./byte-source.ts";
+import { emptySource, fromStream, toStream } from "./byte-source.ts";
 import { trustedCertificates } from "./certificates.ts";
-import { toConnectionError } from "./connection-error.ts";
 import type {
   HttpBody,
   HttpClient,
@@ -33,7 +32,6 @@ async function send(
   proxy: URL | undefined,
   ca: () => readonly string[] | undefined,
 ): Promise<HttpResponse> {
-  request.signal.throwIfAborted();
   const init: BunRequestInit = {
     method: request.method,
     headers: request.headers,
@@ -44,17 +42,12 @@ async function send(
     ...tlsOptions(request, ca),
     ...bodyOptions(request.body),
   };
-  try {
-    const response = await fetch(request.url, init);
-    return {
-      status: response.status,
-      headers: new Map(response.headers),
-      body: responseBody(request, response.body),
-    };
-  } catch (error) {
-    request.signal.throwIfAborted();
-    throw toConnectionError(request.url, error);
-  }
+  const response = await fetch(request.url, init);
+  return {
+    status: response.status,
+    headers: new Map(response.headers),
+    body: response.body === null ? emptySource : fromStream(response.body),
+  };
 }
 
 function tlsOptions(
@@ -72,20 +65,6 @@ function bodyOptions(body: HttpBody | undefined): Partial<BunRequestInit> {
   // SAFE: bytes here never live in a SharedArrayBuffer, the only kind fetch refuses.
   if (body instanceof Uint8Array) return { body: body as Uint8Array<ArrayBuffer> };
   return { body: toStream(body.source), duplex: "half" };
-}
-
-/** Turns errors in mid-body into ConnectionErrors. */
-function responseBody(request: HttpRequest, body: ReadableStream<Uint8Array> | null): ByteSource {
-  if (body === null) return emptySource;
-  const { read, cancel } = fromStream(body);
-  return {
-    read: () =>
-      read().catch((error: unknown) => {
-        request.signal.throwIfAborted();
-        throw toConnectionError(request.url, error);
-      }),
-    cancel,
-  };
 }
 
 function lazily<T>(make: () => T): () => T {

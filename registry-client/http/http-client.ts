@@ -5,6 +5,7 @@
  * place for both adapters. Node uses undici, Bun its own fetch (undici is a stub there).
  */
 import type { ByteSource } from "./byte-source.ts";
+import { toConnectionError } from "./connection-error.ts";
 
 export interface HttpRequest {
   readonly method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -43,8 +44,25 @@ export interface HttpClientOptions {
 export async function openHttpClient(options: HttpClientOptions): Promise<HttpClient> {
   if (process.versions["bun"] !== undefined) {
     const { openFetchClient } = await import("./fetch-client.ts");
-    return openFetchClient(options);
+    return withConnectionErrors(openFetchClient(options));
   }
   const { openUndiciClient } = await import("./undici-client.ts");
-  return openUndiciClient(options);
+  return withConnectionErrors(openUndiciClient(options));
+}
+
+/** Adapters throw what their library throws; here it becomes the signal's reason or our error. */
+function withConnectionErrors(adapter: HttpClient): HttpClient {
+  return {
+    send: async (request) => {
+      const fail = (error: unknown): never => {
+        request.signal.throwIfAborted();
+        throw toConnectionError(request.url, error);
+      };
+      request.signal.throwIfAborted();
+      const response = await adapter.send(request).catch(fail);
+      const { read, cancel } = response.body;
+      return { ...response, body: { read: () => read().catch(fail), cancel } };
+    },
+    [Symbol.asyncDispose]: () => adapter[Symbol.asyncDispose](),
+  };
 }

@@ -26,6 +26,8 @@ export class IdleWatch {
       },
       Math.max(MIN_CHECK_MS, timeoutMs / CHECKS_PER_TIMEOUT),
     );
+    // A body that nobody reads any more must not keep the process alive.
+    this.#timer.unref();
   }
 
   get signal(): AbortSignal {

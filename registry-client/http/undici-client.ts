@@ -7,7 +7,6 @@
 import { Agent, type Dispatcher, ProxyAgent } from "undici";
 import { type ByteSource, toStream } from "./byte-source.ts";
 import { trustedCertificates } from "./certificates.ts";
-import { toConnectionError } from "./connection-error.ts";
 import type { HttpClient, HttpClientOptions, HttpRequest, HttpResponse } from "./http-client.ts";
 
 const CONNECT_TIMEOUT_MS = 30_000;
@@ -61,7 +60,6 @@ function openDispatcher(
 
 function send(dispatcher: Dispatcher, request: HttpRequest): Promise<HttpResponse> {
   const { promise, resolve, reject } = withResolvers<HttpResponse>();
-  if (request.signal.aborted) return Promise.reject(request.signal.reason);
   const handler = new ResponseHandler(request, resolve, reject);
   dispatcher.dispatch(
     {
@@ -133,9 +131,7 @@ class ResponseHandler implements Dispatcher.DispatchHandler {
     this.#finish({});
   }
 
-  onResponseError(_exchange: Dispatcher.DispatchController, cause: Error): void {
-    const { signal, url } = this.#request;
-    const error: unknown = signal.aborted ? signal.reason : toConnectionError(url, cause);
+  onResponseError(_exchange: Dispatcher.DispatchController, error: Error): void {
     this.#reject(error);
     this.#finish({ error });
   }

@@ -1,5 +1,4 @@
 /** A container's cgroup: made, limited, frozen, killed and removed, whatever the version. */
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import {
   AT_FDCWD,
   call,
@@ -11,6 +10,7 @@ import {
   syscall,
 } from "../../linux/index.ts";
 import type { Resources } from "../../oci/index.ts";
+import { listDirectory, makeDirectories, readText, writeExisting } from "../files.ts";
 import type { CgroupLayout } from "./hierarchies.ts";
 import { type CgroupWrite, planResourcesV1, planResourcesV2 } from "./resources.ts";
 
@@ -82,19 +82,17 @@ export function createCgroup(place: CgroupPlace): void {
 }
 
 function makeDirectory(directory: string): void {
-  const result = syscall("mkdir", directory, cgroupMode);
-  if (result === -2) mkdirSync(directory, { recursive: true, mode: cgroupMode });
-  else if (result < 0 && result !== -17) call("mkdir", directory, cgroupMode);
+  makeDirectories(directory, cgroupMode);
 }
 
 /** v1: a new cpuset has no CPUs and takes no process until it is given some. */
 function inheritCpuset(directory: string): void {
   for (const file of ["cpuset.cpus", "cpuset.mems"]) {
-    if (readFileSync(`${directory}/${file}`, "utf8").trim() !== "") continue;
+    if (readText(`${directory}/${file}`).trim() !== "") continue;
     const parent = directory.slice(0, directory.lastIndexOf("/"));
-    const wanted = readFileSync(`${parent}/${file}`, "utf8").trim();
+    const wanted = readText(`${parent}/${file}`).trim();
     if (wanted === "") inheritCpuset(parent);
-    writeFileSync(`${directory}/${file}`, wanted || readFileSync(`${parent}/${file}`, "utf8"));
+    writeExisting(`${directory}/${file}`, wanted || readText(`${parent}/${file}`));
   }
 }
 
@@ -119,7 +117,7 @@ export function limitCgroup(place: CgroupPlace, resources: Resources | undefined
 
 function apply(directory: string, { file, text, field }: CgroupWrite): void {
   try {
-    writeFileSync(`${directory}/${file}`, text);
+    writeExisting(`${directory}/${file}`, text);
   } catch (cause) {
     if (hasErrno(cause, "EPERM") && file.startsWith("devices.")) return; // nested in a user namespace
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -140,11 +138,11 @@ function enableControllers(place: CgroupPlace, wanted: ReadonlySet<string>): voi
   )
     parents.unshift(parent);
   for (const parent of parents) {
-    const have = readFileSync(`${parent}/cgroup.subtree_control`, "utf8").split(/\s+/);
+    const have = readText(`${parent}/cgroup.subtree_control`).split(/\s+/);
     for (const controller of wanted)
       if (controller !== "" && !have.includes(controller))
         try {
-          writeFileSync(`${parent}/cgroup.subtree_control`, `+${controller}`);
+          writeExisting(`${parent}/cgroup.subtree_control`, `+${controller}`);
         } catch {
           // The write to the controller's file says what is missing, and for which field.
         }
@@ -177,10 +175,7 @@ export function cgroupProcesses(place: CgroupPlace): readonly number[] {
 
 function processesBelow(directory: string): readonly number[] {
   try {
-    const own = readFileSync(`${directory}/cgroup.procs`, "utf8")
-      .split("\n")
-      .filter(Boolean)
-      .map(Number);
+    const own = readText(`${directory}/cgroup.procs`).split("\n").filter(Boolean).map(Number);
     return [...own, ...subdirectories(directory).flatMap(processesBelow)];
   } catch (error) {
     if (hasErrno(error, "ENOENT", "ENODEV", "EOPNOTSUPP")) return [];
@@ -189,8 +184,8 @@ function processesBelow(directory: string): readonly number[] {
 }
 
 function subdirectories(directory: string): readonly string[] {
-  return readdirSync(directory, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
+  return listDirectory(directory)
+    .filter((entry) => entry.isDirectory)
     .map(({ name }) => `${directory}/${name}`);
 }
 
@@ -201,10 +196,10 @@ export function freezeCgroup(place: CgroupPlace, frozen: boolean): void {
   const text = place.version === 2 ? (frozen ? "1" : "0") : frozen ? "FROZEN" : "THAWED";
   const until = Date.now() + patienceMs;
   for (;;) {
-    writeFileSync(`${directory}/${file}`, text);
+    writeExisting(`${directory}/${file}`, text);
     if (isFrozen(place) === frozen) return;
     if (Date.now() > until) {
-      if (frozen) writeFileSync(`${directory}/${file}`, place.version === 2 ? "0" : "THAWED");
+      if (frozen) writeExisting(`${directory}/${file}`, place.version === 2 ? "0" : "THAWED");
       throw new Error(
         `Cannot ${frozen ? "freeze" : "thaw"} cgroup "${directory}" in ${patienceMs} ms`,
       );
@@ -222,11 +217,10 @@ function freezerOf({ controllers, directories }: CgroupPlace): string {
 
 export function isFrozen(place: CgroupPlace): boolean {
   try {
-    if (place.version === 2)
-      return /^frozen 1$/m.test(readFileSync(`${tree(place)}/cgroup.events`, "utf8"));
+    if (place.version === 2) return /^frozen 1$/m.test(readText(`${tree(place)}/cgroup.events`));
     const directory = place.directories[place.controllers["freezer"] ?? ""];
     if (directory === undefined) return false;
-    return readFileSync(`${directory}/freezer.state`, "utf8").startsWith("FROZEN");
+    return readText(`${directory}/freezer.state`).startsWith("FROZEN");
   } catch (error) {
     if (hasErrno(error, "ENOENT", "ENODEV")) return false;
     throw error;
@@ -237,7 +231,7 @@ export function isFrozen(place: CgroupPlace): boolean {
 export function signalCgroup(place: CgroupPlace, signal: number): void {
   if (place.version === 2 && signal === SIGKILL) {
     try {
-      writeFileSync(`${tree(place)}/cgroup.kill`, "1");
+      writeExisting(`${tree(place)}/cgroup.kill`, "1");
       return;
     } catch (error) {
       if (hasErrno(error, "ENOENT") && cgroupProcesses(place).length === 0) return;
@@ -260,7 +254,7 @@ function deleteDirectory(directory: string): void {
     try {
       for (const inner of subdirectories(directory)) deleteDirectory(inner);
       if (Date.now() > until) {
-        rmdirSync(directory);
+        call("rmdir", directory);
         return;
       }
     } catch (error) {

@@ -5,7 +5,7 @@
  * on a hybrid machine the v2 tree has no controllers to speak of and is left alone, as runc does.
  * Sources: cgroups(7), "/proc files"; proc(5), mountinfo.
  */
-import { readFileSync } from "node:fs";
+import { readText } from "../files.ts";
 
 export interface Hierarchy {
   /** The directory's name below /sys/fs/cgroup: "memory", "cpu,cpuacct", "systemd". */
@@ -25,8 +25,8 @@ export type CgroupLayout =
 /** undefined where no cgroup file system is mounted. */
 export function readCgroupLayout(process = "self"): CgroupLayout | undefined {
   return parseCgroupLayout(
-    readFileSync(`/proc/${process}/mountinfo`, "utf8"),
-    readFileSync(`/proc/${process}/cgroup`, "utf8"),
+    readText(`/proc/${process}/mountinfo`),
+    readText(`/proc/${process}/cgroup`),
   );
 }
 

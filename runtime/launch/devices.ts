@@ -7,13 +7,12 @@ import {
   type Argument,
   AT_FDCWD,
   makeDevice,
-  O_DIRECTORY,
-  O_PATH,
   S_IFBLK,
   S_IFCHR,
   S_IFIFO,
 } from "../../linux/index.ts";
 import type { LinuxDevice } from "../../oci/index.ts";
+import type { Destinations } from "./destinations.ts";
 import { attach, cloneFlags } from "./mounts.ts";
 import type { RowList } from "./row-list.ts";
 
@@ -46,22 +45,18 @@ const defaultMode = 0o666;
  */
 export function planDevices(
   rows: RowList,
-  root: Argument,
+  destinations: Destinations,
   devices: readonly LinuxDevice[],
   how: "mknod" | "bind",
 ): void {
   const own = new Set(devices.map(({ path }) => path));
   const all = [...defaultDevices.filter(({ path }) => !own.has(path)), ...devices];
-  const parents = new Map<string, Argument>();
-  const open = (path: string): Argument => {
-    const directory = path.slice(0, path.lastIndexOf("/")) || "/";
-    const parent = parents.get(directory) ?? rows.ensureDirectory(root, directory);
-    parents.set(directory, parent);
-    return parent;
-  };
   for (const device of all)
-    if (how === "mknod") makeNode(rows, open(device.path), device);
-    else bindNode(rows, root, device);
+    if (how === "mknod") {
+      const parent = device.path.slice(0, device.path.lastIndexOf("/"));
+      const isDev = parent === "/dev";
+      makeNode(rows, isDev ? destinations.opened(parent) : destinations.directory(parent), device);
+    } else bindNode(rows, destinations, device);
 }
 
 function makeNode(rows: RowList, parent: Argument, device: LinuxDevice): void {
@@ -75,17 +70,22 @@ function makeNode(rows: RowList, parent: Argument, device: LinuxDevice): void {
     rows.call("fchownat", [parent, name, uid, gid, 0x100], { note: `give "${path}" its owner` });
 }
 
-function bindNode(rows: RowList, root: Argument, { path }: LinuxDevice): void {
+function bindNode(rows: RowList, destinations: Destinations, { path }: LinuxDevice): void {
   const note = `mount the host's "${path}"`;
   const tree = rows.result("open_tree", [AT_FDCWD, path, cloneFlags(false)], { note });
-  attach(rows, tree, rows.ensureFile(root, path), note);
+  attach(rows, tree, destinations.file(path), note);
 }
 
 /** Symlinks of /dev, and /dev/ptmx, which must lead to the container's own devpts. */
-export function planDeviceLinks(rows: RowList, root: Argument, hasKcore: boolean): void {
-  const dev = rows.openInRoot(root, "/dev", O_PATH | O_DIRECTORY);
+export function planDeviceLinks(
+  rows: RowList,
+  destinations: Destinations,
+  hasKcore: boolean,
+): void {
+  const dev = destinations.opened("/dev");
   for (const [name, target] of hasKcore ? [...links, ["core", "/proc/kcore"] as const] : links)
     rows.call("symlinkat", [target, dev, name], { ignore: ["EEXIST"] });
-  rows.call("unlinkat", [dev, "ptmx", 0], { ignore: ["ENOENT", "EBUSY"] });
+  if (!destinations.isNewTmpfs("/dev"))
+    rows.call("unlinkat", [dev, "ptmx", 0], { ignore: ["ENOENT", "EBUSY"] });
   rows.call("symlinkat", ["pts/ptmx", dev, "ptmx"], { ignore: ["EEXIST"] });
 }

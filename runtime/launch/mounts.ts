@@ -26,11 +26,12 @@ import {
   OPEN_TREE_CLONE,
 } from "../../linux/index.ts";
 import type { Mount } from "../../oci/index.ts";
+import type { Destinations, RootFacts } from "./destinations.ts";
 import { type MountAttributes, type ParsedOptions, parseMountOptions } from "./mount-options.ts";
 import type { RowList } from "./row-list.ts";
 
 /** What must be known of the host to plan a mount. */
-export interface MountFacts {
+export interface MountFacts extends RootFacts {
   /** Whether the source of a bind mount is a directory. */
   isDirectory(source: string): boolean;
   /** How cgroups look to this container; undefined without cgroups. */
@@ -60,10 +61,14 @@ const modeOption = /(^|,)mode=/;
 export function planMounts(
   rows: RowList,
   root: Argument,
+  destinations: Destinations,
   mounts: readonly Mount[],
   facts: MountFacts,
 ): void {
-  for (const mount of mounts) planMount(rows, root, mount, facts);
+  for (const mount of mounts) {
+    planMount(rows, root, destinations, mount, facts);
+    destinations.mounted(mount.destination, isBind(mount) ? "bind" : (mount.type ?? "none"));
+  }
 }
 
 /** Made read-only at the very end: until then things are created in them. */
@@ -77,12 +82,18 @@ export function isBind(mount: Mount): boolean {
   return mount.type === "bind" || (parseMountOptions(mount.options).flags & MS_BIND) !== 0;
 }
 
-function planMount(rows: RowList, root: Argument, mount: Mount, facts: MountFacts): void {
+function planMount(
+  rows: RowList,
+  root: Argument,
+  destinations: Destinations,
+  mount: Mount,
+  facts: MountFacts,
+): void {
   const options = parseMountOptions(mount.options);
-  if (isBind(mount)) planBind(rows, root, mount, options, facts);
+  if (isBind(mount)) planBind(rows, destinations, mount, options, facts);
   else if (mount.type === "cgroup" || mount.type === "cgroup2")
-    planCgroupMount(rows, root, mount, options, facts);
-  else planFileSystem(rows, root, mount, options);
+    planCgroupMount(rows, root, destinations, mount, options, facts);
+  else planFileSystem(rows, root, destinations, mount, options);
   for (const propagation of options.propagations) {
     const there = rows.openInRoot(root, mount.destination, O_PATH);
     setAttributes(
@@ -98,11 +109,12 @@ function planMount(rows: RowList, root: Argument, mount: Mount, facts: MountFact
 function planFileSystem(
   rows: RowList,
   root: Argument,
+  destinations: Destinations,
   mount: Mount,
   { flags, data, recursive }: ParsedOptions,
 ): void {
   const { destination, type = "none", source = type } = mount;
-  const target = rows.ensureDirectory(root, destination);
+  const target = destinations.directory(destination);
   rows.call("fchdir", [target]);
   const keepsMode = type === "tmpfs" && !modeOption.test(data);
   if (keepsMode)
@@ -126,7 +138,7 @@ function keepMode(rows: RowList, root: Argument, destination: string): void {
 
 function planBind(
   rows: RowList,
-  root: Argument,
+  destinations: Destinations,
   mount: Mount,
   options: ParsedOptions,
   facts: MountFacts,
@@ -139,8 +151,8 @@ function planBind(
   setAttributes(rows, tree, options.attributes, false);
   setAttributes(rows, tree, options.recursive, true);
   const target = facts.isDirectory(source)
-    ? rows.ensureDirectory(root, destination)
-    : rows.ensureFile(root, destination);
+    ? destinations.directory(destination)
+    : destinations.file(destination);
   attach(rows, tree, target, `mount "${source}" on "${destination}"`);
 }
 
@@ -170,6 +182,7 @@ export function setAttributes(
 function planCgroupMount(
   rows: RowList,
   root: Argument,
+  destinations: Destinations,
   mount: Mount,
   options: ParsedOptions,
   { cgroups }: MountFacts,
@@ -178,7 +191,7 @@ function planCgroupMount(
   const { destination } = mount;
   const flags = options.flags;
   if (cgroups.version === 2) {
-    const target = rows.ensureDirectory(root, destination);
+    const target = destinations.directory(destination);
     if (cgroups.bindSource !== undefined) {
       const tree = rows.result("open_tree", [AT_FDCWD, cgroups.bindSource, cloneFlags(false)]);
       setAttributes(rows, tree, options.attributes, false);
@@ -191,6 +204,7 @@ function planCgroupMount(
     });
     return;
   }
+  rows.call("fchdir", [destinations.directory(destination)]);
   planCgroupHierarchies(rows, root, destination, flags, cgroups);
 }
 
@@ -202,7 +216,6 @@ function planCgroupHierarchies(
   flags: number,
   cgroups: Extract<CgroupMounts, { version: 1 }>,
 ): void {
-  rows.call("fchdir", [rows.ensureDirectory(root, destination)]);
   const plain = MS_NOEXEC | MS_NOSUID | MS_NODEV;
   rows.call("mount", ["tmpfs", ".", "tmpfs", plain, "mode=755"], {
     note: `mount a tmpfs on "${destination}" for the cgroup hierarchies`,

@@ -26,11 +26,10 @@ const absent = ["ENOENT", "ENOTDIR", "EACCES", "ELOOP"] as const;
 export function planMaskedPaths(rows: RowList, root: Argument, paths: readonly string[]): void {
   if (paths.length === 0) return;
   const nothing = rows.result("openat", [AT_FDCWD, "/dev/null", O_PATH | O_CLOEXEC]);
-  for (const path of paths) {
-    const next = rows.freshLabel("unmasked");
-    const target = rows.openInRoot(root, path, O_PATH, { ignore: absent });
+  const note = "hide a path";
+  rows.forEach("masked", paths, (path, next) => {
+    const target = rows.openInRoot(root, path, O_PATH, { ignore: absent, note });
     rows.gotoIfFailed(next);
-    const note = `hide "${path}"`;
     const cover = rows.result("open_tree", [nothing, "", cloneFlags(false) | AT_EMPTY_PATH], {
       note,
     });
@@ -40,21 +39,18 @@ export function planMaskedPaths(rows: RowList, root: Argument, paths: readonly s
     rows.gotoIfDone(next);
     rows.call("fchdir", [target], { note });
     rows.call("mount", ["tmpfs", ".", "tmpfs", MS_RDONLY, "nr_blocks=1,nr_inodes=1"], { note });
-    rows.label(next);
-  }
+  });
 }
 
 /** Each path is mounted on itself, and that mount made read-only with all below it. */
 export function planReadonlyPaths(rows: RowList, root: Argument, paths: readonly string[]): void {
-  for (const path of paths) {
-    const next = rows.freshLabel("writable");
-    const target = rows.openInRoot(root, path, O_PATH, { ignore: absent });
+  const note = "make a path read-only";
+  rows.forEach("readonly", paths, (path, next) => {
+    const target = rows.openInRoot(root, path, O_PATH, { ignore: absent, note });
     rows.gotoIfFailed(next);
     const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
-    const note = `make "${path}" read-only`;
     const tree = rows.result("open_tree", [target, "", flags], { note });
     setAttributes(rows, tree, { set: MOUNT_ATTR_RDONLY, clear: 0 }, true);
     attach(rows, tree, target, note);
-    rows.label(next);
-  }
+  });
 }

@@ -41,8 +41,10 @@ import {
 } from "../../linux/index.ts";
 import type { NamespaceType, RuntimeConfig } from "../../oci/index.ts";
 import { compileSeccomp } from "../seccomp/compile.ts";
+import { Destinations } from "./destinations.ts";
 import { planDeviceLinks, planDevices } from "./devices.ts";
 import { planExecutableCheck, planExecute } from "./execute.ts";
+import { planInit } from "./init.ts";
 import {
   cloneFlags,
   isBind,
@@ -77,6 +79,8 @@ export interface LaunchContext extends MountFacts {
   readonly preserveFds: number;
   /** Nobody but the process that makes the container will look after it. */
   readonly dieWithParent?: boolean;
+  /** PID 1 is ours and the command its child; init.ts. */
+  readonly init?: boolean;
   readonly noPivot: boolean;
   readonly hooks: boolean;
   readonly hasKcore: boolean;
@@ -87,6 +91,8 @@ export interface LaunchContext extends MountFacts {
 export interface RootMount {
   /** Rows that mount the root file system on `rootfs`; they may change the working directory. */
   readonly rows: readonly Row[];
+  /** RootFacts.resolveInRoot for what will be there; without it nothing is known beforehand. */
+  readonly resolve?: (path: string) => string | undefined;
 }
 
 export interface LaunchPlan {
@@ -286,19 +292,20 @@ function planRootFileSystem(
     return undefined;
   }
   const root = planNewRoot(rows, linux.rootfsPropagation, context);
-  planMounts(rows, root, mounts, context);
+  const destinations = new Destinations(rows, root, context);
+  planMounts(rows, root, destinations, mounts, context);
   const devIsBound = mounts.some((mount) => mount.destination === "/dev" && isBind(mount));
   if (!devIsBound) {
     rows.call("umask", [0]);
     const how = namespaces.has("user") || context.rootless ? "bind" : "mknod";
-    planDevices(rows, root, linux.devices ?? [], how);
-    planDeviceLinks(rows, root, context.hasKcore);
+    planDevices(rows, destinations, linux.devices ?? [], how);
+    planDeviceLinks(rows, destinations, context.hasKcore);
   }
   if (context.hooks) planRendezvous(rows, message.hooks);
-  if (process?.cwd !== undefined) rows.call("close", [rows.ensureDirectory(root, process.cwd)]);
+  if (process?.cwd !== undefined) rows.call("close", [destinations.directory(process.cwd)]);
   const tty =
     process?.terminal === true && context.console !== undefined
-      ? planTerminal(rows, root, context.console, process.consoleSize)
+      ? planTerminal(rows, { root, destinations }, context.console, process.consoleSize)
       : undefined;
   planMaskedPaths(rows, root, linux.maskedPaths ?? []);
   planReadonlyPaths(rows, root, linux.readonlyPaths ?? []);
@@ -374,9 +381,10 @@ function planBecoming(
   planSignals(rows);
   planLimits(rows, process);
   const seccomp = linux?.seccomp === undefined ? undefined : compileSeccomp(linux.seccomp);
-  const keepsGroups = context.rootless;
   rows.call("chdir", [process.cwd], { ignore: ["EACCES"], note: "process.cwd" });
-  const { loadFilter } = planCredentials(rows, process, seccomp, { keepsGroups });
+  const { loadFilter, dropPrivileges } = planCredentials(rows, process, seccomp, {
+    keepsGroups: context.rootless,
+  });
   planWorkingDirectory(rows, process.cwd);
   if (context.start !== undefined) {
     planExecutableCheck(rows, process);
@@ -389,6 +397,7 @@ function planBecoming(
   if (context.dieWithParent)
     // After the credentials, whose change takes it away again (prctl(2)).
     rows.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0], { note: "die with the runtime" });
+  if (context.init === true) planInit(rows, { terminal: tty !== undefined, dropPrivileges });
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   planExecute(rows, process);

@@ -36,7 +36,7 @@ import {
   sock_fprog,
 } from "../../linux/index.ts";
 import { type Process, SpecError } from "../../oci/index.ts";
-import { CAP_SYS_ADMIN, capabilityBits, capabilityMask } from "../capabilities.ts";
+import { CAP_SYS_ADMIN, capabilityMask } from "../capabilities.ts";
 import { encodeInstructions } from "../seccomp/bpf.ts";
 import type { SeccompFilter } from "../seccomp/compile.ts";
 import type { RowList } from "./row-list.ts";
@@ -110,7 +110,7 @@ export function planCredentials(
   process: Process,
   seccomp: SeccompFilter | undefined,
   { keepsGroups }: { readonly keepsGroups: boolean },
-): { loadFilter(): void } {
+): { loadFilter(): void; dropPrivileges(): void } {
   const user = process.user ?? { uid: 0, gid: 0 };
   rows.call("umask", [user.umask ?? defaultUmask]);
   const noNewPrivileges = process.noNewPrivileges === true;
@@ -131,6 +131,9 @@ export function planCredentials(
   planCapset(rows, loadsWithPrivilege ? withAdmin(final) : final);
   planAmbient(rows, capabilityMask(sets.ambient) & final.permitted & final.inheritable);
   return {
+    dropPrivileges() {
+      if (loadsWithPrivilege) planCapset(rows, final);
+    },
     loadFilter() {
       if (seccomp === undefined) return;
       planFilter(rows, seccomp);
@@ -157,12 +160,19 @@ function withAdmin({ effective, permitted, inheritable }: CapabilitySets): Capab
 }
 
 function planBoundingSet(rows: RowList, kept: bigint): void {
-  for (let capability = 0; capability < capabilityBits; capability += 1) {
-    if ((kept >> BigInt(capability)) & 1n) continue;
-    if (capability > newestCapability) break;
-    // EINVAL: this kernel is older than the capability.
-    rows.call("prctl", [PR_CAPBSET_DROP, capability, 0, 0, 0], { ignore: ["EINVAL"] });
-  }
+  const [next, after] = ["next_capability", "kept_capability"];
+  const capability = { load: "capability", width: 4 } as const;
+  rows.add({ store: rows.buffer("capability", 8), value: 0, width: 4 }, { label: next });
+  rows.add({ compute: [kept, ">>", capability], as: "capability_bit" });
+  rows.add({ jump: after, if: [{ result: "capability_bit" }, "&", 1] });
+  rows.call("prctl", [PR_CAPBSET_DROP, capability, 0, 0, 0], {
+    ignore: ["EINVAL"], // this kernel is older than the capability
+    note: "give up a capability for good",
+  });
+  rows.label(after);
+  rows.add({ compute: [capability, "+", 1], as: "capability_after" });
+  rows.add({ store: { buffer: "capability" }, value: { result: "capability_after" }, width: 4 });
+  rows.add({ jump: next, if: [{ result: "capability_after" }, "<=", newestCapability] });
 }
 
 /** CAP_CHECKPOINT_RESTORE; nothing newer exists in Linux 6.18. */
@@ -186,7 +196,7 @@ function planCapset(rows: RowList, sets: CapabilitySets): void {
 
 function planAmbient(rows: RowList, mask: bigint): void {
   rows.call("prctl", [PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0], { ignore: ["EINVAL"] });
-  for (let capability = 0; capability <= newestCapability; capability += 1)
+  for (let capability = 0; mask >> BigInt(capability) > 0n; capability += 1)
     if ((mask >> BigInt(capability)) & 1n)
       rows.call("prctl", [PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0]);
 }

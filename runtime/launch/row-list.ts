@@ -70,13 +70,46 @@ export class RowList {
     this.rows.push({ jump: label, if: [{ last: true }, ">=", 0] });
   }
 
+  /**
+   * Rows that run once for each string: a table and a loop instead of as many copies. The body
+   * gets the current string, and the label to jump to for the next one.
+   */
+  forEach(
+    what: string,
+    strings: readonly string[],
+    body: (current: Argument, next: string) => void,
+  ): void {
+    if (strings.length === 0) return;
+    const cursor = this.buffer(`${what}_cursor`, 8);
+    const current: Argument = { load: `${what}_current`, width: 8 };
+    const [next, done] = [this.freshLabel(`next_${what}`), this.freshLabel(`no_${what}`)];
+    const word = this.freshLabel(what);
+    this.add(
+      { store: cursor, value: { strings }, width: 8 },
+      { label: next },
+      { read: { load: cursor.buffer, width: 8 }, width: 8, as: word },
+      { store: this.buffer(`${what}_current`, 8), value: { result: word }, width: 8 },
+      { jump: done, if: [{ result: word }, "==", 0] },
+      { compute: [{ load: cursor.buffer, width: 8 }, "+", 8], as: `${word}_after` },
+      { store: cursor, value: { result: `${word}_after` }, width: 8 },
+    );
+    body(current, next);
+    this.goto(next);
+    this.label(done);
+  }
+
   buffer(name: string, sizeBytes: number): { readonly buffer: string } {
     this.buffers[name] = Math.max(this.buffers[name] ?? 0, sizeBytes);
     return { buffer: name };
   }
 
   /** Opens a path as the container will see it: no symlink leads out of its root. */
-  openInRoot(root: Argument, path: string, flags: number, options: CallOptions = {}): Result {
+  openInRoot(
+    root: Argument,
+    path: string | Argument,
+    flags: number,
+    options: CallOptions = {},
+  ): Result {
     return this.result("openat2", [root, path, howInRoot(flags), open_how.sizeBytes], options);
   }
 

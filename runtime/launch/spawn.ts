@@ -7,7 +7,8 @@ import {
   CLONE_VM,
   call,
   type EncodedProgram,
-  encodeProgramElf,
+  encodeElf,
+  encodeProgram,
   F_ADD_SEALS,
   F_SEAL_GROW,
   F_SEAL_SEAL,
@@ -56,7 +57,8 @@ const EINVAL = -22;
  * must not run in the child. They stay blocked in the program until it unblocks them itself.
  */
 export function spawnProgram(program: Program, options: SpawnOptions = {}): Spawned {
-  const { bytes, encoded } = encodeProgramElf(program);
+  const encoded = encodeProgram(program);
+  const bytes = encodeElf(program, encoded);
   using file = sealedFile(bytes);
   const outcome = runProgram(cloneProgram(file.number, options));
   if (outcome.value < 0 || outcome.failure !== undefined) {

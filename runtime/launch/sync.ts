@@ -7,7 +7,7 @@
  * end of file         the program has become the container's process
  * ```
  */
-import { type Argument, elfBlockAddress } from "../../linux/index.ts";
+import type { Argument } from "../../linux/index.ts";
 import type { RowList } from "./row-list.ts";
 
 export const message = {
@@ -27,6 +27,9 @@ export const fileExists = 0x1_0000;
 export const messageSizeBytes = 8;
 /** A report is larger than any message and at most a socket's buffer. */
 export const reportSizeLimit = 128 * 1024;
+
+/** In the block header; linux/interpreter-layout.ts. */
+const blockSizeOffset = 12;
 
 /** Failure reports leave through the socket whose number is stored here. */
 export const reportBuffer = "report";
@@ -48,10 +51,9 @@ export function planRendezvous(rows: RowList, code: number): void {
 /** Where the program goes on any failure: it reports its block and dies. */
 export function planFailureReport(rows: RowList): void {
   rows.label("fail");
-  const size = { load: "blockSize", width: 4 } as const;
-  rows.add({ read: elfBlockAddress + 12, width: 4, as: "block_size" });
-  rows.add({ store: rows.buffer("blockSize", 8), value: { result: "block_size" }, width: 4 });
-  rows.call("write", [{ load: reportBuffer, width: 4 }, elfBlockAddress, size], {
+  const block = { buffer: "header" };
+  const size = { load: "header", offset: blockSizeOffset, width: 4 } as const;
+  rows.call("write", [{ load: reportBuffer, width: 4 }, block, size], {
     onError: "abandoned",
   });
   rows.label("abandoned");

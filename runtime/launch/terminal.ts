@@ -15,6 +15,7 @@ import {
   winsize,
 } from "../../linux/index.ts";
 import type { ConsoleSize } from "../../oci/index.ts";
+import type { Destinations } from "./destinations.ts";
 import { attach, cloneFlags } from "./mounts.ts";
 import type { RowList } from "./row-list.ts";
 
@@ -33,24 +34,27 @@ const consoleName = "/dev/ptmx";
  */
 export function planTerminal(
   rows: RowList,
-  root: Argument | undefined,
+  inside: { readonly root: Argument; readonly destinations: Destinations } | undefined,
   socket: number,
   size: ConsoleSize | undefined,
 ): Argument {
   const flags = O_RDWR | O_NOCTTY | O_CLOEXEC;
   const ptmx =
-    root === undefined
+    inside === undefined
       ? rows.result("openat", [-100, "/dev/pts/ptmx", flags], { note: "open a terminal" })
-      : rows.openInRoot(root, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, { note: "open a terminal" });
+      : rows.openInRoot(inside.root, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, {
+          note: "open a terminal",
+        });
   rows.call("ioctl", [ptmx, TIOCSPTLCK, rows.buffer("unlock", 4)]);
   const tty = rows.result("ioctl", [ptmx, TIOCGPTPEER, flags], { note: "open its inner end" });
   if (size !== undefined) {
     const window = winsize.encode({ ws_row: size.height, ws_col: size.width });
     rows.call("ioctl", [ptmx, TIOCSWINSZ, window]);
   }
-  if (root !== undefined) {
+  if (inside !== undefined) {
     const tree = rows.result("open_tree", [tty, "", cloneFlags(false) | AT_EMPTY_PATH]);
-    attach(rows, tree, rows.ensureFile(root, "/dev/console"), "mount the terminal on /dev/console");
+    const console = inside.destinations.file("/dev/console");
+    attach(rows, tree, console, "mount the terminal on /dev/console");
   }
   planSend(rows, socket, ptmx);
   rows.call("close", [ptmx]);

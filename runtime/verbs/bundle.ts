@@ -1,7 +1,7 @@
 /** Reading a bundle: runtime-spec 1.3 bundle.md. */
-import { readFileSync, realpathSync } from "node:fs";
 import { hasErrno } from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
+import { readText, realPath } from "../files.ts";
 
 /** A config.json of more than this is no configuration. */
 const configSizeLimit = 16 * 1024 * 1024;
@@ -12,10 +12,10 @@ export interface Bundle {
 }
 
 export function readBundle(path: string): Bundle {
-  const directory = realpathSync(path);
+  const directory = realPath(path);
   let text: string;
   try {
-    text = readFileSync(`${directory}/config.json`, "utf8");
+    text = readText(`${directory}/config.json`);
   } catch (cause) {
     if (hasErrno(cause, "ENOENT"))
       throw new Error("JSON specification file config.json not found", { cause });

@@ -1,6 +1,5 @@
 /** What every verb of the OCI command line gets, and where its messages go. */
-import { appendFileSync } from "node:fs";
-import type { Readable } from "node:stream";
+import { appendText, writeFd } from "../files.ts";
 
 export interface VerbContext {
   readonly name: string;
@@ -9,7 +8,6 @@ export interface VerbContext {
   readonly log: Log;
   readonly systemdCgroup: boolean;
   readonly noCgroups: boolean;
-  readonly stdin?: Readable;
   print(text: string): void;
 }
 
@@ -43,10 +41,10 @@ export class Log {
         ? JSON.stringify({ level, msg, time })
         : `time="${time}" level=${level} msg=${JSON.stringify(msg)}`;
     if (this.#path === undefined) {
-      process.stderr.write(`${line}\n`);
+      writeFd(2, Buffer.from(`${line}\n`));
       return;
     }
-    appendFileSync(this.#path, `${line}\n`);
-    if (level === "error") process.stderr.write(`${msg}\n`);
+    appendText(this.#path, `${line}\n`);
+    if (level === "error") writeFd(2, Buffer.from(`${msg}\n`));
   }
 }

@@ -1,7 +1,7 @@
 /** `create`: everything is made, the command waits for `start`. */
-import { writeFileSync } from "node:fs";
 import type { Fd } from "../../linux/index.ts";
 import { createContainer } from "../create.ts";
+import { replaceText } from "../files.ts";
 import { connectTo } from "../sockets.ts";
 import { readBundle } from "./bundle.ts";
 import {
@@ -73,7 +73,7 @@ export function consoleSocket(
 /** Decimal without a newline; engines read it as soon as the verb has returned. */
 export function writePidFile(options: ParsedOptionsOf, pid: number): void {
   const path = options.text("pid-file");
-  if (path) writeFileSync(path, String(pid), { mode: 0o666 });
+  if (path) replaceText(path, String(pid), 0o644);
 }
 
 function sendPidfd(options: ParsedOptionsOf, _pidfd: Fd): void {

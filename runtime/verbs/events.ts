@@ -1,7 +1,6 @@
 /** `events`: statistics of a container's cgroup, in runc's JSON. */
-import { existsSync, readFileSync } from "node:fs";
-import { setTimeout as delay } from "node:timers/promises";
 import type { CgroupPlace } from "../cgroups/cgroup.ts";
+import { readTextIfThere } from "../files.ts";
 import { type Container, readContainer } from "../state.ts";
 import { parseOptions } from "./command-line.ts";
 import type { VerbContext } from "./context.ts";
@@ -19,7 +18,7 @@ export async function events(args: readonly string[], context: VerbContext): Pro
   for (;;) {
     context.print(`${JSON.stringify({ type: "stats", id, data: readStats(container) })}\n`);
     if (options.flag("stats")) return 0;
-    await delay(intervalMs);
+    await new Promise((resolve) => setTimeout(resolve, intervalMs));
     container = read();
     if (container.status === "stopped") return 0;
   }
@@ -42,7 +41,7 @@ function readStats({ cgroup }: Container): unknown {
 function reader(directory: string | undefined): Read {
   return (file) => {
     const path = `${directory}/${file}`;
-    return directory !== undefined && existsSync(path) ? readFileSync(path, "utf8") : undefined;
+    return directory === undefined ? undefined : readTextIfThere(path);
   };
 }
 

@@ -1,7 +1,7 @@
 /** `exec`: another process in a running container. */
-import { readFileSync } from "node:fs";
 import type { Process } from "../../oci/index.ts";
 import { execInContainer } from "../exec.ts";
+import { readText } from "../files.ts";
 import { type Container, readContainer } from "../state.ts";
 import { parseJson } from "./bundle.ts";
 import {
@@ -70,7 +70,7 @@ function readProcess(
 ): Process {
   const file = options.text("process");
   // SAFE: the fields are checked where they are used.
-  if (file !== undefined) return parseJson(readFileSync(file, "utf8"), file) as Process;
+  if (file !== undefined) return parseJson(readText(file), file) as Process;
   if (command.length === 0) throw new UsageError("process args cannot be empty");
   const base: Process = config.process ?? { cwd: "/" };
   const added = options.list("cap");

@@ -1,6 +1,6 @@
 /** `features`: what this runtime can do; runtime-spec 1.3 features.md. */
-import { readFileSync } from "node:fs";
 import { capabilityNames } from "../capabilities.ts";
+import { readText } from "../files.ts";
 import { mountOptionNames, runtimeOptions } from "../launch/mount-options.ts";
 import { namespaceFlags } from "../launch/namespaces.ts";
 import { seccompActions, seccompFlags, seccompOperators } from "../seccomp/compile.ts";
@@ -47,5 +47,5 @@ export function features(_args: readonly string[], { print }: VerbContext): numb
 }
 
 function lastCapability(): number {
-  return Number(readFileSync("/proc/sys/kernel/cap_last_cap", "utf8"));
+  return Number(readText("/proc/sys/kernel/cap_last_cap"));
 }

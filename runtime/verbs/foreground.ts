@@ -1,30 +1,16 @@
 /** Waits for a process of ours in the foreground: signals are passed on, a terminal is joined. */
-import { constants } from "node:os";
 import { type Fd, SOCK_STREAM, syscall } from "../../linux/index.ts";
 import { copyTerminalSize, makeRaw, relayTerminal, waitWithSignals } from "../pty.ts";
+import { signalNumbers } from "../signals.ts";
 import { receiveDescriptor, socketPair } from "../sockets.ts";
 import { waitForChild } from "../wait.ts";
 
-/** Not passed on: they cannot be caught, tell us of children, or are the JavaScript engine's own. */
-const kept = new Set([
-  "SIGKILL",
-  "SIGSTOP",
-  "SIGCHLD",
-  "SIGPROF",
-  "SIGURG",
-  "SIGPIPE",
-  "SIGSEGV",
-  "SIGBUS",
-  "SIGFPE",
-  "SIGILL",
-  "SIGABRT",
-  "SIGTRAP",
-  "SIGSYS",
-  "SIGIOT",
-  "SIGPOLL",
-  "SIGUNUSED",
-  "SIGSTKFLT",
-]);
+/** Passed on to the container's process. Those left out cannot be caught or are about us. */
+// biome-ignore format: table
+const forwarded = [
+  "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGTERM", "SIGCONT", "SIGTSTP",
+  "SIGTTIN", "SIGTTOU", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGWINCH", "SIGIO", "SIGPWR",
+] as const;
 
 export interface TerminalPair {
   /** For the program, which sends the terminal's outer end. */
@@ -74,10 +60,9 @@ function nextTick(): Promise<void> {
 
 function forwardSignals(pid: number, onResize: () => void): () => void {
   const handlers = new Map<NodeJS.Signals, () => void>();
-  for (const [name, number] of Object.entries(constants.signals)) {
-    if (kept.has(name)) continue;
-    const signal = name as NodeJS.Signals; // SAFE: the keys of os.constants.signals
-    const handler = name === "SIGWINCH" ? onResize : () => void syscall("kill", pid, number);
+  for (const signal of forwarded) {
+    const number = signalNumbers[signal] ?? 0;
+    const handler = signal === "SIGWINCH" ? onResize : () => void syscall("kill", pid, number);
     handlers.set(signal, handler);
     process.on(signal, handler);
   }

@@ -1,5 +1,4 @@
 /** `state`, `list`, `ps`: verbs that only look. */
-import { spawnSync } from "node:child_process";
 import { cgroupProcesses } from "../cgroups/cgroup.ts";
 import { type Container, listContainers, ociState, readContainer } from "../state.ts";
 import { parseOptions, UsageError } from "./command-line.ts";
@@ -88,6 +87,7 @@ export function ps(args: readonly string[], { stateRoot, print }: VerbContext): 
 }
 
 function filterPs(pids: readonly number[], args: readonly string[]): string {
+  const { spawnSync } = process.getBuiltinModule("node:child_process");
   const { stdout, error } = spawnSync("ps", args.length > 0 ? [...args] : ["-ef"], {
     encoding: "utf8",
   });

@@ -1,5 +1,4 @@
 /** `kill`, `pause`, `resume`, `start`, `delete`: verbs that act on a container that exists. */
-import { constants } from "node:os";
 import { NoContainerError } from "../errors.ts";
 import {
   deleteContainer,
@@ -8,6 +7,7 @@ import {
   resumeContainer,
   startContainer,
 } from "../lifecycle.ts";
+import { parseSignal } from "../signals.ts";
 import { lockContainer, readContainer, removeState } from "../state.ts";
 import { parseOptions, UsageError } from "./command-line.ts";
 import type { VerbContext } from "./context.ts";
@@ -25,18 +25,12 @@ export function kill(args: readonly string[], { stateRoot }: VerbContext): numbe
   const [id, signal = "SIGTERM", ...more] = options.rest;
   if (id === undefined || more.length > 0)
     throw new UsageError('"kill" requires a minimum of 1 argument and a maximum of 2');
-  killContainer(readContainer(stateRoot, id), parseSignal(signal), { all: options.flag("all") });
+  killContainer(readContainer(stateRoot, id), readSignal(signal), { all: options.flag("all") });
   return 0;
 }
 
-const largestSignal = 64;
-
-/** "9", "KILL", "SIGKILL", "kill"; real-time signals by number. */
-export function parseSignal(text: string): number {
-  if (/^\d+$/.test(text) && Number(text) <= largestSignal) return Number(text);
-  const name = text.toUpperCase();
-  const signals: Readonly<Record<string, number>> = constants.signals;
-  const number = signals[name] ?? signals[`SIG${name}`];
+function readSignal(text: string): number {
+  const number = parseSignal(text);
   if (number === undefined) throw new UsageError(`unknown signal ${JSON.stringify(text)}`);
   return number;
 }

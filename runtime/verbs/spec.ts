@@ -1,6 +1,6 @@
 /** `spec`: writes a config.json to start from. */
-import { existsSync, writeFileSync } from "node:fs";
 import type { Mount, RuntimeConfig } from "../../oci/index.ts";
+import { exists, writeText } from "../files.ts";
 import { ociVersion } from "../state.ts";
 import { parseOptions } from "./command-line.ts";
 import type { VerbContext } from "./context.ts";
@@ -8,9 +8,9 @@ import type { VerbContext } from "./context.ts";
 export function spec(args: readonly string[], _context: VerbContext): number {
   const options = parseOptions(args, { bundle: "text", rootless: "boolean" }, { b: "bundle" });
   const path = `${options.text("bundle") ?? "."}/config.json`;
-  if (existsSync(path)) throw new Error("File config.json exists. Remove it first");
+  if (exists(path)) throw new Error("File config.json exists. Remove it first");
   const config = options.flag("rootless") ? rootless(exampleConfig()) : exampleConfig();
-  writeFileSync(path, `${JSON.stringify(config, undefined, "\t")}\n`, { mode: 0o666 });
+  writeText(path, `${JSON.stringify(config, undefined, "\t")}\n`, 0o666);
   return 0;
 }
 

@@ -1,7 +1,7 @@
 /** `update`: other limits for a running container; LinuxResources as JSON, or runc's flags. */
-import { readFileSync } from "node:fs";
 import type { Resources } from "../../oci/index.ts";
 import { limitCgroup } from "../cgroups/cgroup.ts";
+import { readFd, readText } from "../files.ts";
 import { readContainer } from "../state.ts";
 import { parseJson } from "./bundle.ts";
 import {
@@ -33,7 +33,7 @@ export function update(args: readonly string[], { stateRoot }: VerbContext): num
 }
 
 function readResources(file: string): Resources {
-  const text = readFileSync(file === "-" ? 0 : file, "utf8");
+  const text = file === "-" ? readFd({ number: 0 }) : readText(file);
   const value = parseJson(text, file === "-" ? "resources" : file);
   if (typeof value !== "object" || value === null) throw new Error("Expected a JSON object");
   // SAFE: an object; every field is turned into a file's text, which the kernel judges.

@@ -2,6 +2,8 @@
 import type { Row } from "./row.ts";
 import { capabilityRows } from "./rows/capabilities.ts";
 import { cgroupRows } from "./rows/cgroups.ts";
+import { contractFileRows } from "./rows/contract-files.ts";
+import { contractTextRows } from "./rows/contract-texts.ts";
 import { deviceRows } from "./rows/devices.ts";
 import { filesystemRows } from "./rows/filesystem.ts";
 import { hookRows } from "./rows/hooks.ts";
@@ -28,4 +30,6 @@ export const allRows: readonly Row[] = [
   ...deviceRows,
   ...cgroupRows,
   ...seccompRows,
+  ...contractTextRows,
+  ...contractFileRows,
 ];

@@ -6,7 +6,7 @@
  * 0x0001_0000  64 KiB  the vCPU's registers (`state`)
  * 0x0010_0000 128 KiB  TLB of the supervisor     4096 × {read tag i64, write tag i64, addend i32,
  * 0x0012_0000 128 KiB  TLB of the user                   physical page i32, 8 spare}
- * 0x0014_0000  64 KiB  jump cache                4096 × {tag i64, record i32, spare}
+ * 0x0014_0000 256 KiB  jump cache               16384 × {tag i64, record i32, linkable i32}
  * 0x0100_0000  48 MiB  interpreter records, 16 bytes each
  * 0x0400_0000          guest RAM
  * ```
@@ -21,6 +21,8 @@ export const layout = {
   kernelTlb: 0x10_0000,
   userTlb: 0x12_0000,
   jumpCache: 0x14_0000,
+  /** Vectors picked apart lane by lane: 48 bytes, zeroes around the middle. */
+  lanes: 0x400,
   records: 0x100_0000,
   recordsEnd: 0x400_0000,
   ram: 0x400_0000,
@@ -29,7 +31,7 @@ export const layout = {
 export const tlbEntries = 4096;
 export const tlbEntryBytes = 32;
 export const tlbEntry = { readTag: 0, writeTag: 8, addend: 16, physicalPage: 20 } as const;
-export const jumpCacheEntries = 4096;
+export const jumpCacheEntries = 16384;
 export const jumpCacheEntryBytes = 16;
 
 /** Offsets from `layout.state`. */

@@ -135,7 +135,8 @@ export interface Site {
   readonly addressSize: number;
   place(operand: number): Place;
   vector(operand: number): VectorPlace;
-  /** The immediate as a constant of the operand's width. */
+  isImmediate(operand: number): boolean;
+  /** The immediate, 8 and 16 bits zero-extended. */
   immediate32(): I32;
   /** A general register by number, its low `size` bits. */
   register(number: number, size: number): Place;

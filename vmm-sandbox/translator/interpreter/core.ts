@@ -114,7 +114,7 @@ function jumpBody(core: CoreFunctions): Body {
   i32.store(i32.const(0), fuel.get(), layout.state + state.fuel);
   when(i32.ltS(fuel.get(), i32.const(0)), () => leave(exitReason.fuel));
   const low = i32.wrap(target.get());
-  const hash = i32.xor(low, i32.wrap(i64.shrU(target.get(), i64.const(12))));
+  const hash = i32.xor(low, i32.wrap(i64.shrU(target.get(), i64.const(14))));
   const index = i32.and(hash, i32.const(jumpCacheEntries - 1));
   const entry = keep.i32(i32.shl(index, i32.const(4)));
   const tag = i64.xor(target.get(), i64.load(i32.const(0), layout.state + state.modeTag));
@@ -124,8 +124,10 @@ function jumpBody(core: CoreFunctions): Body {
   });
   const found = keep.i32(i32.load(entry.get(), layout.jumpCache + 8));
   const page = keep.i64(i64.and(target.get(), i64.const(-4096)));
-  // A direct jump within its page always leads here: link it.
-  when(from.get(), () => {
+  // A direct jump within its page leads here for as long as both exist: link it. Runs that cross
+  // into another page depend on that one's mapping and are not linked.
+  const linkable = i32.load(entry.get(), layout.jumpCache + 12);
+  when(i32.and(linkable, i32.ne(from.get(), i32.const(0))), () => {
     when(i64.eq(page.get(), i64.load(i32.const(0), layout.state + state.virtualPage)), () =>
       i32.store(from.get(), found.get(), record.immediate2),
     );

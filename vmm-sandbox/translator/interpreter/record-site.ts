@@ -173,6 +173,10 @@ export class RecordSite implements Site {
     return this.forms.some((form) => form.kind === "base") ? record.immediate2 : record.immediate;
   }
 
+  isImmediate(operand: number): boolean {
+    return this.form(operand).kind === "immediate";
+  }
+
   immediate32(): I32 {
     return i32.load(this.rec.get(), this.immediateField);
   }

@@ -370,6 +370,7 @@ export class Translator {
       it.addressSize,
       it.immediate,
       it.immediate2,
+      it.wide,
       it.repeat,
       ...it.kinds,
       ...it.values,

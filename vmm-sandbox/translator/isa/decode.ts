@@ -60,6 +60,8 @@ export class Instruction {
   /** The second immediate of ENTER and far pointers. */
   immediate2 = 0;
   lock = false;
+  /** REX.W. */
+  wide = false;
   /** 0, 0xf2 or 0xf3. */
   repeat = 0;
 
@@ -166,6 +168,7 @@ export class Decoder {
     if (into.lock && (!row.lockable || into.modRm >= 0xc0)) return false;
     into.size = this.operandSize(row, mode, operand66);
     into.addressSize = mode === 64 ? (address67 ? 32 : 64) : (mode === 32) !== address67 ? 32 : 16;
+    into.wide = (this.rex & 8) !== 0;
     into.base = noRegister;
     into.index = noRegister;
     into.displacement = 0;

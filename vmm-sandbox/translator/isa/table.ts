@@ -401,6 +401,10 @@ np 0f 51 sqrtps Vx,Wx
 66 0f 51 sqrtpd Vx,Wx
 f3 0f 51 sqrtss Vx,Wd
 f2 0f 51 sqrtsd Vx,Wq
+np 0f 52 rsqrtps Vx,Wx
+f3 0f 52 rsqrtss Vx,Wd
+np 0f 53 rcpps Vx,Wx
+f3 0f 53 rcpss Vx,Wd
 np 0f 54 pand Vx,Wx
 66 0f 54 pand Vx,Wx
 np 0f 55 pandn Vx,Wx

@@ -210,15 +210,16 @@ export class Paging {
     }
   }
 
-  /** INVLPG: one entry, or everything when a larger page was filled piece by piece there. */
-  flushPage(low: number, high: number): void {
+  /** INVLPG: one entry, or (true) everything when a larger page was filled piece by piece there. */
+  flushPage(low: number, high: number): boolean {
     if (this.largeRegions.has(regionOf(low, high))) {
       this.flushAll();
-      return;
+      return true;
     }
     const index = (low >>> 12) & (tlbEntries - 1);
     this.clear(0, index);
     this.clear(1, index);
+    return false;
   }
 
   /** Takes write access to a physical page from all entries: code is cached from it now. */

@@ -17,6 +17,7 @@ import type { Instruction } from "../isa/decode.ts";
 import { access, Paging } from "../mmu/paging.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
 import { combinesToDoubleFault, generalProtection, GuestFault, hasErrorCode, vector } from "./fault.ts";
+import { fpuHelpers } from "./fpu.ts";
 import { fpuStateHelpers } from "./fpu-state.ts";
 import { type Helper, helpers } from "./helpers.ts";
 import { deliver, type InterruptKind } from "./interrupts.ts";
@@ -24,6 +25,7 @@ import { LocalApic } from "./local-apic.ts";
 import { Msrs } from "./msr.ts";
 import { attribute, Registers, segmentIndex } from "./registers.ts";
 import { canonical } from "./segments.ts";
+import { vectorHelpers } from "./vector-helpers.ts";
 
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
@@ -31,13 +33,14 @@ const wasmPage = 65_536;
 const staging = layout.scratch + 64;
 const fetchTlbEntries = 1024;
 
-const allHelpers: Readonly<Record<string, Helper>> = { ...helpers, ...fpuStateHelpers };
+export const allHelpers: Readonly<Record<string, Helper>> = { ...helpers, ...fpuStateHelpers, ...fpuHelpers, ...vectorHelpers };
 
 export type CpuStatistics = {
   readonly exits: number[];
   slowAccesses: number;
   helpers: number;
   interrupts: number;
+  jumpFlushes: number;
   readonly exceptions: number[];
   readonly unknownMsrs: Set<number>;
   readonly undefined: Map<string, number>;
@@ -51,6 +54,7 @@ function newStatistics(): CpuStatistics {
     slowAccesses: 0,
     helpers: 0,
     interrupts: 0,
+    jumpFlushes: 0,
     exceptions: new Array(32).fill(0),
     unknownMsrs: new Set(),
     undefined: undefinedForms,
@@ -119,6 +123,8 @@ export class Cpu {
   private tscOffset = 0;
   private tripleFault = false;
   /** Fetch TLB: virtual page (low, high), mode, physical page. */
+  /** Virtual pages that the jump cache or the fetch TLB may know, as address / 4096. */
+  private readonly knownCodePages = new Set<number>();
   private readonly fetchTlb = new Int32Array(fetchTlbEntries * 4).fill(-1);
 
   constructor(memory: WebAssembly.Memory, machine: Machine) {
@@ -262,6 +268,11 @@ export class Cpu {
     }
   }
 
+  /** Control registers were set from outside. */
+  mappingChanged(): void {
+    this.flushMapping(true);
+  }
+
   private flushMapping(all: boolean): void {
     if (all) this.paging.flushAll();
     else this.paging.flushNonGlobal();
@@ -272,11 +283,16 @@ export class Cpu {
     const first = layout.jumpCache >> 2;
     this.words.fill(-1, first, first + jumpCacheEntries * 4);
     this.fetchTlb.fill(-1);
+    this.knownCodePages.clear();
+    this.statistics.jumpFlushes++;
   }
 
+  /** INVLPG. Most pages it names never held code, and the jump cache may stay as it is. */
   invalidatePage(address: bigint): void {
-    this.paging.flushPage(Number(address & 0xffff_ffffn) | 0, Number((address >> 32n) & 0xffff_ffffn) | 0);
-    this.flushJumps();
+    const low = Number(address & 0xffff_ffffn) | 0;
+    const high = Number((address >> 32n) & 0xffff_ffffn) | 0;
+    const all = this.paging.flushPage(low, high);
+    if (all || this.knownCodePages.has(pageNumber(low, high))) this.flushJumps();
   }
 
   // ---- memory -----------------------------------------------------------------------------------
@@ -613,15 +629,18 @@ export class Cpu {
     this.words[(layout.state + state.virtualPage + 4) >> 2] = high;
     let at = this.translator.find(page, offset, this.mode);
     if (at === 0) at = this.translate(page, offset, low, high);
-    if (at <= 0) return -at;
-    const entry = (layout.jumpCache >> 2) + (((low ^ (low >>> 12)) & (jumpCacheEntries - 1)) << 2);
+    if (at === 0) return 0;
+    const crosses = at < 0;
+    if (crosses) at = -at;
+    const entry = (layout.jumpCache >> 2) + (((low ^ (low >>> 14)) & (jumpCacheEntries - 1)) << 2);
     this.words[entry] = low;
     this.words[entry + 1] = high ^ (this.mode << 24);
     this.words[entry + 2] = at;
+    this.words[entry + 3] = crosses ? 0 : 1;
     return at;
   }
 
-  /** A new run; negative: one that crosses pages and must not be cached by address. */
+  /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
   private translate(page: number, offset: number, low: number, high: number): number {
     if (this.translator.isFull) {
       this.translator.flush();
@@ -654,12 +673,17 @@ export class Cpu {
       this.pending = physical < 0 ? this.lastFault : generalProtection();
       return -1;
     }
+    this.knownCodePages.add(pageNumber(low, high));
     tlb[at] = tag;
     tlb[at + 1] = high;
     tlb[at + 2] = this.mode;
     tlb[at + 3] = physical / 4096;
     return physical / 4096;
   }
+}
+
+function pageNumber(low: number, high: number): number {
+  return (high & 0xffff) * 0x10_0000 + (low >>> 12);
 }
 
 export { canonical };

@@ -162,10 +162,6 @@ export const i16x8 = {
   maxS: op2(152),
   maxU: op2(153),
   avgrU: op2(155),
-  extmulLowS: op2(156),
-  extmulHighS: op2(157),
-  extmulLowU: op2(158),
-  extmulHighU: op2(159),
   extaddPairwiseU8: op1(125),
 };
 
@@ -193,6 +189,10 @@ export const i32x4 = {
   maxS: op2(184),
   maxU: op2(185),
   dotI16: op2(186),
+  extmulLowS: op2(188),
+  extmulHighS: op2(189),
+  extmulLowU: op2(190),
+  extmulHighU: op2(191),
   extaddPairwiseU16: op1(127),
   truncSatF32: op1(248),
   truncSatF64Zero: op1(252),

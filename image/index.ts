@@ -1,0 +1,22 @@
+/** Images on this machine: content store, layers, snapshots, and what users do with images. */
+export { detectCompression } from "./decoder.ts";
+export * from "./errors.ts";
+export { defaultLayerLimits, type LayerLimits } from "./limits.ts";
+export type { Blobs, BlobUsage } from "./store/blobs.ts";
+export { chainIds } from "./store/chain.ts";
+export type { Image, ImageRecord, Images, NameRecord } from "./store/images.ts";
+export type { BlobWriter } from "./store/ingest.ts";
+export { mountOverlay, type OverlayMount } from "./store/overlay.ts";
+export type { Range } from "./store/ranges.ts";
+export type {
+  LayerRecord,
+  LayerSource,
+  Snapshot,
+  SnapshotOptions,
+  SnapshotRights,
+  Snapshots,
+  UnpackImageOptions,
+  UnpackProgress,
+} from "./store/snapshots.ts";
+export { openStore, type Store, type StoreOptions } from "./store/store.ts";
+export type { JobProgress } from "./unpack/job.ts";

@@ -1,0 +1,53 @@
+/** What making a container would do, as a program that is not run: for `manyworlds explain`. */
+import { formatRow } from "../linux/index.ts";
+import type { RuntimeConfig } from "../oci/index.ts";
+import { placeCgroup } from "./cgroups/cgroup.ts";
+import { readCgroupLayout } from "./cgroups/hierarchies.ts";
+import { cgroupMountsOf } from "./cgroups/mounts.ts";
+import { rootResolver } from "./create.ts";
+import { exists, isDirectory } from "./files.ts";
+import { planNamespaces } from "./launch/namespaces.ts";
+import { type LaunchPlan, planLaunch, type RootMount } from "./launch/plan.ts";
+import { checkConfig } from "./validate.ts";
+
+export interface ExplainOptions {
+  readonly id: string;
+  readonly bundle: string;
+  readonly rootMount?: RootMount;
+}
+
+/** Numbers that descriptors would have: the program names them, nobody opens them here. */
+const SYNC = 3;
+const CONSOLE = 4;
+const FIRST_CGROUP = 5;
+
+export function explainLaunch(config: RuntimeConfig, options: ExplainOptions): LaunchPlan {
+  const { id, bundle, rootMount } = options;
+  checkConfig(config);
+  const layout = readCgroupLayout();
+  const place = layout && placeCgroup(layout, config.linux?.cgroupsPath, id);
+  const namespaces = planNamespaces(config.linux?.namespaces);
+  const path = config.root?.path ?? "rootfs";
+  const rootfs = path.startsWith("/") ? path : `${bundle}/${path}`;
+  return planLaunch(config, {
+    rootfs,
+    resolveInRoot: rootResolver(rootfs, rootMount),
+    sync: SYNC,
+    cgroupFds: Object.keys(place?.directories ?? {}).map((_, index) => FIRST_CGROUP + index),
+    joined: new Map(namespaces.joined.map(({ type }, index) => [type, 64 + index])),
+    preserveFds: 0,
+    noPivot: false,
+    hooks: false,
+    hasKcore: exists("/proc/kcore"),
+    rootless: process.geteuid?.() !== 0,
+    cgroups: cgroupMountsOf(layout, place, namespaces.created.has("cgroup")),
+    isDirectory: (source) => isDirectory(source) ?? true,
+    ...(config.process?.terminal === true && { console: CONSOLE }),
+    ...(rootMount !== undefined && { rootMount }),
+  });
+}
+
+/** A line for each call, its note behind it. */
+export function formatLaunch({ program }: LaunchPlan): string {
+  return program.rows.map((row) => `${formatRow(row)}\n`).join("");
+}

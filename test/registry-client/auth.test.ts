@@ -1,0 +1,379 @@
+/** Authorization against registries that are strict, forgetful or hostile. */
+import assert from "node:assert/strict";
+import { parsePlatform, parseReference, SpecError } from "../../oci/index.ts";
+import { type Credentials, RedirectError, RegistryError } from "../../registry-client/index.ts";
+import { collect, eventsOf, openTestClient, signal } from "./client.ts";
+import { imageAnswer, imageOf, sha256 } from "./images.ts";
+import {
+  type Answer,
+  type Handler,
+  type SeenRequest,
+  startServer,
+  type TestServer,
+} from "./server.ts";
+
+const image = imageOf();
+const platform = parsePlatform("linux/amd64");
+const me: Credentials = { kind: "basic", username: "me", password: "pass:word" };
+const myHeader = `Basic ${Buffer.from("me:pass:word").toString("base64")}`;
+
+/** A registry with its token server on the same port; `accepts` decides about tokens. */
+function withTokens(
+  accepts: (token: string, request: SeenRequest) => boolean,
+  token: Handler,
+): Handler {
+  return (request, response) => {
+    if (request.path === "/token") return token(request, response);
+    const sent = request.headers.authorization ?? "";
+    if (sent.startsWith("Bearer ") && accepts(sent.slice(7), request))
+      return imageAnswer(request, image);
+    const realm = `http://${request.host}/token`;
+    const scope = request.path === "/v2/" ? "" : ',scope="repository:a/b:pull"';
+    return {
+      status: 401,
+      headers: { "www-authenticate": `Bearer realm="${realm}",service="s"${scope}` },
+    };
+  };
+}
+
+async function pull(server: TestServer, credentials: Credentials | undefined = undefined) {
+  await using test = openTestClient({ findCredentials: () => Promise.resolve(credentials) });
+  const reference = parseReference(`${server.domain}/a/b:1`);
+  const { manifest } = await test.client.resolve(reference, { platform, signal });
+  const [layer] = manifest.layers;
+  assert.ok(layer !== undefined);
+  const bytes = await collect(test.client.fetchBlob(reference, layer, { signal }));
+  assert.equal(sha256(bytes), layer.digest);
+  return test;
+}
+
+const isProblem = (problem: string) => (error: unknown) =>
+  error instanceof RegistryError && error.failure.problem === problem;
+
+describe("authorization", () => {
+  it("sends nothing before the registry asks", async () => {
+    await using server = await startServer((request) => imageAnswer(request, image));
+    await pull(server, me);
+    assert.ok(server.requests.every(({ headers }) => headers.authorization === undefined));
+  });
+
+  it("sends Basic where the registry asks for it", async () => {
+    await using server = await startServer((request) =>
+      request.headers.authorization === myHeader
+        ? imageAnswer(request, image)
+        : { status: 401, headers: { "www-authenticate": 'Basic realm="x"' } },
+    );
+    await pull(server, me);
+  });
+
+  it("prefers Bearer where both are offered: the password goes to the token server only", async () => {
+    await using server = await startServer((request) => {
+      if (request.path === "/token") return { body: '{"token":"t"}' };
+      if (request.headers.authorization === "Bearer t") return imageAnswer(request, image);
+      const bearer = `Bearer realm="http://${request.host}/token"`;
+      return { status: 401, headers: { "www-authenticate": ['Basic realm="x"', bearer] } };
+    });
+    await pull(server, me);
+    for (const { path, headers } of server.requests) {
+      if (path !== "/token") assert.notEqual(headers.authorization, myHeader);
+    }
+  });
+
+  it("renews a token that the registry no longer takes", async () => {
+    let issued = 0;
+    await using server = await startServer(
+      withTokens(
+        // The first token serves for the manifest only.
+        (token, { path }) => token === (path.includes("/blobs/") ? "t2" : "t1"),
+        () => ({ body: `{"token":"t${++issued}","expires_in":3600}` }),
+      ),
+    );
+    await pull(server);
+    assert.equal(issued, 2);
+  });
+
+  it("renews a token that has expired, without asking the registry first", async () => {
+    let issued = 0;
+    let refused = 0;
+    await using server = await startServer((request, response) => {
+      const answer = withTokens(
+        () => true,
+        () => ({ body: `{"token":"t${++issued}","expires_in":0}` }),
+      );
+      if (request.headers.authorization === undefined && request.path !== "/token") refused++;
+      return answer(request, response);
+    });
+    await pull(server);
+    assert.equal(issued, 2);
+    // The probe of /v2/ and the first manifest request.
+    assert.equal(refused, 2);
+  });
+
+  it("fetches one token for many requests at once", async () => {
+    await using server = await startServer(
+      withTokens(
+        () => true,
+        async () => {
+          await new Promise((resolve) => setTimeout(resolve, 50));
+          return { body: '{"token":"t","expires_in":300}' };
+        },
+      ),
+    );
+    await using test = openTestClient();
+    const reference = parseReference(`${server.domain}/a/b:1`);
+    await test.client.resolve(reference, { platform, signal });
+    await Promise.all(
+      Array.from({ length: 10 }, () => test.client.resolve(reference, { platform, signal })),
+    );
+    assert.equal(server.requests.filter(({ path }) => path === "/token").length, 1);
+  });
+
+  it("one caller's abort does not fail another who waits for the same token", async () => {
+    let tokens = 0;
+    await using server = await startServer(
+      withTokens(
+        () => true,
+        async () => {
+          if (++tokens === 1) await new Promise((resolve) => setTimeout(resolve, 200));
+          return { body: '{"token":"t","expires_in":300}' };
+        },
+      ),
+    );
+    await using test = openTestClient();
+    const reference = parseReference(`${server.domain}/a/b:1`);
+    const abort = new AbortController();
+    const first = test.client.resolve(reference, { platform, signal: abort.signal });
+    const second = test.client.resolve(reference, { platform, signal });
+    setTimeout(() => abort.abort(new Error("not me")), 100);
+    await assert.rejects(first, /not me/);
+    assert.equal((await second).descriptor.digest, image.manifest.descriptor.digest);
+  });
+
+  it("widens the scope when the registry asks for more", async () => {
+    await using server = await startServer((request) => {
+      if (request.path === "/token")
+        return { body: JSON.stringify({ token: request.query.getAll("scope").join("|") }) };
+      if (request.headers.authorization?.includes("registry:catalog:*") === true)
+        return imageAnswer(request, image);
+      const challenge = `Bearer realm="http://${request.host}/token",scope="repository:a/b:pull registry:catalog:*"`;
+      return { status: 401, headers: { "www-authenticate": challenge } };
+    });
+    await pull(server);
+    const tokens = server.requests.filter(({ path }) => path === "/token");
+    assert.deepEqual(tokens.at(-1)?.query.getAll("scope"), [
+      "repository:a/b:pull",
+      "registry:catalog:*",
+    ]);
+    assert.equal(tokens.length, 1);
+  });
+
+  it("fails after one renewal when the registry never takes a token", async () => {
+    await using server = await startServer(
+      withTokens(
+        () => false,
+        () => ({ body: '{"token":"t"}' }),
+      ),
+    );
+    await assert.rejects(pull(server), isProblem("unauthorized"));
+    assert.ok(server.requests.length < 8);
+  });
+
+  it("a wrong password is refused once, not repeated", async () => {
+    await using server = await startServer(() => ({
+      status: 401,
+      headers: { "www-authenticate": 'Basic realm="x"' },
+    }));
+    await assert.rejects(pull(server, me), isProblem("unauthorized"));
+    // Probe, anonymous, with password.
+    assert.equal(server.requests.length, 3);
+  });
+
+  it("a registry token is sent as it is", async () => {
+    await using server = await startServer(
+      withTokens(
+        (token) => token === "given",
+        () => ({ status: 500 }),
+      ),
+    );
+    await pull(server, { kind: "bearer", registryToken: "given" });
+  });
+
+  it("tries the token server again after 503", async () => {
+    let count = 0;
+    await using server = await startServer(
+      withTokens(
+        () => true,
+        () => (++count === 1 ? { status: 503 } : { body: '{"token":"t"}' }),
+      ),
+    );
+    await pull(server);
+    assert.equal(count, 2);
+  });
+
+  for (const [why, answer, error] of [
+    [
+      "refuses",
+      { status: 403, body: '{"error":"access_denied","error_description":"no"}' },
+      RegistryError,
+    ],
+    ["answers HTML", { body: "<html>" }, SpecError],
+    ["answers without token", { body: "{}" }, SpecError],
+    [
+      "answers a token with a newline",
+      { body: JSON.stringify({ token: "a\r\nX-Evil: 1" }) },
+      SpecError,
+    ],
+    [
+      "answers a token of 100 KiB",
+      { body: JSON.stringify({ token: "x".repeat(100_000) }) },
+      SpecError,
+    ],
+    ["answers 1 MiB", { body: " ".repeat(1024 * 1024) }, /longer than 262144/],
+    ["answers a token that is a number", { body: '{"token":5}' }, SpecError],
+  ] as const satisfies readonly (readonly [string, Answer, unknown])[]) {
+    it(`fails clearly when the token server ${why}`, async () => {
+      await using server = await startServer(
+        withTokens(
+          () => true,
+          () => answer,
+        ),
+      );
+      await assert.rejects(pull(server), error);
+    });
+  }
+
+  for (const [why, realm] of [
+    ["no URL", "nonsense"],
+    ["plain HTTP on another machine", "http://auth.example/token"],
+    ["a file", "file:///etc/passwd"],
+    ["empty", ""],
+  ] as const) {
+    it(`a realm that is ${why} gets no password`, async () => {
+      await using server = await startServer(() => ({
+        status: 401,
+        headers: { "www-authenticate": `Bearer realm="${realm}",service="s"` },
+      }));
+      await assert.rejects(pull(server, me), SpecError);
+    });
+  }
+
+  it("a challenge that makes no sense is a refusal, with a warning", async () => {
+    await using server = await startServer(() => ({
+      status: 401,
+      headers: { "www-authenticate": 'Bearer realm="' },
+    }));
+    await using test = openTestClient();
+    const reference = parseReference(`${server.domain}/a/b:1`);
+    await assert.rejects(
+      test.client.resolve(reference, { platform, signal }),
+      isProblem("unauthorized"),
+    );
+    assert.match(eventsOf(test, "warning")[0]?.message ?? "", /WWW-Authenticate/);
+  });
+});
+
+describe("redirects", () => {
+  const isBlob = ({ path }: SeenRequest) => path.includes("/blobs/");
+  const basicOnly =
+    (blob: Handler): Handler =>
+    (request, response) => {
+      if (request.headers.authorization !== myHeader) {
+        return { status: 401, headers: { "www-authenticate": "Basic realm=x" } };
+      }
+      return isBlob(request) ? blob(request, response) : imageAnswer(request, image);
+    };
+  const to = (location: string, status = 307): Answer => ({ status, headers: { location } });
+
+  for (const [what, host] of [
+    ["another port", "127.0.0.1"],
+    ["another address", "127.0.0.2"],
+  ] as const) {
+    it(`Authorization does not go to ${what}`, async () => {
+      await using storage = await startServer((request) => imageAnswer(request, image), host);
+      await using server = await startServer(
+        basicOnly(({ path }) => to(`${storage.origin}${path}`)),
+      );
+      await pull(server, me);
+      assert.equal(storage.requests.length, 1);
+      assert.equal(storage.requests[0]?.headers.authorization, undefined);
+    });
+  }
+
+  it("Authorization does not go to another name of the same server", async () => {
+    await using server = await startServer((request, response) => {
+      if (request.host.startsWith("localhost")) return imageAnswer(request, image);
+      return basicOnly(({ path, host }) =>
+        to(`http://${host.replace("127.0.0.1", "localhost")}${path}`),
+      )(request, response);
+    });
+    await pull(server, me);
+    const elsewhere = server.requests.filter(({ host }) => host.startsWith("localhost"));
+    assert.deepEqual(
+      elsewhere.map(({ headers }) => headers.authorization),
+      [undefined],
+    );
+  });
+
+  it("Authorization does not come back when a redirect leads home again", async () => {
+    await using storage = await startServer(({ path, query }) =>
+      to(`http://${query.get("back")}${path}?home=1`),
+    );
+    await using server = await startServer((request, response) => {
+      if (request.query.has("home")) return imageAnswer(request, image);
+      return basicOnly(({ path, host }) => to(`${storage.origin}${path}?back=${host}`))(
+        request,
+        response,
+      );
+    });
+    await pull(server, me);
+    const home = server.requests.find(({ query }) => query.has("home"));
+    assert.equal(home?.headers.authorization, undefined);
+  });
+
+  it("Authorization stays within the same origin", async () => {
+    await using server = await startServer(
+      basicOnly((request) =>
+        request.query.has("moved")
+          ? imageAnswer(request, image)
+          : to(`${request.path}?moved=1`, 302),
+      ),
+    );
+    await pull(server, me);
+  });
+
+  it("a challenge from where a redirect led gets no password", async () => {
+    await using storage = await startServer(() => ({
+      status: 401,
+      headers: { "www-authenticate": "Basic realm=x" },
+    }));
+    await using server = await startServer(basicOnly(({ path }) => to(`${storage.origin}${path}`)));
+    await assert.rejects(pull(server, me), isProblem("unauthorized"));
+    assert.ok(storage.requests.every(({ headers }) => headers.authorization === undefined));
+  });
+
+  it("a user and password in a Location are not sent", async () => {
+    await using storage = await startServer((request) => imageAnswer(request, image));
+    await using server = await startServer(
+      basicOnly(({ path }) => to(`http://user:pass@${storage.domain}${path}`)),
+    );
+    await pull(server, me);
+    assert.equal(storage.requests[0]?.headers.authorization, undefined);
+  });
+
+  for (const [why, location, message] of [
+    ["a circle", "/v2/a/b/blobs/x", /more than 10/],
+    ["plain HTTP elsewhere", "http://198.51.100.1/x", /plain HTTP on "198.51.100.1"/],
+    ["the metadata service of a cloud", "http://169.254.169.254/latest", /plain HTTP/],
+    ["a file", "file:///etc/passwd", /the scheme "file:"/],
+    ["no URL", "http://", /no URL/],
+  ] as const) {
+    it(`a redirect to ${why} is not followed`, async () => {
+      await using server = await startServer(basicOnly(() => to(location)));
+      await assert.rejects(
+        pull(server, me),
+        (error: unknown) => error instanceof RedirectError && message.test(error.message),
+      );
+      assert.ok(server.requests.length < 20);
+    });
+  }
+});

@@ -1,0 +1,222 @@
+/**
+ * The software CPU behind the machine's `Vcpu` interface, and a machine whose RAM lives inside its
+ * WebAssembly memory.
+ */
+import type { Clock } from "../machine/clock.ts";
+import { GuestMemory } from "../machine/guest-memory.ts";
+import type { InterruptController } from "../machine/interrupts.ts";
+import { IO_APIC_ADDRESS, LOCAL_APIC_ADDRESS } from "../machine/layout.ts";
+import { Machine } from "../machine/machine.ts";
+import {
+  type DescriptorTable,
+  type GeneralRegisters,
+  generalRegisterNames,
+  type Segment,
+  type SystemRegisters,
+  type Vcpu,
+  type VcpuState,
+  type VmExit,
+} from "../machine/vcpu.ts";
+import { layout, state } from "./state.ts";
+import { Cpu, createCpuMemory } from "./system/cpu.ts";
+import { IoApic } from "./system/io-apic.ts";
+import type { DescriptorCache } from "./system/registers.ts";
+import { segmentIndex } from "./system/registers.ts";
+
+/** General registers in the order of their encodings. */
+const encodingOrder = [
+  "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+  "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+] as const;
+
+const segmentOf = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5, ldt: 6, tr: 7 } as const;
+
+/** `wake` words: bit 0 a kick, bit 1 an interrupt from another thread. */
+const kickBit = 1;
+
+export class SoftwareVcpu implements Vcpu {
+  readonly index = 0;
+  readonly cpu: Cpu;
+  private readonly wake: Int32Array;
+
+  constructor(cpu: Cpu, memory: WebAssembly.Memory) {
+    this.cpu = cpu;
+    this.wake = new Int32Array(memory.buffer, layout.scratch, 1);
+  }
+
+  run(): VmExit {
+    const reason = this.cpu.run(
+      (timeoutMs) => {
+        Atomics.wait(this.wake, 0, 0, timeoutMs);
+      },
+      () => (Atomics.load(this.wake, 0) & kickBit) !== 0,
+    );
+    Atomics.store(this.wake, 0, 0);
+    return { reason };
+  }
+
+  kick(): void {
+    Atomics.or(this.wake, 0, kickBit);
+    Atomics.notify(this.wake, 0);
+    // Makes running code look up soon; a stale fuel count costs one slice at most.
+    this.cpu.registers.set32(state.fuel, 0);
+  }
+
+  getRegisters(): { readonly general: GeneralRegisters; readonly system: SystemRegisters } {
+    return { general: this.general(), system: this.system() };
+  }
+
+  private general(): GeneralRegisters {
+    const { registers } = this.cpu;
+    const values: Partial<Record<(typeof generalRegisterNames)[number], bigint>> = {};
+    for (const [number, name] of encodingOrder.entries()) values[name] = registers.gpr(number);
+    values.rip = registers.rip;
+    values.rflags = BigInt(registers.rflags);
+    // SAFE: the sixteen of the loop and the two above are all the names there are.
+    return values as GeneralRegisters;
+  }
+
+  private system(): SystemRegisters {
+    const { registers } = this.cpu;
+    const segment = (name: keyof typeof segmentOf): Segment =>
+      toSegment(registers.selector(segmentOf[name]), registers.segment(segmentOf[name]));
+    return {
+      cs: segment("cs"),
+      ds: segment("ds"),
+      es: segment("es"),
+      fs: segment("fs"),
+      gs: segment("gs"),
+      ss: segment("ss"),
+      tr: segment("tr"),
+      ldt: segment("ldt"),
+      gdt: { ...registers.gdt },
+      idt: { ...registers.idt },
+      cr0: registers.get64(state.cr0),
+      cr2: registers.get64(state.cr2),
+      cr3: registers.get64(state.cr3),
+      cr4: registers.get64(state.cr4),
+      cr8: this.cpu.readControl(8),
+      efer: registers.get64(state.efer),
+      apicBase: this.cpu.msrs.read(0x1b),
+    };
+  }
+
+  setRegisters(values: {
+    readonly general?: Partial<GeneralRegisters>;
+    readonly system?: Partial<SystemRegisters>;
+  }): void {
+    const { registers } = this.cpu;
+    for (const [number, name] of encodingOrder.entries()) {
+      const value = values.general?.[name];
+      if (value !== undefined) registers.setGpr(number, value);
+    }
+    if (values.general?.rip !== undefined) registers.rip = values.general.rip;
+    if (values.general?.rflags !== undefined) registers.rflags = Number(values.general.rflags);
+    if (values.system) this.setSystem(values.system);
+  }
+
+  private setSystem(system: Partial<SystemRegisters>): void {
+    const { registers } = this.cpu;
+    for (const name of Object.keys(segmentOf) as (keyof typeof segmentOf)[]) {
+      const segment = system[name];
+      if (segment) registers.setSegment(segmentOf[name], segment.selector, fromSegment(segment));
+    }
+    const tables: readonly ["gdt" | "idt", DescriptorTable | undefined][] = [
+      ["gdt", system.gdt],
+      ["idt", system.idt],
+    ];
+    for (const [name, table] of tables) if (table) registers[name] = { ...table };
+    for (const name of ["cr0", "cr2", "cr3", "cr4", "efer"] as const) {
+      const value = system[name];
+      if (value !== undefined) registers.set64(state[name], value);
+    }
+    const cs = registers.caches[segmentIndex.cs];
+    if (system.cs && cs && !(cs.attributes & 0x2000))
+      throw new RangeError(
+        "Cannot start the software CPU in 16- or 32-bit code: expected a 64-bit entry (a bzImage)",
+      );
+    this.cpu.setPrivilege(system.cs ? system.cs.selector & 3 : registers.cpl);
+    this.cpu.mappingChanged();
+  }
+
+  save(): VcpuState {
+    throw new Error("Cannot save a software CPU: snapshots come with the VM snapshot floor");
+  }
+
+  restore(): void {
+    throw new Error("Cannot restore a software CPU: snapshots come with the VM snapshot floor");
+  }
+
+  [Symbol.dispose](): void {
+    this.cpu.translator.flush();
+  }
+}
+
+function toSegment(selector: number, cache: DescriptorCache): Segment {
+  const { attributes } = cache;
+  const bit = (n: number): number => (attributes >> n) & 1;
+  return {
+    base: cache.base,
+    limit: cache.limit >>> 0,
+    selector,
+    type: attributes & 15,
+    s: bit(4),
+    dpl: (attributes >> 5) & 3,
+    present: bit(7),
+    avl: bit(12),
+    l: bit(13),
+    db: bit(14),
+    g: bit(15),
+    unusable: bit(7) ^ 1,
+  };
+}
+
+function fromSegment(segment: Segment): DescriptorCache {
+  const attributes =
+    segment.type |
+    (segment.s << 4) |
+    (segment.dpl << 5) |
+    (segment.present << 7) |
+    (segment.avl << 12) |
+    (segment.l << 13) |
+    (segment.db << 14) |
+    (segment.g << 15);
+  return { base: segment.base, limit: segment.limit | 0, attributes };
+}
+
+export type SoftwareMachine = { readonly machine: Machine; readonly vcpu: SoftwareVcpu };
+
+/** A machine with one software CPU, its APICs attached, no devices yet. */
+export function createSoftwareMachine(options: {
+  readonly ramBytes: number;
+  readonly clock?: Clock;
+}): SoftwareMachine {
+  const memory = createCpuMemory(options.ramBytes);
+  const guestMemory = GuestMemory.over(memory.buffer, options.ramBytes, layout.ram);
+  let cpu: Cpu | undefined;
+  const ioApic = new IoApic((vector) => {
+    cpu?.apic.request(vector);
+    cpu?.interruptsChanged();
+  });
+  const interrupts: InterruptController = ioApic;
+  const machine = new Machine({
+    memory: guestMemory,
+    interrupts,
+    ...(options.clock ? { clock: options.clock } : {}),
+  });
+  cpu = new Cpu(memory, machine);
+  const { apic } = cpu;
+  machine.mmio.attach({ name: "io-apic", base: IO_APIC_ADDRESS, sizeBytes: 0x1000, device: ioApic });
+  machine.mmio.attach({
+    name: "local-apic",
+    base: LOCAL_APIC_ADDRESS,
+    sizeBytes: 0x1000,
+    device: {
+      read: (offset) => apic.read(offset),
+      write: (offset, _size, value) => apic.write(offset, value),
+    },
+  });
+  const vcpu = new SoftwareVcpu(cpu, memory);
+  machine.addVcpu(vcpu);
+  return { machine, vcpu };
+}
