@@ -2,10 +2,10 @@
  * One layer from blob to directory in a single pass: read, decompress, hash, split into entries,
  * write. Synchronous, 256 KiB at a time; a blob that is still being downloaded is followed.
  */
-import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
 import { AT_FDCWD, Fd, O_CLOEXEC, O_DIRECTORY, O_PATH } from "../../linux/index.ts";
 import { layerCompression } from "../../oci/index.ts";
+import { createHash } from "../builtin.ts";
 import { type Decoder, detectCompression, openDecoder } from "../decoder.ts";
 import { LayerError, LimitError } from "../errors.ts";
 import { expansionLimit } from "../limits.ts";
