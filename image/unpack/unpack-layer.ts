@@ -79,7 +79,8 @@ function openBlob({ blobPath, finalPath }: UnpackJob): number {
   try {
     return openSync(blobPath, "r");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    const isGone = (error as NodeJS.ErrnoException).code === "ENOENT";
+    if (!isGone || finalPath === undefined) throw error;
     return openSync(finalPath, "r");
   }
 }
