@@ -122,3 +122,13 @@ class BlobSource {
     closeSync(this.#fd);
   }
 }
+
+function openBlob({ blobPath, finalPath }: UnpackJob): number {
+  try {
+    return openSync(blobPath, "r");
+  } catch (error) {
+    const isMoved = error instanceof Error && "code" in error && error.code === "ENOENT";
+    if (!isMoved || finalPath === undefined) throw error;
+    return openSync(finalPath, "r");
+  }
+}
