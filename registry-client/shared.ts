@@ -24,13 +24,23 @@ export class Shared<T> {
       this.#current ??= { promise: this.#run(signal), signal };
       const current = this.#current;
       try {
-        const value = await current.promise;
+        const value = await unlessAborted(current.promise, signal);
         this.#settled = { value };
         return value;
       } catch (error) {
-        if (this.#current === current) this.#current = undefined;
-        if (!current.signal.aborted || current.signal === signal) throw error;
+        const isOurAbort = signal.aborted && !current.signal.aborted;
+        if (this.#current === current && !isOurAbort) this.#current = undefined;
+        if (!current.signal.aborted || signal.aborted) throw error;
       }
     }
   }
+}
+
+/** Settles as the promise does, or rejects with the signal's reason as soon as it is aborted. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
 }

@@ -46,6 +46,7 @@ import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts
 import { howInRoot } from "./launch/row-list.ts";
 import { spawnProgram } from "./launch/spawn.ts";
 import { fileExists, message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import type { EncodedFilter } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { listenAt, socketPair } from "./sockets.ts";
 import {
@@ -81,6 +82,8 @@ export interface CreateOptions {
   readonly dieWithParent?: boolean;
   /** PID 1 is ours: it passes signals on and reaps orphans. */
   readonly init?: boolean;
+  /** A filter that is compiled already, loaded instead of linux.seccomp. */
+  readonly seccompFilter?: EncodedFilter;
 }
 
 export interface CreatedContainer {
@@ -300,6 +303,7 @@ class Launch {
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
       dieWithParent: options.dieWithParent ?? false,
       init: options.init ?? false,
+      ...(options.seccompFilter === undefined ? {} : { seccompFilter: options.seccompFilter }),
       ...(options.rootMount === undefined ? {} : { rootMount: options.rootMount }),
     };
   }

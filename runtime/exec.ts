@@ -44,7 +44,7 @@ import {
   reportSizeLimit,
 } from "./launch/sync.ts";
 import { planControllingTerminal, planTerminal } from "./launch/terminal.ts";
-import { compileSeccomp } from "./seccomp/compile.ts";
+import { encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { socketPair } from "./sockets.ts";
 import { type Container, ociState } from "./state.ts";
@@ -199,7 +199,7 @@ export function planExec(
   planSignals(rows);
   planLimits(rows, process);
   const profile = config.linux?.seccomp;
-  const seccomp = profile === undefined ? undefined : compileSeccomp(profile);
+  const seccomp = profile === undefined ? undefined : encodeSeccomp(profile);
   const listener =
     seccomp?.notifies && context.listener !== undefined
       ? planListener(rows, context.listener)

@@ -1,7 +1,7 @@
 /** What making a container would do, as a program that is not run: for `manyworlds explain`. */
 import { type Fd, formatRow } from "../linux/index.ts";
 import type { RuntimeConfig } from "../oci/index.ts";
-import { permittedCapabilities } from "./capabilities.ts";
+import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import { placeCgroup } from "./cgroups/cgroup.ts";
 import { readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
@@ -34,7 +34,6 @@ export function explainLaunch(config: RuntimeConfig, options: ExplainOptions): L
   return planLaunch(config, {
     rootfs,
     resolveInRoot: rootResolver(rootfs, rootMount, (root) => opened.use(root)),
-    grantable: permittedCapabilities(),
     sync: SYNC,
     cgroupFds: Object.keys(place?.directories ?? {}).map((_, index) => FIRST_CGROUP + index),
     joined: new Map(namespaces.joined.map(({ type }, index) => [type, 64 + index])),
@@ -43,6 +42,7 @@ export function explainLaunch(config: RuntimeConfig, options: ExplainOptions): L
     hooks: false,
     hasKcore: exists("/proc/kcore"),
     rootless: process.geteuid?.() !== 0,
+    grantable: namespaces.has("user") ? everyCapability : permittedCapabilities(),
     cgroups: cgroupMountsOf(layout, place, namespaces.created.has("cgroup")),
     isDirectory: (source) => isDirectory(source) ?? true,
     ...(config.process?.terminal === true && { console: CONSOLE }),

@@ -1,7 +1,18 @@
 /** Verified content by digest. A blob is whole or absent, and never changes. */
 import { createHash } from "node:crypto";
-import { closeSync, mkdirSync, openSync, readdirSync, readSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  fdatasync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import {
   type Descriptor,
   type Digest,
@@ -126,6 +137,18 @@ export class Blobs {
     writer.write(0, bytes);
     await writer.commit();
     return descriptor;
+  }
+
+  /** Takes a file of the store's own `tmp` over as a blob whose digest the caller has computed. */
+  async adopt(path: string, digest: Digest): Promise<void> {
+    using _ = await lock(this.#layout.lock, "shared");
+    const file = openSync(path, "r+");
+    try {
+      await promisify(fdatasync)(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(path, this.path(digest));
   }
 
   *list(): Generator<BlobUsage> {

@@ -21,7 +21,6 @@ import {
   parseImageConfig,
   parseManifest,
   parseReference,
-  repositoryName,
 } from "../../oci/index.ts";
 import { ImageNotFoundError, StoreError } from "../errors.ts";
 import type { Blobs } from "./blobs.ts";
@@ -257,11 +256,6 @@ export class Images {
     const hash = createHash("sha256").update(reference).digest("hex");
     return join(this.#layout.names, `${hash}.json`);
   }
-}
-
-/** Repository of a name record: which digests lose their meaning when its last tag goes. */
-export function repositoryOf(name: NameRecord): string {
-  return repositoryName(parseReference(name.reference));
 }
 
 function withoutTag({ domain, repository, digest }: ImageReference): ImageReference {

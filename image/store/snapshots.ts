@@ -187,9 +187,14 @@ export class Snapshots implements Disposable {
     removeTree(containers, textToByteString(id));
   }
 
-  /** Chain IDs that containers stand on. */
+  /** Layers that a container stands on, lowest first. */
+  chainOf(id: string): readonly Digest[] {
+    return this.#readRecord(id).chain;
+  }
+
+  /** All layers that containers stand on. */
   inUse(): Set<Digest> {
-    return new Set(this.list().flatMap((id) => this.#readRecord(id).chain));
+    return new Set(this.list().flatMap((id) => this.chainOf(id)));
   }
 
   /** Directory with the layer's files. */
@@ -289,6 +294,7 @@ export class Snapshots implements Disposable {
     try {
       const job = {
         blobPath: source.path,
+        finalPath: this.#blobs.path(descriptor.digest),
         blobBytes: descriptor.size,
         mediaType: descriptor.mediaType,
         diffId,

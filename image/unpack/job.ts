@@ -10,6 +10,8 @@ export type LayerForm = "overlay" | "flat";
 export interface UnpackJob {
   /** File that holds the compressed layer, complete or growing. */
   readonly blobPath: string;
+  /** Where that file is once it is complete: it may be renamed before the thread opens it. */
+  readonly finalPath: string;
   /** Size of the complete blob. */
   readonly blobBytes: number;
   readonly mediaType: string;

@@ -74,6 +74,16 @@ function tooLarge(limitBytes: number): LimitError {
   );
 }
 
+/** A small blob may be complete, and renamed, before this thread has started. */
+function openBlob({ blobPath, finalPath }: UnpackJob): number {
+  try {
+    return openSync(blobPath, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    return openSync(finalPath, "r");
+  }
+}
+
 /** The blob, chunk by chunk; waits while the file grows. */
 class BlobSource {
   readonly #fd: number;
@@ -85,7 +95,7 @@ class BlobSource {
   constructor(job: UnpackJob, progress: JobProgress) {
     this.#job = job;
     this.#progress = progress;
-    this.#fd = openSync(job.blobPath, "r");
+    this.#fd = openBlob(job);
   }
 
   /** Valid until the next call; empty at the end. */

@@ -3,7 +3,6 @@
  * user, capabilities (runtime-spec 1.3 config.md, "Process").
  */
 import {
-  type Argument,
   cap_user_data,
   cap_user_header,
   IOPRIO_WHO_PROCESS,
@@ -33,12 +32,12 @@ import {
   rlimit64,
   SECCOMP_SET_MODE_FILTER,
   sched_attr,
+  sock_filter,
   sock_fprog,
 } from "../../linux/index.ts";
 import { type Process, SpecError } from "../../oci/index.ts";
 import { CAP_SYS_ADMIN, capabilityMask } from "../capabilities.ts";
-import { encodeInstructions } from "../seccomp/bpf.ts";
-import type { SeccompFilter } from "../seccomp/compile.ts";
+import type { EncodedFilter } from "../seccomp/compile.ts";
 import type { ListenerPlan } from "./listener.ts";
 import type { RowList } from "./row-list.ts";
 
@@ -109,7 +108,7 @@ export function planLimits(rows: RowList, process: Process): void {
 export function planCredentials(
   rows: RowList,
   process: Process,
-  seccomp: SeccompFilter | undefined,
+  seccomp: EncodedFilter | undefined,
   {
     keepsGroups,
     grantable,
@@ -213,11 +212,10 @@ function planAmbient(rows: RowList, mask: bigint): void {
 
 function planFilter(
   rows: RowList,
-  { instructions, flags }: SeccompFilter,
+  { code, flags }: EncodedFilter,
   listener: ListenerPlan | undefined,
 ): void {
-  const program = sock_fprog.encode({ len: instructions.length });
-  const code: Argument = encodeInstructions(instructions);
+  const program = sock_fprog.encode({ len: code.length / sock_filter.sizeBytes });
   const pointer = { struct: program, pointers: { [sock_fprog.offsets.filter]: code } };
   const all = flags | (listener?.flag ?? 0);
   const loaded = rows.result("seccomp", [SECCOMP_SET_MODE_FILTER, all, pointer], {

@@ -32,7 +32,13 @@ import type {
 } from "../../oci/index.ts";
 import { SpecError } from "../../oci/index.ts";
 import { type Architecture, architecturesOf, x32Bit } from "./architectures.ts";
-import { BpfBuilder, type Instruction, type Place, seccompData } from "./bpf.ts";
+import {
+  BpfBuilder,
+  encodeInstructions,
+  type Instruction,
+  type Place,
+  seccompData,
+} from "./bpf.ts";
 import { type Condition, emitVerdict, type Verdict } from "./verdict.ts";
 
 export interface SeccompFilter {
@@ -76,6 +82,19 @@ export const seccompOperators = [
   "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT",
   "SCMP_CMP_MASKED_EQ",
 ] as const;
+
+/** As the kernel takes it. */
+export interface EncodedFilter {
+  /** struct sock_filter, 8 bytes each. */
+  readonly code: Uint8Array;
+  readonly flags: number;
+  readonly notifies: boolean;
+}
+
+export function encodeSeccomp(profile: Seccomp): EncodedFilter {
+  const { instructions, flags, notifies } = compileSeccomp(profile);
+  return { code: encodeInstructions(instructions), flags, notifies };
+}
 
 /** Throws SpecError for what the specification does not know. */
 export function compileSeccomp(profile: Seccomp): SeccompFilter {

@@ -41,7 +41,8 @@ export class Differential {
         this.faults++;
         // Bit offsets in registers may lead anywhere.
         const mayLeave = fault === 14 && row.mnemonic.startsWith("bt");
-        if (fault !== 0 && fault !== 13 && !mayLeave) return { row: row.text, text: `${hex(bytes)}: our exception ${fault}` };
+        if (fault !== 0 && fault !== 13 && !mayLeave)
+          return { row: row.text, text: `${hex(bytes)}: our exception ${fault}` };
         continue;
       }
       this.host.states.set(copy, ours.length * stateBytes);
@@ -70,7 +71,11 @@ function compare(
   const view = (b: Uint8Array) => new DataView(b.buffer, b.byteOffset, stateBytes);
   const [b, o, t] = [view(before), view(ours), view(theirs)];
   const width = /b,|b$/.test(row.text) && row.sized === "" ? 8 : size;
-  const countByte = row.text.includes("CL") ? b.getUint8(8) : row.text.includes(",1") ? 1 : (bytes.at(-1) as number);
+  const countByte = row.text.includes("CL")
+    ? b.getUint8(8)
+    : row.text.includes(",1")
+      ? 1
+      : (bytes.at(-1) as number);
   const count = countByte & (width === 64 ? 63 : 31);
   // Above 16, 16-bit double shifts have no defined result at all.
   if (row.mnemonic.startsWith("sh") && row.mnemonic.endsWith("d") && width === 16 && count > 16)
@@ -79,12 +84,19 @@ function compare(
   const problems: string[] = [];
   for (let i = 0; i < 16; i++)
     if (o.getBigUint64(i * 8, true) !== t.getBigUint64(i * 8, true))
-      problems.push(`${registerNames[i]} ${hex64(b, i * 8)} -> ours ${hex64(o, i * 8)} host ${hex64(t, i * 8)}`);
+      problems.push(
+        `${registerNames[i]} ${hex64(b, i * 8)} -> ours ${hex64(o, i * 8)} host ${hex64(t, i * 8)}`,
+      );
   const [of, tf] = [o.getUint32(offsets.flags, true), t.getUint32(offsets.flags, true)];
-  if ((of ^ tf) & mask) problems.push(`flags ${(b.getUint32(offsets.flags, true)).toString(16)} -> ours ${of.toString(16)} host ${tf.toString(16)} (mask ${mask.toString(16)})`);
+  if ((of ^ tf) & mask)
+    problems.push(
+      `flags ${(b.getUint32(offsets.flags, true)).toString(16)} -> ours ${of.toString(16)} host ${tf.toString(16)} (mask ${mask.toString(16)})`,
+    );
   for (let i = offsets.xmm; i < stateBytes - 0x40; i += 8)
     if (o.getBigUint64(i, true) !== t.getBigUint64(i, true))
-      problems.push(`${i < offsets.data ? `xmm${(i - offsets.xmm) >> 4}` : "data"}+${i & (i < offsets.data ? 15 : 63)} ${hex64(b, i)} -> ours ${hex64(o, i)} host ${hex64(t, i)}`);
+      problems.push(
+        `${i < offsets.data ? `xmm${(i - offsets.xmm) >> 4}` : "data"}+${i & (i < offsets.data ? 15 : 63)} ${hex64(b, i)} -> ours ${hex64(o, i)} host ${hex64(t, i)}`,
+      );
   if (problems.length === 0) return undefined;
   const inputs = registerNames.map((name, i) => `${name}=${hex64(b, i * 8)}`).join(" ");
   return { row: row.text, text: `${hex(bytes)}: ${problems.join("; ")}\n      with ${inputs}` };

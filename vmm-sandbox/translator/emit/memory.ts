@@ -7,8 +7,9 @@
  * page with translated code or needs an accessed or dirty bit fails the comparison. The slow path
  * returns a host address (of scratch, for crossings and devices), or 0 when the guest faulted.
  */
-import { call, type I32, type I64, i32, i64, type Local, local, when } from "../wasm/assembler.ts";
+
 import { layout, state, tlbEntry } from "../state.ts";
+import { call, type I32, type I64, i32, i64, type Local, local, when } from "../wasm/assembler.ts";
 
 /** Flags beside the size in the slow path's `kind`. */
 export const accessKind = { write: 0x100, page: 0x200 } as const;

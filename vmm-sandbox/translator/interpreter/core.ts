@@ -5,16 +5,10 @@
  *   table: 0 unused · special handlers · one per plan · (the JIT's regions after them)
  */
 import { accessKind } from "../emit/memory.ts";
+import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
 import {
-  exitReason,
-  jumpCacheEntries,
-  layout,
-  record,
-  state,
-} from "../state.ts";
-import {
-  beginFunction,
   type Body,
+  beginFunction,
   call,
   endFunction,
   type I32,
@@ -164,14 +158,10 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
   const site = new RecordSite([], 64, 0, 64, core);
   const rec = new Local<I32>(0);
   const ea = new Local<I64>(1);
-  const register = (field: number): I64 =>
-    i64.load(i32.load16U(rec.get(), field), layout.state);
+  const register = (field: number): I64 => i64.load(i32.load16U(rec.get(), field), layout.state);
   const displacement = (): I64 => i64.load32S(rec.get(), record.immediate);
   const indexed = (): I64 => {
-    const scaled = i64.shl(
-      register(record.b),
-      i64.extendU(i32.load16U(rec.get(), record.c)),
-    );
+    const scaled = i64.shl(register(record.b), i64.extendU(i32.load16U(rec.get(), record.c)));
     const sum = i64.add(scaled, register(record.a));
     return i64.add(sum, displacement());
   };

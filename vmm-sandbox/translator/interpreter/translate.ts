@@ -209,7 +209,8 @@ export class Translator {
     const known = this.pages.get(page);
     if (!known) return;
     let touched = false;
-    for (let line = start >> 6; line <= (end - 1) >> 6; line++) if (known.lines[line]) touched = true;
+    for (let line = start >> 6; line <= (end - 1) >> 6; line++)
+      if (known.lines[line]) touched = true;
     if (!touched) return;
     this.statistics.invalidations++;
     const kept: Run[] = [];
@@ -301,8 +302,7 @@ export class Translator {
     if (name === "xlat") this.halves[(at + record.a) >> 1] = 3 * 8;
     this.words[(at + record.immediate) >> 2] = displacement;
     this.halves[(at + record.c) >> 1] = instruction.scale;
-    this.halves[(at + record.d) >> 1] =
-      segment >= 4 ? state.segmentBase + segment * 8 : state.zero;
+    this.halves[(at + record.d) >> 1] = segment >= 4 ? state.segmentBase + segment * 8 : state.zero;
   }
 
   private appendPlan(where: number, plan: number, isBase: boolean, count: number): void {
@@ -332,7 +332,11 @@ export class Translator {
     const last = instruction.operandCount - 1;
     const size = instruction.sizes[last] as number;
     const clean =
-      size === 8 ? instruction.immediate & 0xff : size === 16 ? instruction.immediate & 0xffff : instruction.immediate;
+      size === 8
+        ? instruction.immediate & 0xff
+        : size === 16
+          ? instruction.immediate & 0xffff
+          : instruction.immediate;
     if (instruction.kinds[last] === operandKind.relative) {
       this.words[(at + record.immediate) >> 2] = instruction.immediate;
       this.halves[(at + record.a) >> 1] = count;

@@ -16,7 +16,13 @@ import { Translator } from "../interpreter/translate.ts";
 import type { Instruction } from "../isa/decode.ts";
 import { access, Paging } from "../mmu/paging.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
-import { combinesToDoubleFault, generalProtection, GuestFault, hasErrorCode, vector } from "./fault.ts";
+import {
+  combinesToDoubleFault,
+  GuestFault,
+  generalProtection,
+  hasErrorCode,
+  vector,
+} from "./fault.ts";
 import { fpuHelpers } from "./fpu.ts";
 import { fpuStateHelpers } from "./fpu-state.ts";
 import { type Helper, helpers } from "./helpers.ts";
@@ -33,7 +39,12 @@ const wasmPage = 65_536;
 const staging = layout.scratch + 64;
 const fetchTlbEntries = 1024;
 
-export const allHelpers: Readonly<Record<string, Helper>> = { ...helpers, ...fpuStateHelpers, ...fpuHelpers, ...vectorHelpers };
+export const allHelpers: Readonly<Record<string, Helper>> = {
+  ...helpers,
+  ...fpuStateHelpers,
+  ...fpuHelpers,
+  ...vectorHelpers,
+};
 
 export type CpuStatistics = {
   readonly exits: number[];
@@ -287,12 +298,14 @@ export class Cpu {
     this.statistics.jumpFlushes++;
   }
 
-  /** INVLPG. Most pages it names never held code, and the jump cache may stay as it is. */
-  invalidatePage(address: bigint): void {
+  /** INVLPG; true when code may have moved. Most pages it names never held any. */
+  invalidatePage(address: bigint): boolean {
     const low = Number(address & 0xffff_ffffn) | 0;
     const high = Number((address >> 32n) & 0xffff_ffffn) | 0;
     const all = this.paging.flushPage(low, high);
-    if (all || this.knownCodePages.has(pageNumber(low, high))) this.flushJumps();
+    const moved = all || this.knownCodePages.has(pageNumber(low, high));
+    if (moved) this.flushJumps();
+    return moved;
   }
 
   // ---- memory -----------------------------------------------------------------------------------
@@ -407,7 +420,11 @@ export class Cpu {
     if (!staged) return;
     if (staged.kind === "crossing") {
       this.writePhysical(staged.first, staged.firstBytes, staging);
-      this.writePhysical(staged.second, staged.bytes - staged.firstBytes, staging + staged.firstBytes);
+      this.writePhysical(
+        staged.second,
+        staged.bytes - staged.firstBytes,
+        staging + staged.firstBytes,
+      );
       return;
     }
     for (let at = 0; at < staged.bytes; at += 4) {
@@ -429,7 +446,8 @@ export class Cpu {
 
   private load(host: number, bytes: number): bigint {
     let value = 0n;
-    for (let i = bytes - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[host + i] as number);
+    for (let i = bytes - 1; i >= 0; i--)
+      value = (value << 8n) | BigInt(this.bytes[host + i] as number);
     return value;
   }
 
@@ -528,7 +546,8 @@ export class Cpu {
   private deliverFault(first: GuestFault): void {
     let fault = first;
     for (;;) {
-      this.statistics.exceptions[fault.vector] = (this.statistics.exceptions[fault.vector] ?? 0) + 1;
+      this.statistics.exceptions[fault.vector] =
+        (this.statistics.exceptions[fault.vector] ?? 0) + 1;
       if (fault.vector === vector.pageFault) this.registers.set64(state.cr2, fault.address);
       try {
         deliver(this, fault.vector, hasErrorCode(fault.vector) ? fault.errorCode : 0, "exception");
@@ -667,7 +686,8 @@ export class Cpu {
     const tlb = this.fetchTlb;
     const at = ((low >>> 12) & (fetchTlbEntries - 1)) * 4;
     const tag = low & ~0xfff;
-    if (tlb[at] === tag && tlb[at + 1] === high && tlb[at + 2] === this.mode) return tlb[at + 3] as number;
+    if (tlb[at] === tag && tlb[at + 1] === high && tlb[at + 2] === this.mode)
+      return tlb[at + 3] as number;
     const physical = this.page(low, high, access.fetch, this.mode === 1);
     if (physical < 0 || this.paging.hostOf(physical) < 0) {
       this.pending = physical < 0 ? this.lastFault : generalProtection();
