@@ -7,8 +7,9 @@ import { layout } from "../state.ts";
 import { compileRegions, type RegionJob } from "./compile.ts";
 import { discover } from "./discover.ts";
 
-/** Modules have a fixed cost, so hot heads wait for company, but not past the next look at the clock. */
-const batchSize = 16;
+/** Modules have a fixed cost, so hot heads wait for company, but not longer than this. */
+const batchSize = 32;
+const maxWaitMs = 8;
 /** More functions than this, and all are dropped with the records. */
 export const maxRegions = 30_000;
 
@@ -53,6 +54,7 @@ export class Jit {
   private readonly translator: Translator;
   private readonly imports: RegionImports;
   private count = 0;
+  private waitingSince = 0;
 
   constructor(
     memory: WebAssembly.Memory,
@@ -81,8 +83,15 @@ export class Jit {
 
   /** A run was entered often enough. */
   hot(head: HotHead): void {
+    if (this.queue.length === 0) this.waitingSince = performance.now();
     this.queue.push(head);
     if (this.queue.length >= batchSize) this.compilePending();
+  }
+
+  /** Compiles what has waited long enough. */
+  poll(): void {
+    if (this.queue.length > 0 && performance.now() - this.waitingSince > maxWaitMs)
+      this.compilePending();
   }
 
   compilePending(): void {

@@ -617,7 +617,7 @@ export class Cpu {
       if (this.tripleFault) return "shutdown";
       if (registers.get32(state.fuel) <= 0 || this.halted) {
         if (this.machine.stopReason || kicked()) return "kicked";
-        this.jit.compilePending();
+        this.jit.poll();
         this.apic.tick(this.machine.clock.now());
         registers.set32(state.fuel, fuelSlice);
       }
