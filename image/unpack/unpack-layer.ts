@@ -74,17 +74,6 @@ function tooLarge(limitBytes: number): LimitError {
   );
 }
 
-/** A small blob may be complete, and renamed, before this thread has started. */
-function openBlob({ blobPath, finalPath }: UnpackJob): number {
-  try {
-    return openSync(blobPath, "r");
-  } catch (error) {
-    const isGone = (error as NodeJS.ErrnoException).code === "ENOENT";
-    if (!isGone || finalPath === undefined) throw error;
-    return openSync(finalPath, "r");
-  }
-}
-
 /** The blob, chunk by chunk; waits while the file grows. */
 class BlobSource {
   readonly #fd: number;
