@@ -125,20 +125,23 @@ export function createContainer(options: CreateOptions): CreatedContainer {
   }
 }
 
-/** What is known of the root before the container has it. */
+/** What is known of the root before the container has it. Whoever asks closes what `keep` is given. */
 export function rootResolver(
   rootfs: string,
   rootMount: RootMount | undefined,
+  keep: (root: Fd) => void,
 ): (path: string) => string | undefined {
-  return rootMount === undefined ? resolverIn(rootfs) : (rootMount.resolve ?? (() => undefined));
+  if (rootMount !== undefined) return rootMount.resolve ?? (() => undefined);
+  const root = Fd.from("openat", AT_FDCWD, rootfs, O_PATH | O_CLOEXEC);
+  keep(root);
+  return resolverIn(rootfs, root);
 }
 
 /** Looks a path up as the container will: the kernel resolves it below the root. */
-function resolverIn(rootfs: string): (path: string) => string | undefined {
+function resolverIn(rootfs: string, root: Fd): (path: string) => string | undefined {
   const known = new Map<string, string | undefined>();
   return (path) => {
     if (known.has(path)) return known.get(path);
-    using root = Fd.from("openat", AT_FDCWD, rootfs, O_PATH | O_CLOEXEC);
     const found = syscall("openat2", root, path, howInRoot(O_PATH), open_how.sizeBytes);
     const place = found < 0 ? undefined : placeBelow(Fd.take(found), rootfs);
     known.set(path, place);
@@ -215,7 +218,7 @@ class Launch {
     this.#pidfd = pidfd;
     for (const fd of inherited) fd.close();
     this.#converse(sync, plan.program, encoded, plan.namespaces.staged);
-    sync.close();
+    for (const fd of this.#open) fd.close();
     return {
       record: this.#record,
       directory: this.#directory,
@@ -290,7 +293,9 @@ class Launch {
       hasKcore: exists("/proc/kcore"),
       rootless: record.owner !== 0,
       cgroups,
-      resolveInRoot: rootResolver(record.rootfs, options.rootMount),
+      resolveInRoot: rootResolver(record.rootfs, options.rootMount, (root) =>
+        this.#open.push(root),
+      ),
       isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
       ...(listener === undefined ? {} : { listener: listener.number }),

@@ -294,6 +294,7 @@ export class Snapshots implements Disposable {
     try {
       const job = {
         blobPath: source.path,
+        finalPath: this.#blobs.path(descriptor.digest),
         blobBytes: descriptor.size,
         mediaType: descriptor.mediaType,
         diffId,

@@ -85,7 +85,7 @@ class BlobSource {
   constructor(job: UnpackJob, progress: JobProgress) {
     this.#job = job;
     this.#progress = progress;
-    this.#fd = openSync(job.blobPath, "r");
+    this.#fd = openBlob(job);
   }
 
   /** Valid until the next call; empty at the end. */
@@ -109,5 +109,15 @@ class BlobSource {
 
   close(): void {
     closeSync(this.#fd);
+  }
+}
+
+function openBlob({ blobPath, finalPath }: UnpackJob): number {
+  try {
+    return openSync(blobPath, "r");
+  } catch (error) {
+    const isMoved = error instanceof Error && "code" in error && error.code === "ENOENT";
+    if (!isMoved || finalPath === undefined) throw error;
+    return openSync(finalPath, "r");
   }
 }
