@@ -11,8 +11,8 @@ import type { VcpuRegisters } from "../machine/cpu-backend.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { GeneralRegisters, SystemRegisters, VcpuState, VmExit } from "../machine/vcpu.ts";
 import { MAILBOX_BYTES, serveMailbox } from "./exit-mailbox.ts";
+import { type KickTarget, kickVcpu } from "./kick-signal.ts";
 import { startWorker } from "./start-worker.ts";
-import { type KickTarget, kickVcpu } from "./vcpu.ts";
 import type { PortableHandle } from "./vm.ts";
 
 export interface ThreadSetup {

@@ -2,12 +2,10 @@
  * A vCPU on KVM. Port and MMIO exits go straight to the buses; everything else either goes on or
  * ends `run`.
  *
- * Kicking: another thread sets `immediate_exit` in the shared `kvm_run` and sends a signal that
- * this thread keeps blocked except inside KVM_RUN (KVM_SET_SIGNAL_MASK), so the ioctl returns
- * EINTR, no handler is needed, and no kick is lost whenever it comes. api.html §4.21, §5.
+ * Kicking: another thread sets `immediate_exit` in the shared `kvm_run`, so that the next KVM_RUN
+ * returns at once, and sends a signal, so that one under way returns too (kick-signal.ts).
  */
 import {
-  call,
   Fd,
   MAP_SHARED,
   type Memory,
@@ -15,7 +13,6 @@ import {
   PROT_READ,
   PROT_WRITE,
   syscall,
-  viewMemory,
 } from "../../linux/index.ts";
 import type { Bus } from "../machine/bus.ts";
 import type {
@@ -36,6 +33,7 @@ import {
   kvm_xcrs,
 } from "./abi.ts";
 import { shapeCpuid } from "./cpuid.ts";
+import { installKickHandler, type KickTarget, kickVcpu } from "./kick-signal.ts";
 import { kvmCall, kvmTry } from "./kvm-fd.ts";
 import {
   bootMsrs,
@@ -57,16 +55,6 @@ export interface ExitHandlers {
   readonly stopReason: unknown;
 }
 
-/** What another thread needs to kick this vCPU: plain numbers, fit for postMessage. */
-export interface KickTarget {
-  readonly runAddress: number;
-  readonly pid: number;
-  readonly tid: number;
-}
-
-/** Real-time signal 6 of the kernel's numbering: neither glibc nor Node nor Bun uses it. */
-const KICK_SIGNAL = 38;
-const SIG_BLOCK = 0;
 const [EINTR, EAGAIN] = [-4, -11];
 
 export class KvmVcpu implements Vcpu {
@@ -104,7 +92,7 @@ export class KvmVcpu implements Vcpu {
     setMsrs(this.#fd, bootMsrs);
     if (vm.hasIrqchip) this.#connectLapic();
     this.kickTarget = { runAddress: this.#run.address, pid: process.pid, tid: syscall("gettid") };
-    this.#armSignal();
+    installKickHandler();
   }
 
   run(): VmExit {
@@ -258,13 +246,8 @@ export class KvmVcpu implements Vcpu {
     else this.#handlers.mmio.readBytes(address, data);
   }
 
-  /**
-   * A kick was meant when `immediate_exit` is set. The signal is taken first, always: one whose
-   * flag an earlier run has seen already would end every KVM_RUN at once.
-   */
+  /** A kick was meant when `immediate_exit` is set; other signals are the engine's. */
   #takeKick(): boolean {
-    const noWait = new Uint8Array(16);
-    while (syscall("rt_sigtimedwait", signalSet(KICK_SIGNAL), 0, noWait, 8) === KICK_SIGNAL);
     const kicked = this.#run.bytes[kvm_run.immediate_exit] !== 0;
     this.#run.bytes[kvm_run.immediate_exit] = 0;
     return kicked;
@@ -275,19 +258,6 @@ export class KvmVcpu implements Vcpu {
     this.#run.bytes[kvm_run.immediate_exit] = 1;
     kvmTry(this.#fd, "KVM_RUN");
     this.#run.bytes[kvm_run.immediate_exit] = 0;
-  }
-
-  #armSignal(): void {
-    const before = new Uint8Array(8);
-    call("rt_sigprocmask", SIG_BLOCK, signalSet(KICK_SIGNAL), before, 8);
-    const mask =
-      new DataView(before.buffer).getBigUint64(0, true) & ~(1n << BigInt(KICK_SIGNAL - 1));
-    // struct kvm_signal_mask: length, then the kernel's 8-byte set.
-    const argument = new Uint8Array(12);
-    const view = new DataView(argument.buffer);
-    view.setUint32(0, 8, true);
-    view.setBigUint64(4, mask, true);
-    kvmCall(this.#fd, "KVM_SET_SIGNAL_MASK", argument);
   }
 
   /** As firmware leaves it: LINT0 is ExtINT, LINT1 is NMI. Intel SDM vol. 3A §11.5.1. */
@@ -306,18 +276,6 @@ export class KvmVcpu implements Vcpu {
     kvmCall(this.#fd, name, bytes);
     return bytes;
   }
-}
-
-/** Makes the vCPU's `run` return "kicked", from any thread of the process. */
-export function kickVcpu(target: KickTarget): void {
-  viewMemory(target.runAddress, 4096)[kvm_run.immediate_exit] = 1;
-  syscall("tgkill", target.pid, target.tid, KICK_SIGNAL);
-}
-
-function signalSet(signal: number): Uint8Array {
-  const set = new Uint8Array(8);
-  new DataView(set.buffer).setBigUint64(0, 1n << BigInt(signal - 1), true);
-  return set;
 }
 
 function firstXcr(raw: { readonly xcrs: Uint8Array }): bigint {
