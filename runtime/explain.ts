@@ -5,10 +5,10 @@ import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import { placeCgroup } from "./cgroups/cgroup.ts";
 import { readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
-import { rootResolver } from "./create.ts";
 import { exists, isDirectory } from "./files.ts";
 import { planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchPlan, planLaunch, type RootMount } from "./launch/plan.ts";
+import { rootResolver } from "./root-facts.ts";
 import { checkConfig } from "./validate.ts";
 
 export interface ExplainOptions {

@@ -123,6 +123,13 @@ export function readLink(path: string): string {
   return decoder.decode(bytes.subarray(0, length));
 }
 
+/** undefined when it is no symlink, or not there. */
+export function readLinkIfThere(path: string): string | undefined {
+  const bytes = new Uint8Array(pathLimit);
+  const length = syscall("readlink", path, bytes, bytes.length);
+  return length < 0 ? undefined : decoder.decode(bytes.subarray(0, length));
+}
+
 export function makeDirectories(path: string, mode: number): void {
   const result = syscall("mkdir", path, mode);
   if (result >= 0 || result === EEXIST) return;

@@ -1,11 +1,11 @@
 /** What can be done with a container that exists: start, signal, pause, delete. */
 import { call, Fd, hasErrno, SIGKILL, SOCK_SEQPACKET, syscall } from "../linux/index.ts";
 import { deleteCgroup, freezeCgroup, signalCgroup, sleep } from "./cgroups/cgroup.ts";
-import { executionError, lowerErrno } from "./create.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { exists } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
+import { executionError, lowerErrno } from "./launch/report.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { connectTo } from "./sockets.ts";
 import { type Container, ociState, readContainer, removeState, startSocketPath } from "./state.ts";
