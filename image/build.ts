@@ -1,8 +1,6 @@
 /** Images made here: from a directory (`import`, quick start) or from any layers. */
-import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import zlib from "node:zlib";
 import {
   type ContainerConfig,
   type Descriptor,
@@ -14,6 +12,7 @@ import {
   mediaTypes,
   type Platform,
 } from "../oci/index.ts";
+import { createHash, zlib } from "./builtin.ts";
 import { detectCompression, openDecoder } from "./decoder.ts";
 import { diskFull, isDiskFull } from "./errors.ts";
 import { type PackOptions, packTree } from "./pack.ts";
@@ -93,7 +92,7 @@ export async function layerFromTar(
   const fd = openSync(path, "wx");
   try {
     // The platform's gzip stream works on another thread while the tree is read here.
-    const gzip = zlib.createGzip({ level: GZIP_LEVEL, chunkSize: READ_BYTES });
+    const gzip = zlib().createGzip({ level: GZIP_LEVEL, chunkSize: READ_BYTES });
     const written = (async () => {
       for await (const chunk of gzip) {
         blobHash.update(chunk);

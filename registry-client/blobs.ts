@@ -61,11 +61,20 @@ export function blobSource(
     : open(offset, size, signal);
   const ownHasher = offset === 0 ? createHasher(digestAlgorithm(digest)) : hasher;
   const { emit } = contextOf(repository);
-  return reported(
-    verifySource(source, descriptor, { offset, hasher: ownHasher }),
-    offset,
-    (doneBytes) => emit({ type: "download", digest, doneBytes, totalBytes: size }),
+  const verified = verifySource(source, descriptor, { offset, hasher: ownHasher });
+  return reported(skippingLiars(repository, verified), offset, (doneBytes) =>
+    emit({ type: "download", digest, doneBytes, totalBytes: size }),
   );
+}
+
+/** After wrong content, whoever tries again shall get it from the registry itself. */
+function skippingLiars({ mirrors }: Repository, source: ByteSource): ByteSource {
+  const read = () =>
+    source.read().catch((error: unknown) => {
+      if (error instanceof ContentError) for (const { session } of mirrors) session.skip();
+      throw error;
+    });
+  return mirrors.length === 0 ? source : { ...source, read };
 }
 
 function defaultConnections({ session, mirrors }: Repository): number {

@@ -113,12 +113,18 @@ class Upload {
     let location: UploadLocation | undefined = first;
     const { retry: policy, emit } = contextOf(this.#repository);
     const attempt = async () => {
+      // The PUT may have worked although its answer was lost.
+      if (location === undefined && (await this.exists())) return;
       const current = location ?? (await this.start());
       location = undefined;
       if (current === undefined) return;
       const source = await this.#openAt(0);
       const { size } = this.#descriptor;
-      await this.#finish(current.url, this.#reported(source, 0, size), size);
+      try {
+        await this.#finish(current.url, this.#reported(source, 0, size), size);
+      } finally {
+        await source.cancel();
+      }
     };
     // A token may expire on the way; the session has learnt from the refusal.
     const renewed = () =>
@@ -144,6 +150,8 @@ class Upload {
         url = this.#repository.session.locate(response, this.#action);
         const stored = storedBytes(response) ?? position + length;
         if (stored !== position + length) reader = await reader.drop();
+        // One that never has more than before would be asked for ever.
+        if (stored <= position) return this.#startAgain();
         position = stored;
         failures = 0;
       } catch (error) {
@@ -174,7 +182,6 @@ class Upload {
     } catch (error) {
       const isRefused = error instanceof RegistryError && error.failure.status === 400;
       if (!isTransient(error) && !isRefused) throw error;
-      // The PUT may have worked although its answer was lost.
       if (!(await this.exists())) await this.#startAgain();
     }
   }

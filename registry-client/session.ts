@@ -61,7 +61,13 @@ interface Connection {
 }
 
 /** What a server of the other scheme, or of the other default port, makes of a request. */
-const otherSchemeProblems: ReadonlySet<ConnectionProblem> = new Set(["tls", "broken", "refused"]);
+const otherSchemeProblems: ReadonlySet<ConnectionProblem> = new Set([
+  "tls",
+  "broken",
+  "refused",
+  // Only one scheme may have a proxy, which then knows the name.
+  "unknown-host",
+]);
 
 const SKIP_MIRROR_MS = 60_000;
 const USER_AGENT = "manyworlds";

@@ -3,6 +3,8 @@
  * after a failure. When whoever started it is aborted, the next in line starts it again instead of
  * failing with somebody else's abort.
  */
+import { onAbort } from "./on-abort.ts";
+
 export class Shared<T> {
   readonly #run: (signal: AbortSignal) => Promise<T>;
   #current: { readonly promise: Promise<T>; readonly signal: AbortSignal } | undefined;
@@ -39,8 +41,7 @@ export class Shared<T> {
 /** Settles as the promise does, or rejects with the signal's reason as soon as it is aborted. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+    const forget = onAbort(signal, () => reject(signal.reason));
+    promise.then(resolve, reject).finally(forget);
   });
 }

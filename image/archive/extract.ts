@@ -4,10 +4,10 @@
  * Archives list their contents last, so all is kept until the end; blobs are then renamed into
  * the store, not copied. Files get names of ours: nothing in the archive names a path here.
  */
-import { createHash, type Hash } from "node:crypto";
 import { closeSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
 import { join, posix } from "node:path";
 import { type Digest, formatDigest } from "../../oci/index.ts";
+import { createHash, type Hash } from "../builtin.ts";
 import { byteStringToText } from "../byte-string.ts";
 import { detectCompression, openDecoder } from "../decoder.ts";
 import { diskFull, isDiskFull, LayerError } from "../errors.ts";

@@ -1,5 +1,4 @@
 /** Verified content by digest. A blob is whole or absent, and never changes. */
-import { createHash } from "node:crypto";
 import {
   closeSync,
   fdatasync,
@@ -12,7 +11,6 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { promisify } from "node:util";
 import {
   type Descriptor,
   type Digest,
@@ -21,6 +19,7 @@ import {
   formatDigest,
   isDigest,
 } from "../../oci/index.ts";
+import { createHash } from "../builtin.ts";
 import { DigestError, StoreError } from "../errors.ts";
 import { isMissing, readIfExists } from "./files.ts";
 import { BlobWriter } from "./ingest.ts";
@@ -144,7 +143,9 @@ export class Blobs {
     using _ = await lock(this.#layout.lock, "shared");
     const file = openSync(path, "r+");
     try {
-      await promisify(fdatasync)(file);
+      await new Promise<void>((resolve, reject) => {
+        fdatasync(file, (error) => (error ? reject(error) : resolve()));
+      });
     } finally {
       closeSync(file);
     }

@@ -5,7 +5,6 @@
  * what every start needs, so that resolving a name reads two small files and no blob. Names point
  * to manifests: full references with a tag, or with the digest that a registry gave.
  */
-import { createHash } from "node:crypto";
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -22,6 +21,7 @@ import {
   parseManifest,
   parseReference,
 } from "../../oci/index.ts";
+import { createHash } from "../builtin.ts";
 import { ImageNotFoundError, StoreError } from "../errors.ts";
 import type { Blobs } from "./blobs.ts";
 import { chainIds } from "./chain.ts";

@@ -7,6 +7,7 @@
  *   loopback nor named insecure.
  */
 import { discardBody } from "./body.ts";
+import { ConnectionError } from "./connection-error.ts";
 import type { HttpBody, HttpClient, HttpRequest, HttpResponse } from "./http-client.ts";
 import { IdleWatch } from "./idle-watch.ts";
 
@@ -47,6 +48,10 @@ export async function runExchange(
   let hop: Exchange = exchange;
   for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
     const response = await sendWatched(client, hop, options);
+    if (response.status === 407) {
+      await discardBody(response.body);
+      throw new ConnectionError(hop.url.host, "proxy");
+    }
     const next = nextHop(hop, response, options);
     if (next === undefined) return { ...response, url: hop.url };
     await discardBody(response.body);

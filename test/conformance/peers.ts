@@ -80,6 +80,9 @@ const crun: Faults = [
   ["refuses versions after 1.0",                              "future-minor-version"],
   ["writes -1 into pids.max",                                 "pids-unlimited"],
   ["a failed create leaves its cgroups",                      "cgroup-missing-controller cgroup-bad-value unified-missing-controller"],
+  ["binds /dev/console through a symlink (CVE-2025-52565)",   "console-link"],
+  ["mounts anything on /proc (CVE-2019-16884)",               "fake-proc"],
+  ["sometimes: what a killed create made before its state is left", "killed-after-"],
   ["connects to listenerPath although nothing notifies",      "seccomp-notify-unused"],
   ["sometimes: dies of SIGPIPE when a hook reads no state",   "hook- hooks-"],
 ];

@@ -174,6 +174,29 @@ describe("authorization", () => {
     assert.equal(server.requests.filter(({ path }) => path === "/token").length, 1);
   });
 
+  it("many requests under one signal are no leak to Node", async () => {
+    await using server = await startServer(
+      withTokens(
+        () => true,
+        () => ({ body: '{"token":"t"}' }),
+      ),
+    );
+    await using test = openTestClient();
+    const reference = parseReference(`${server.domain}/a/b:1`);
+    const warnings: string[] = [];
+    const onWarning = ({ name }: Error) => warnings.push(name);
+    process.on("warning", onWarning);
+    const own = new AbortController();
+    await Promise.all(
+      Array.from({ length: 40 }, () =>
+        test.client.resolve(reference, { platform, signal: own.signal }),
+      ),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    process.off("warning", onWarning);
+    assert.deepEqual(warnings, []);
+  });
+
   it("loopback is reached directly, whatever HTTP_PROXY says", async () => {
     await using server = await startServer((request) => imageAnswer(request, image));
     const before = process.env["HTTP_PROXY"];

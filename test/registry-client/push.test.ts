@@ -225,6 +225,45 @@ describe("pushBlob()", () => {
     });
   }
 
+  it("sends the blob whole where the registry never says that anything arrived", async () => {
+    const registry = new UploadRegistry();
+    registry.bend = (request) => {
+      if (request.method !== "PATCH") return undefined;
+      const answer = registry.answer(request);
+      return { ...answer, headers: { ...answer.headers, range: "0-0" } };
+    };
+    const { methods } = await push(registry, { chunkBytes });
+    assert.deepEqual(methods, ["HEAD", "POST", "PATCH", "POST", "PUT"]);
+    assert.ok(isStored(registry));
+  });
+
+  it("closes its source, whether it worked or not", async () => {
+    for (const status of [201, 418]) {
+      const registry = new UploadRegistry();
+      registry.bend = ({ method }) => (method === "PUT" && status !== 201 ? { status } : undefined);
+      await using server = await startServer(registry.handler);
+      await using test = openTestClient();
+      let isClosed = false;
+      const open = () => {
+        const reader = streamOf(blob.bytes, 1000).getReader();
+        return new ReadableStream<Uint8Array>({
+          async pull(controller) {
+            const { value } = await reader.read();
+            if (value !== undefined) controller.enqueue(value);
+            else controller.close();
+            isClosed ||= value === undefined;
+          },
+          cancel: () => {
+            isClosed = true;
+          },
+        });
+      };
+      const reference = parseReference(`${server.domain}/a/b`);
+      await test.client.pushBlob(reference, blob.descriptor, open, { signal }).catch(() => {});
+      assert.ok(isClosed);
+    }
+  });
+
   it("repeats a broken PUT as a new upload", async () => {
     const registry = new UploadRegistry();
     let puts = 0;
@@ -232,19 +271,21 @@ describe("pushBlob()", () => {
     const { opened } = await push(registry);
     assert.ok(isStored(registry));
     assert.equal(opened, 3);
+    assert.equal(registry.uploads, 3);
   });
 
-  it("takes a lost answer to the closing PUT for what it is", async () => {
-    const registry = new UploadRegistry();
-    registry.bend = (request) => {
-      if (request.method !== "PUT") return undefined;
-      registry.answer(request);
-      return "break";
-    };
-    const { methods } = await push(registry, { chunkBytes });
-    assert.equal(methods.at(-1), "HEAD");
-    assert.ok(isStored(registry));
-  });
+  for (const options of [{}, { chunkBytes }])
+    it(`takes a lost answer to the closing PUT for what it is${"chunkBytes" in options ? ", in pieces" : ""}`, async () => {
+      const registry = new UploadRegistry();
+      registry.bend = (request) => {
+        if (request.method !== "PUT") return undefined;
+        registry.answer(request);
+        return "break";
+      };
+      const { methods } = await push(registry, options);
+      assert.equal(methods.at(-1), "HEAD");
+      assert.ok(isStored(registry));
+    });
 
   for (const [what, options] of [
     ["whole", {}],

@@ -127,7 +127,7 @@ done`;
     async (t) => {
       const first = await t.create("sleep 100");
       const script =
-        "(: >> /proc/1/exe) 2>/dev/null && echo exe; (exec 9< /proc/1/exe) 2>/dev/null && echo exe-read; cat /proc/1/environ 2>/dev/null | wc -c; ls /proc/1/fd 2>/dev/null | wc -l; ls /proc/1/root/ 2>/dev/null | wc -l";
+        "(: >> /proc/1/exe) 2>/dev/null && echo exe; (exec 9< /proc/1/exe) 2>/dev/null && echo exe-read; cat /proc/1/environ 2>/dev/null | wc -c; readlink /proc/1/fd/* 2>/dev/null | wc -l; ls /proc/1/root/ 2>/dev/null | wc -l";
       const out = await t.probe(script, (config) => {
         config.linux.cgroupsPath = `${t.cgroupsPath}-second`;
         config.linux.namespaces = config.linux.namespaces.map((entry) =>

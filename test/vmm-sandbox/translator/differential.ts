@@ -6,6 +6,9 @@ import { encode, fillState, Random, undefinedFlags } from "./vectors.ts";
 
 export type Difference = { readonly row: string; readonly text: string };
 
+/** Its memory has fixed addresses, so there is one in a process. */
+let opened: HostCpu | undefined;
+
 const registerNames = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split(" ");
 
 export class Differential {
@@ -13,16 +16,23 @@ export class Differential {
   /** Vectors on which our CPU faulted, so that the host was not asked. */
   faults = 0;
   private readonly host: HostCpu;
-  private readonly guest = new GuestCpu();
+  private readonly guest: GuestCpu;
   private readonly random: Random;
 
-  private constructor(host: HostCpu, seed: number) {
+  private constructor(host: HostCpu, seed: number, hotThreshold: number) {
+    this.guest = new GuestCpu(hotThreshold);
     this.host = host;
     this.random = new Random(seed);
   }
 
-  static async open(seed: number): Promise<Differential> {
-    return new Differential(await HostCpu.open(), seed);
+  /** `hotThreshold`: 1 tests the compiled tier, 2³⁰ the interpreter. */
+  static async open(seed: number, hotThreshold = 2 ** 30): Promise<Differential> {
+    opened ??= await HostCpu.open();
+    return new Differential(opened, seed, hotThreshold);
+  }
+
+  get regions(): number {
+    return this.guest.cpu.jit.statistics.regions;
   }
 
   /** One random encoding of `row` on `batch` states; the first difference, if any. */

@@ -13,7 +13,8 @@ export class GuestCpu {
   readonly cpu: Cpu;
   readonly ram: Uint8Array;
 
-  constructor() {
+  /** `hotThreshold`: 1 compiles everything at once, 2³⁰ nothing ever. */
+  constructor(hotThreshold = 2 ** 30) {
     const memory = createCpuMemory(ramBytes);
     const guest = GuestMemory.over(memory.buffer, ramBytes, layout.ram);
     const machine = new Machine({
@@ -25,6 +26,7 @@ export class GuestCpu {
       },
     });
     this.cpu = new Cpu(memory, machine);
+    this.cpu.translator.hotThreshold = hotThreshold;
     this.ram = new Uint8Array(memory.buffer, layout.ram, ramBytes);
     this.buildTables(memory.buffer);
     const { registers } = this.cpu;

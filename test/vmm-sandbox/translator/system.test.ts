@@ -107,7 +107,7 @@ describe("the software CPU as a system", () => {
   });
 
   it("waits in HLT without running and wakes for the TSC deadline", () => {
-    // LVT timer = deadline mode, vector 0x40; deadline = rdtsc + 30 ms; sti; hlt; hlt
+    // LVT timer = deadline mode, vector 0x40; deadline = rdtsc + 400 ms; sti; hlt; hlt
     const { vcpu, cpu, registers } = start([
       0xb9,
       0x0f,
@@ -148,10 +148,10 @@ describe("the software CPU as a system", () => {
       0xd0,
       0x48,
       0x05,
-      0x80,
-      0xc3,
-      0xc9,
-      0x01, // + 30 000 000
+      0x00,
+      0x84,
+      0xd7,
+      0x17, // + 400 000 000
       0x48,
       0x89,
       0xc2,
@@ -173,12 +173,10 @@ describe("the software CPU as a system", () => {
     const before = process.cpuUsage();
     const begin = performance.now();
     assert.deepEqual(vcpu.run(), { reason: "halt" });
-    assert.ok(performance.now() - begin >= 29);
+    assert.ok(performance.now() - begin >= 399);
     const used = process.cpuUsage(before);
-    assert.ok(
-      used.user + used.system < 29_000 || performance.now() - begin > 60,
-      "HLT must not spin",
-    );
+    // The engines' own compiler threads run meanwhile; spinning would take all of the time.
+    assert.ok(used.user + used.system < 300_000, "HLT must not spin");
     assert.equal(registers.rip, BigInt(handlerAt + 1), "in the handler");
     assert.equal(cpu.statistics.interrupts, 1);
   });

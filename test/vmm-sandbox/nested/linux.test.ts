@@ -1,0 +1,227 @@
+/**
+ * Linux under our KVM back end. Needs a processor with vmx or svm (`npm run test:kvm` emulates one)
+ * and kernels: GUEST_VMLINUX and GUEST_BZIMAGE of `npm run guest:kernel`, GUEST_DEBIAN, a folder
+ * with vmlinuz and the modules of Debian's cloud kernel.
+ */
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Row } from "../../../linux/index.ts";
+import { planModules } from "../../../vmm-sandbox/guest/kernel-modules.ts";
+import {
+  type GuestKernel,
+  GuestNotReadyError,
+  KvmBackend,
+  type Sandbox,
+  type SandboxConfig,
+  startGuestProcess,
+  startSandbox,
+} from "../../../vmm-sandbox/index.ts";
+
+const MiB = 2 ** 20;
+const busybox = "/bin/busybox";
+const kernels = {
+  "our vmlinux (PVH)": process.env["GUEST_VMLINUX"] ?? ".cache/guest-kernel/current/vmlinux",
+  "our bzImage (64-bit)": process.env["GUEST_BZIMAGE"] ?? ".cache/guest-kernel/current/bzImage",
+  "Debian's cloud kernel": process.env["GUEST_DEBIAN"] ?? ".cache/debian-kernel",
+} as const;
+
+/** What Debian has as modules and these tests use. */
+const wanted = [
+  "virtio_mmio",
+  "virtio_console",
+  "virtio_blk",
+  "virtio_rng",
+  "vmw_vsock_virtio_transport",
+  "erofs",
+  "overlay",
+];
+
+function readKernel(path: string): GuestKernel {
+  if (!path.startsWith("/") && !existsSync(path)) throw new Error(`no "${path}"`);
+  const names = existsSync(join(path, "vmlinuz")) ? readdirSync(path) : undefined;
+  if (names === undefined) return { image: readFileSync(path), modules: [] };
+  const text = (name: string) => readFileSync(join(path, "modules", name), "utf8");
+  const paths = planModules(wanted, text("modules.dep"), text("modules.builtin"));
+  return {
+    image: readFileSync(join(path, "vmlinuz")),
+    modules: paths.map((file) => ({
+      name: file.slice(file.lastIndexOf("/") + 1, -3),
+      bytes: readFileSync(join(path, "modules", file)),
+    })),
+  };
+}
+
+async function text(stream: ReadableStream<Uint8Array> | undefined): Promise<string> {
+  let all = "";
+  if (stream !== undefined) for await (const bytes of stream) all += Buffer.from(bytes).toString();
+  return all;
+}
+
+const shell = (script: string): readonly Row[] => [
+  {
+    call: "execve",
+    args: ["/busybox", { strings: ["sh", "-c", script] }, { strings: ["PATH=/"] }],
+  },
+];
+
+describe("Linux on KVM", function () {
+  this.timeout(180_000);
+
+  before(function () {
+    const missing = !/\b(vmx|svm)\b/.test(readFileSync("/proc/cpuinfo", "utf8"))
+      ? "this processor shows neither vmx nor svm: run `npm run test:kvm`"
+      : existsSync(busybox)
+        ? undefined
+        : `no ${busybox} (Debian's busybox-static)`;
+    if (missing === undefined) return;
+    console.log(`    skipped: ${missing}`);
+    this.skip();
+  });
+
+  async function start(
+    path: string,
+    config: Partial<SandboxConfig> = {},
+    cpus = 1,
+  ): Promise<Sandbox> {
+    return await startSandbox({
+      backend: new KvmBackend({ memorySizeBytes: 256 * MiB, cpus }),
+      kernel: readKernel(path),
+      files: [{ path: "busybox", type: "file", mode: 0o755, data: readFileSync(busybox) }],
+      ...config,
+    });
+  }
+
+  /** Mounts that a launch would bring along. */
+  const prepare = async ({ kernel }: Sandbox) => {
+    const { failure } = await kernel.run({
+      rows: [
+        { call: "mount", args: ["dev", "/dev", "devtmpfs", 0, 0], ignore: ["EBUSY"] },
+        { call: "mount", args: ["proc", "/proc", "proc", 0, 0] },
+        { call: "mount", args: ["sys", "/sys", "sysfs", 0, 0] },
+      ],
+    });
+    assert.equal(failure, undefined);
+  };
+  const run = async (sandbox: Sandbox, script: string, input = "") => {
+    const process = await startGuestProcess(sandbox.kernel, sandbox.host, {
+      rows: shell(script),
+      terminal: false,
+    });
+    const writer = process.stdin.getWriter();
+    await writer.write(Buffer.from(input));
+    await writer.close();
+    const [stdout, stderr, status] = await Promise.all([
+      text(process.stdout),
+      text(process.stderr),
+      process.exited,
+    ]);
+    return { stdout, stderr, status };
+  };
+
+  for (const [name, path] of Object.entries(kernels)) {
+    describe(name, () => {
+      before(function () {
+        if (existsSync(path)) return;
+        console.log(`      skipped: no kernel at "${path}"`);
+        this.skip();
+      });
+
+      it("boots to the agent, runs a process with its streams and status, and powers off", async () => {
+        const sandbox = await start(path);
+        const { stdout, stderr, status } = await run(
+          sandbox,
+          "/busybox cat; echo problem >&2; exit 7",
+          "hello\n",
+        );
+        assert.deepEqual(
+          { stdout, stderr, status },
+          { stdout: "hello\n", stderr: "problem\n", status: 7 << 8 },
+        );
+        await sandbox[Symbol.asyncDispose]();
+        assert.deepEqual(await sandbox.ended, { kind: "power-off" });
+      });
+
+      it("sees its disks in order, reads and writes them", async () => {
+        const folder = mkdtempSync(join(tmpdir(), "disks-"));
+        const content = Buffer.alloc(MiB, "first disk. ");
+        writeFileSync(join(folder, "a"), content);
+        writeFileSync(join(folder, "b"), Buffer.alloc(MiB));
+        {
+          await using sandbox = await start(path, {
+            disks: [
+              { path: join(folder, "a"), readOnly: true },
+              { path: join(folder, "b"), readOnly: false },
+            ],
+          });
+          await prepare(sandbox);
+          const { stdout } = await run(
+            sandbox,
+            "/busybox dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync 2>/dev/null; /busybox md5sum < /dev/vda; /busybox dd if=/dev/vdb of=/dev/vda count=1 2>&1 | /busybox grep -c 'not permitted'; /busybox cat /sys/block/vda/serial",
+          );
+          assert.match(stdout, /\n1\ndisk0$/);
+        }
+        assert.ok(readFileSync(join(folder, "b")).equals(content));
+        assert.ok(readFileSync(join(folder, "a")).equals(content));
+        rmSync(folder, { recursive: true });
+      });
+    });
+  }
+
+  describe("with our kernel", () => {
+    const path = kernels["our vmlinux (PVH)"];
+
+    it("brings up every vCPU", async () => {
+      await using sandbox = await start(path, {}, 2);
+      await prepare(sandbox);
+      const { stdout } = await run(
+        sandbox,
+        "/busybox nproc; /busybox grep -c x2apic /proc/cpuinfo; /busybox cat /sys/devices/system/clocksource/clocksource0/current_clocksource",
+      );
+      assert.deepEqual(stdout.trim().split("\n"), ["2", "2", "kvm-clock"]);
+    });
+
+    it("carries megabytes in both directions, unchanged", async () => {
+      await using sandbox = await start(path);
+      const data = Buffer.from(Array.from({ length: 512 * 1024 }, (_, i) => 97 + ((i * i) % 26)));
+      const { stdout } = await run(sandbox, "/busybox cat", data.toString());
+      assert.ok(stdout === data.toString());
+    });
+
+    it("gets random bytes from the host", async () => {
+      await using sandbox = await start(path);
+      await prepare(sandbox);
+      const { stdout } = await run(
+        sandbox,
+        "/busybox cat /sys/class/misc/hw_random/rng_current; /busybox head -c 8 /dev/hwrng | /busybox wc -c",
+      );
+      assert.match(stdout, /^virtio_rng.*\n8\n$/s);
+    });
+
+    it("reports a panic with the guest's own last words", async () => {
+      await assert.rejects(
+        start(path, { commandLine: "rdinit=/nonexistent root=/dev/nothing loglevel=4" }),
+        (error: unknown) =>
+          error instanceof GuestNotReadyError && /Kernel panic/.test(error.message),
+      );
+    });
+
+    it("gives up on a guest that never calls back", async () => {
+      const spinning = {
+        path: "init",
+        type: "file",
+        mode: 0o755,
+        data: readFileSync(busybox),
+      } as const;
+      await assert.rejects(
+        start(path, {
+          files: [spinning],
+          commandLine: "rdinit=/init -- sleep 1000",
+          readyTimeoutMs: 15_000,
+        }),
+        (error: unknown) => error instanceof GuestNotReadyError,
+      );
+    });
+  });
+});

@@ -1,0 +1,22 @@
+/** Virtual machines: a board, devices, two kinds of CPU, a guest with our agent. */
+export { BootError, KernelImageError } from "./boot/index.ts";
+export { Console, FileBackend, type VirtioDevice, Vsock } from "./devices/index.ts";
+export {
+  GuestError,
+  type GuestLaunch,
+  GuestLaunchError,
+  type GuestProcess,
+  type HostPorts,
+  RemoteKernel,
+  startGuestProcess,
+} from "./guest/index.ts";
+export { KvmBackend, KvmUnavailableError } from "./kvm/index.ts";
+export type { CpuBackend, StopReason } from "./machine/index.ts";
+export {
+  type GuestKernel,
+  GuestNotReadyError,
+  type Sandbox,
+  type SandboxConfig,
+  startSandbox,
+} from "./sandbox.ts";
+export { type Disk, Vm, type VmConfig } from "./vm.ts";

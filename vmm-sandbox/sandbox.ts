@@ -1,0 +1,177 @@
+/**
+ * A machine with our agent inside: booted, connected, ready to run programs and processes.
+ *
+ * ```
+ * backend + kernel + modules ─ Vm ─ vsock ─ agent (PID 1) ─ RemoteKernel, HostPorts
+ * ```
+ */
+import { AF_VSOCK, encodeElf } from "../linux/index.ts";
+import { type VirtioDevice, Vsock } from "./devices/index.ts";
+import { GuestError, type HostPorts, planAgent, powerOff, RemoteKernel } from "./guest/index.ts";
+import { encodeInitramfs, type InitramfsEntry } from "./guest/initramfs.ts";
+import type { CpuBackend, StopReason } from "./machine/index.ts";
+import { type Disk, Vm } from "./vm.ts";
+import { acceptOne, vsockAddress, vsockPorts } from "./vsock-ports.ts";
+
+export interface GuestKernel {
+  /** A bzImage or an ELF vmlinux. */
+  readonly image: Uint8Array;
+  /** What it does not have built in, in the order of loading. */
+  readonly modules: readonly { readonly name: string; readonly bytes: Uint8Array }[];
+}
+
+export interface SandboxConfig {
+  readonly backend: CpuBackend;
+  readonly kernel: GuestKernel;
+  readonly disks?: readonly Disk[];
+  readonly devices?: readonly VirtioDevice[];
+  /** Behind our own kernel parameters, so that these win. */
+  readonly commandLine?: string;
+  readonly onConsole?: (bytes: Uint8Array) => void;
+  /** More files for the first root. */
+  readonly files?: readonly InitramfsEntry[];
+  /** How long the agent may take to call back. */
+  readonly readyTimeoutMs?: number;
+}
+
+export interface Sandbox extends AsyncDisposable {
+  readonly vm: Vm;
+  readonly kernel: RemoteKernel;
+  readonly host: HostPorts;
+  /** How the machine ended. */
+  readonly ended: Promise<StopReason>;
+}
+
+/** The guest stopped, or was silent for too long, before its agent called back. */
+export class GuestNotReadyError extends Error {
+  override readonly name = "GuestNotReadyError";
+  readonly hint = "Boot it with --vm-console to see what it says";
+  readonly console: string;
+  constructor(why: string, console: string) {
+    const lines = console.trimEnd().split("\n").slice(-CONSOLE_LINES).join("\n");
+    super(`Cannot use the guest: ${why}${lines === "" ? "" : `; its console says:\n${lines}`}`);
+    this.console = console;
+  }
+}
+
+const CONSOLE_LINES = 20;
+const CONTROL_PORT = 1024;
+const READY_TIMEOUT_MS = 60_000;
+
+/**
+ * quiet: each line on a serial console is some hundred exits. no_timer_check, reboot, 8250: probing
+ * that costs time and finds nothing. panic=-1: a crash ends the machine instead of hanging.
+ * random.trust_cpu: getrandom() must not wait for entropy.
+ */
+const KERNEL_PARAMETERS =
+  "console=hvc0 quiet panic=-1 reboot=k 8250.nr_uarts=0 no_timer_check tsc=reliable random.trust_cpu=on cryptomgr.notests";
+
+/** Boots the guest and waits for its agent; throws GuestNotReadyError, BootError, KernelImageError. */
+export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
+  const vsock = new Vsock();
+  const control = acceptOne(vsock, CONTROL_PORT);
+  const vm = await Vm.create({
+    backend: config.backend,
+    kernel: config.kernel.image,
+    initrd: encodeFirstRoot(config),
+    commandLine: [KERNEL_PARAMETERS, config.commandLine ?? ""].join(" ").trim(),
+    devices: [vsock, ...(config.devices ?? [])],
+    ...(config.disks === undefined ? {} : { disks: config.disks }),
+    ...(config.onConsole === undefined ? {} : { onConsole: config.onConsole }),
+  });
+  const ended = vm.run();
+  try {
+    const connection = await firstOf(
+      control.connection,
+      ended,
+      config.readyTimeoutMs ?? READY_TIMEOUT_MS,
+    );
+    const kernel = await RemoteKernel.open(connection);
+    return new RunningSandbox(vm, kernel, vsockPorts(vsock), ended);
+  } catch (error) {
+    const tail = vm.consoleTail;
+    vm.machine.stop({ kind: "stopped" });
+    await ended;
+    await vm[Symbol.asyncDispose]();
+    throw error instanceof NotReady || error instanceof GuestError
+      ? new GuestNotReadyError(error.message, tail)
+      : error;
+  } finally {
+    control[Symbol.dispose]();
+  }
+}
+
+/** /init is the agent; it loads the modules and dials us. */
+export function encodeFirstRoot(config: Pick<SandboxConfig, "kernel" | "files">): Uint8Array {
+  const modules = config.kernel.modules.map(({ name, bytes }) => ({
+    path: `modules/${name}.ko`,
+    bytes,
+  }));
+  const agent = planAgent({
+    family: AF_VSOCK,
+    address: vsockAddress(CONTROL_PORT),
+    modules: modules.map(({ path }) => `/${path}`),
+    farewell: powerOff,
+  });
+  const folders = ["dev", "proc", "sys", "run", "tmp", "modules"];
+  return encodeInitramfs([
+    ...folders.map((path): InitramfsEntry => ({ path, type: "directory" })),
+    { path: "dev/console", type: "character", major: 5, minor: 1 },
+    { path: "init", type: "file", mode: 0o755, data: encodeElf(agent) },
+    ...modules.map(({ path, bytes }): InitramfsEntry => ({ path, type: "file", data: bytes })),
+    ...(config.files ?? []),
+  ]);
+}
+
+class NotReady extends Error {}
+
+/** The connection, unless the machine ends first or nobody calls in time. */
+async function firstOf<T>(
+  connection: Promise<T>,
+  ended: Promise<StopReason>,
+  timeoutMs: number,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const message = `its agent did not call back within ${timeoutMs / 1000} s`;
+    timer = setTimeout(() => reject(new NotReady(message)), timeoutMs);
+  });
+  const stopped = ended.then((reason) => {
+    throw new NotReady(`it stopped before its agent called back (${describeStop(reason)})`);
+  });
+  try {
+    return await Promise.race([connection, stopped, late]);
+  } finally {
+    clearTimeout(timer);
+    stopped.catch(() => undefined); // the machine ends later, which is no failure any more
+  }
+}
+
+export function describeStop(reason: StopReason): string {
+  return reason.kind === "crash" ? reason.why : reason.kind;
+}
+
+class RunningSandbox implements Sandbox {
+  readonly vm: Vm;
+  readonly kernel: RemoteKernel;
+  readonly host: HostPorts;
+  readonly ended: Promise<StopReason>;
+
+  constructor(vm: Vm, kernel: RemoteKernel, host: HostPorts, ended: Promise<StopReason>) {
+    this.vm = vm;
+    this.kernel = kernel;
+    this.host = host;
+    this.ended = ended;
+  }
+
+  /** The guest powers off when its agent loses us; a guest that does not is stopped. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const timer = setTimeout(() => this.vm.machine.stop({ kind: "stopped" }), POWER_OFF_TIMEOUT_MS);
+    await this.kernel.close().catch(() => undefined); // it may have crashed
+    await this.ended;
+    clearTimeout(timer);
+    await this.vm[Symbol.asyncDispose]();
+  }
+}
+
+const POWER_OFF_TIMEOUT_MS = 5000;
