@@ -34,7 +34,7 @@ import {
 import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { LaunchError } from "./errors.ts";
-import { exists, isDirectory, realPath } from "./files.ts";
+import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
@@ -261,6 +261,7 @@ class Launch {
       resolveInRoot: rootResolver(record.rootfs, options.rootMount, (root) =>
         this.#open.push(root),
       ),
+      isProcfs,
       isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
       ...(listener === undefined ? {} : { listener: listener.number }),

@@ -111,6 +111,16 @@ export function isDirectory(path: string): boolean | undefined {
   return (st_mode & S_IFMT) === S_IFDIR;
 }
 
+/** statfs(2), linux/magic.h. */
+const PROC_SUPER_MAGIC = 0x9fa0;
+const statfsSize = 120;
+
+export function isProcfs(path: string): boolean {
+  const bytes = new Uint8Array(statfsSize);
+  if (syscall("statfs", path, bytes) < 0) return false;
+  return new DataView(bytes.buffer).getUint32(0, true) === PROC_SUPER_MAGIC;
+}
+
 /** Absolute, without symlinks; proc(5): the link of an open descriptor. */
 export function realPath(path: string): string {
   using place = Fd.from("openat", AT_FDCWD, path, O_PATH | O_CLOEXEC);

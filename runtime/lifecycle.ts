@@ -124,8 +124,11 @@ function awaitEnd({ directory, id }: Container): void {
 export function destroyContainer(container: Container): string | undefined {
   const { cgroup, directory, config } = container;
   if (cgroup !== undefined) {
-    // Without a PID namespace of its own other processes may be left.
-    if (!planNamespaces(config.linux?.namespaces).has("pid")) signalCgroup(cgroup, SIGKILL);
+    // Without a PID namespace of its own other processes may be left; and a launch that was
+    // interrupted may have begun what nobody wrote down.
+    const isUnknown = container.status === "creating";
+    if (isUnknown || !planNamespaces(config.linux?.namespaces).has("pid"))
+      signalCgroup(cgroup, SIGKILL);
     deleteCgroup(cgroup);
   }
   if (exists(directory)) removeState(directory);

@@ -51,6 +51,30 @@ export class Destinations {
     return this.#open(clean);
   }
 
+  /** The same where the image must not choose another place: no component may be a symlink. */
+  plainDirectory(path: string): Result {
+    const clean = cleanPath(path);
+    if (this.#whereabouts(clean) === "unknown") this.directory(clean);
+    return this.#rows.openPlain(this.#root, clean, {
+      note: `"${clean}" must be an ordinary directory to mount on`,
+    });
+  }
+
+  /** A file that may be missing, reached without symlinks. */
+  plainFile(path: string): Result {
+    const clean = cleanPath(path);
+    this.#rows.ensureFile(this.#root, clean);
+    return this.#rows.openPlain(this.#root, clean, {
+      note: `"${clean}" must be an ordinary file to mount on`,
+    });
+  }
+
+  /** Where a path leads, as far as is known. */
+  placeOf(path: string): string {
+    const clean = cleanPath(path);
+    return this.#mountOf(clean) === undefined ? (this.#facts.resolveInRoot(clean) ?? clean) : clean;
+  }
+
   /** The same for a file. */
   file(path: string): Result {
     const clean = this.#expanded(cleanPath(path));

@@ -37,7 +37,7 @@ import { flagsOf, type NamespacePlan, namespaceFlags, planNamespaces } from "./n
 import { planMemoryPolicy } from "./placement.ts";
 import { planCredentials, planLimits } from "./process.ts";
 import { planRootFileSystem } from "./root-file-system.ts";
-import { RowList } from "./row-list.ts";
+import { type CallOptions, RowList } from "./row-list.ts";
 import { planSignals, planStdioOwner, planWorkingDirectory } from "./surroundings.ts";
 import { message, planFailureReport, planMessage, planRendezvous, reportBuffer } from "./sync.ts";
 import { planControllingTerminal } from "./terminal.ts";
@@ -128,6 +128,17 @@ export function planPrologue(
   if (!namespaces.created.has("user")) rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0]);
 }
 
+/** A container that waits holds nothing of the runtime's but what it waits with. */
+function closeAllBut(rows: RowList, { sync, start, listener, preserveFds }: LaunchContext): void {
+  const kept = [sync, start, listener].filter((fd) => fd !== undefined).sort((a, b) => a - b);
+  let first = 3 + preserveFds;
+  for (const fd of kept) {
+    if (fd > first) rows.call("close_range", [first, fd - 1, 0]);
+    first = fd + 1;
+  }
+  rows.call("close_range", [first, 0x7fff_ffff, 0]);
+}
+
 /** Enters cgroups and namespaces; returns the flags that the first clone takes. */
 function planWayIn(
   rows: RowList,
@@ -173,19 +184,25 @@ export function planBecomeRoot(rows: RowList): void {
 function planJoins(rows: RowList, { joined }: NamespacePlan, context: LaunchContext): void {
   const user = joined.find(({ type }) => type === "user");
   const others = joined.filter(({ type }) => type !== "user");
-  const join = (type: NamespaceType, ignored: boolean) =>
-    rows.call("setns", [context.joined.get(type) ?? -1, namespaceFlags[type]], {
-      ...(ignored ? { ignore: ["EPERM"] } : {}),
+  const join = (type: NamespaceType, options: CallOptions = {}) =>
+    rows.result("setns", [context.joined.get(type) ?? -1, namespaceFlags[type]], {
+      ...options,
       note: `join the ${type} namespace`,
     });
   if (user === undefined) {
-    for (const { type } of others) join(type, false);
+    for (const { type } of others) join(type);
     return;
   }
-  // Those of the host's user namespace can be entered before, the others only after.
-  for (const { type } of others) join(type, true);
-  join("user", false);
-  for (const { type } of others) join(type, true);
+  // Those of the host's user namespace can be entered before, the others only after; one that
+  // can be entered neither way is an error.
+  const tries = others.map(({ type }) => ({ type, first: join(type, { ignore: ["EPERM"] }) }));
+  join("user");
+  for (const { type, first } of tries) {
+    const joined = rows.freshLabel("joined");
+    rows.add({ jump: joined, if: [first, "==", 0] });
+    join(type);
+    rows.label(joined);
+  }
 }
 
 function planCgroupNamespace(rows: RowList, { created }: NamespacePlan): void {
@@ -288,6 +305,7 @@ function planBecoming(
   planWorkingDirectory(rows, process.cwd);
   if (context.start !== undefined) {
     planExecutableCheck(rows, process);
+    closeAllBut(rows, context);
     planMessage(rows, message.ready);
     const starter = rows.result("accept4", [context.start, 0, 0, SOCK_CLOEXEC], {
       note: "wait for start",

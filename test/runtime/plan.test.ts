@@ -22,6 +22,7 @@ const context: LaunchContext = {
   hasKcore: true,
   rootless: false,
   cgroups: { version: 2 },
+  isProcfs: () => false,
   isDirectory: (source) => !source.endsWith(".conf"),
   resolveInRoot: (path) =>
     ["/", "/proc", "/dev", "/sys", "/etc"].includes(path) ? path : undefined,
@@ -88,6 +89,40 @@ describe("planLaunch()", () => {
       { sync: 9, target: 4, flags: 0x2c020000, joinsUser: false, grantable: 0n, entrances: [5] },
     );
     assertGolden("exec.txt", program);
+  });
+
+  it("joins each namespace or fails: the attempt after the user namespace is strict", () => {
+    const config = exampleConfig();
+    const namespaces = [
+      { type: "user", path: "/ns/user" },
+      { type: "network", path: "/ns/net" },
+      { type: "mount" },
+    ] as const;
+    const joined = new Map([["user", 20] as const, ["network", 21] as const]);
+    const { program } = planLaunch({ ...config, linux: { namespaces } }, { ...context, joined });
+    const attempts = program.rows.flatMap((row) =>
+      "call" in row && row.call === "setns" ? [[row.args[0], row.ignore]] : [],
+    );
+    assert.deepEqual(attempts, [
+      [21, ["EPERM"]],
+      [20, undefined],
+      [21, undefined],
+    ]);
+  });
+
+  it("refuses what is mounted over /proc (CVE-2019-16884)", () => {
+    const config = exampleConfig();
+    const over = (destination: string, type = "tmpfs") => ({ destination, type, source: type });
+    for (const [why, mount] of [
+      ["another file system", over("/proc")],
+      ["inside it", over("/proc/self/attr")],
+      ["by another name", over("/x/../proc/sys")],
+    ] as const) {
+      const mounts = [...(config.mounts ?? []), mount];
+      assert.throws(() => planLaunch({ ...config, mounts }, context), /inside \/proc/, why);
+    }
+    const mounts = [...(config.mounts ?? []), over("/proc/uptime")];
+    assert.ok(planLaunch({ ...config, mounts }, context));
   });
 
   it("stays small: the whole program of a container is a few pages", () => {
