@@ -4,7 +4,7 @@
  * with vmlinuz and the modules of Debian's cloud kernel.
  */
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Row } from "../../../linux/index.ts";
@@ -39,9 +39,7 @@ const wanted = [
 ];
 
 function readKernel(path: string): GuestKernel {
-  if (!path.startsWith("/") && !existsSync(path)) throw new Error(`no "${path}"`);
-  const names = existsSync(join(path, "vmlinuz")) ? readdirSync(path) : undefined;
-  if (names === undefined) return { image: readFileSync(path), modules: [] };
+  if (!existsSync(join(path, "vmlinuz"))) return { image: readFileSync(path), modules: [] };
   const text = (name: string) => readFileSync(join(path, "modules", name), "utf8");
   const paths = planModules(wanted, text("modules.dep"), text("modules.builtin"));
   return {
@@ -85,9 +83,10 @@ describe("Linux on KVM", function () {
     config: Partial<SandboxConfig> = {},
     cpus = 1,
   ): Promise<Sandbox> {
+    const kernel = readKernel(path);
     return await startSandbox({
       backend: new KvmBackend({ memorySizeBytes: 256 * MiB, cpus }),
-      kernel: readKernel(path),
+      kernel,
       files: [{ path: "busybox", type: "file", mode: 0o755, data: readFileSync(busybox) }],
       ...config,
     });
@@ -171,6 +170,12 @@ describe("Linux on KVM", function () {
 
   describe("with our kernel", () => {
     const path = kernels["our vmlinux (PVH)"];
+
+    before(function () {
+      if (existsSync(path)) return;
+      console.log(`      skipped: no kernel at "${path}"`);
+      this.skip();
+    });
 
     it("brings up every vCPU", async () => {
       await using sandbox = await start(path, {}, 2);
