@@ -10,13 +10,11 @@ import { fileURLToPath } from "node:url";
 import { executableFlags, workerEntries } from "../scripts/build.ts";
 import { bunExecutable } from "../scripts/bun.ts";
 import { measure } from "./measure.ts";
-import type { Bench, Report } from "./report.ts";
+import { type Bench, type BenchOptions, type Report, roundsOf } from "./report.ts";
 
 export const bench: Bench = { name: "build-flags", title: "Ways of compiling the executable", run };
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const rounds = 30;
-
 /** Name → flags left out of the ones in use, and flags added. */
 // biome-ignore format: table
 const variants: readonly (readonly [string, readonly string[], readonly string[]])[] = [
@@ -30,7 +28,8 @@ const variants: readonly (readonly [string, readonly string[], readonly string[]
   ["reading .env, bunfig, …",   executableFlags.filter((flag) => flag.startsWith("--no-")),  []],
 ];
 
-async function run(): Promise<readonly Report[]> {
+async function run(options: BenchOptions): Promise<readonly Report[]> {
+  const rounds = roundsOf(30, options);
   const directory = mkdtempSync(join(tmpdir(), "manyworlds-flags-"));
   try {
     const notes: string[] = [];

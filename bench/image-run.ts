@@ -9,7 +9,7 @@ import { openDocker } from "./peers/docker.ts";
 import { busyboxImage } from "./peers/images.ts";
 import { pushLayout } from "./peers/oci-layout.ts";
 import { openPodman } from "./peers/podman.ts";
-import type { Bench, Report } from "./report.ts";
+import { type Bench, type BenchOptions, type Report, roundsOf } from "./report.ts";
 
 export const bench: Bench = {
   name: "image-run",
@@ -17,7 +17,7 @@ export const bench: Bench = {
   run: runBench,
 };
 
-async function runBench(): Promise<readonly Report[]> {
+async function runBench(options: BenchOptions): Promise<readonly Report[]> {
   await using registry = await startRegistry();
   const image = `${registry.host}/busybox:latest`;
   pushLayout(busyboxImage().layout, image);
@@ -57,7 +57,7 @@ async function runBench(): Promise<readonly Report[]> {
         return { name: "docker", command: [...docker.command, ...run, image, "true"] };
       });
     }
-    const rounds = 20;
+    const rounds = roundsOf(20, options);
     const measured = await measure(candidates, { rounds, warmups: 2 });
     return [
       {

@@ -15,6 +15,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 /** Name on the command line → module, loaded when it is its turn. */
 const benches: Readonly<Record<string, () => Promise<{ readonly bench: Bench }>>> = {
   "start-up": () => import("./start-up.ts"),
+  "bundle-run": () => import("./bundle-run.ts"),
   "image-run": () => import("./image-run.ts"),
   pull: () => import("./pull.ts"),
   many: () => import("./many.ts"),
@@ -22,7 +23,8 @@ const benches: Readonly<Record<string, () => Promise<{ readonly bench: Bench }>>
 };
 
 async function main(args: readonly string[]): Promise<number> {
-  const names = args.filter((word) => !word.startsWith("-"));
+  const names = args.filter((word) => word !== "--quick");
+  const options = { quick: args.includes("--quick") };
   const unknown = names.filter((name) => !(name in benches));
   if (unknown.length > 0) {
     const known = Object.keys(benches).join(", ");
@@ -42,7 +44,7 @@ async function main(args: readonly string[]): Promise<number> {
     const { bench } = await load();
     heading(bench.title);
     try {
-      for (const report of await bench.run()) {
+      for (const report of await bench.run(options)) {
         reports.push(report);
         console.log(`\n${formatReport(report)}`);
       }

@@ -9,15 +9,15 @@ import { openOurs } from "./ours.ts";
 import { busyboxImage } from "./peers/images.ts";
 import { pushLayout } from "./peers/oci-layout.ts";
 import { openPodman } from "./peers/podman.ts";
-import type { Bench, Report } from "./report.ts";
+import { type Bench, type BenchOptions, type Report, roundsOf } from "./report.ts";
 
 export const bench: Bench = { name: "many", title: "Many containers", run };
 
 const together = 50;
 const oneByOne = 100;
-const rounds = 3;
 
-async function run(): Promise<readonly Report[]> {
+async function run(options: BenchOptions): Promise<readonly Report[]> {
+  const rounds = roundsOf(3, options);
   await using registry = await startRegistry();
   const image = `${registry.host}/busybox:latest`;
   pushLayout(busyboxImage().layout, image);
@@ -27,7 +27,7 @@ async function run(): Promise<readonly Report[]> {
   const candidates = [
     {
       name: "manyworlds",
-      pull: [...ours.command, "pull", "--quiet", image],
+      pull: [...ours.command, ...flags, image, "true"], // The first run pulls.
       command: [...ours.command, ...flags, image, "true"],
       env: ours.env,
     },
@@ -43,7 +43,7 @@ async function run(): Promise<readonly Report[]> {
     execFileSync(file, args, { env, stdio: ["ignore", "ignore", "pipe"] });
   }
   const before = takeStock(ours.root);
-  const atOnce = await measureAtOnce(candidates);
+  const atOnce = await measureAtOnce(candidates, rounds);
   const [first] = candidates;
   const sequence = await measure(first === undefined ? [] : [first], {
     rounds: oneByOne,
@@ -76,6 +76,7 @@ async function measureAtOnce(
     readonly command: readonly string[];
     readonly env: NodeJS.ProcessEnv;
   }[],
+  rounds: number,
 ): Promise<Measured> {
   const samples = candidates.map(({ name }) => ({ name, ms: [] as number[] }));
   const left: { name: string; why: string }[] = [];

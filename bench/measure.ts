@@ -6,6 +6,7 @@
  * round; what is printed is the median over rounds with the quartiles as its spread.
  */
 import { spawn, spawnSync } from "node:child_process";
+import { childrenUsage } from "./usage.ts";
 
 export interface Candidate {
   readonly name: string;
@@ -22,6 +23,8 @@ export interface Samples {
   readonly name: string;
   /** One per round, in order; milliseconds of wall time from before fork to after wait. */
   readonly ms: readonly number[];
+  /** Processor time of the command and of the descendants it waited for; steadier than wall time. */
+  readonly cpuMs?: readonly number[];
 }
 
 export interface MeasureOptions {
@@ -43,20 +46,24 @@ export async function measure(
   { rounds, warmups = 2, onRound }: MeasureOptions,
 ): Promise<Measured> {
   const left: { name: string; why: string }[] = [];
-  const able: { candidate: Candidate; ms: number[] }[] = [];
+  const able: { candidate: Candidate; ms: number[]; cpuMs: number[] }[] = [];
   for (const candidate of candidates) {
     const why = await failsInWarmUp(candidate, warmups);
-    if (why === undefined) able.push({ candidate, ms: [] });
+    if (why === undefined) able.push({ candidate, ms: [], cpuMs: [] });
     else left.push({ name: candidate.name, why });
   }
   for (let round = 0; round < rounds; round++) {
     for (let turn = 0; turn < able.length; turn++) {
       const entry = able[(turn + round) % able.length];
-      if (entry !== undefined) entry.ms.push(await sample(entry.candidate));
+      if (entry === undefined) continue;
+      const { ms, cpuMs } = await sample(entry.candidate);
+      entry.ms.push(ms);
+      entry.cpuMs.push(cpuMs);
     }
     onRound?.(round + 1, rounds);
   }
-  return { samples: able.map(({ candidate, ms }) => ({ name: candidate.name, ms })), left };
+  const samples = able.map(({ candidate, ms, cpuMs }) => ({ name: candidate.name, ms, cpuMs }));
+  return { samples, left };
 }
 
 async function failsInWarmUp(candidate: Candidate, warmups: number): Promise<string | undefined> {
@@ -68,9 +75,10 @@ async function failsInWarmUp(candidate: Candidate, warmups: number): Promise<str
   }
 }
 
-async function sample(candidate: Candidate): Promise<number> {
+async function sample(candidate: Candidate): Promise<{ ms: number; cpuMs: number }> {
   await candidate.prepare?.();
   const [file = "", ...args] = candidate.command;
+  const cpuBefore = childrenUsage().cpuMs;
   const started = performance.now();
   const { status, signal, error, stderr } = spawnSync(file, args, {
     cwd: candidate.cwd,
@@ -84,7 +92,7 @@ async function sample(candidate: Candidate): Promise<number> {
     const said = stderr.toString("utf8").trim().slice(-500);
     throw new Error(`"${candidate.command.join(" ")}" ended with ${signal ?? status}: ${said}`);
   }
-  return took;
+  return { ms: took, cpuMs: childrenUsage().cpuMs - cpuBefore };
 }
 
 /** Starts `count` commands at the same moment; milliseconds until the last one has ended. */

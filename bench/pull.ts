@@ -14,7 +14,7 @@ import { openOurs } from "./ours.ts";
 import { debianImage } from "./peers/images.ts";
 import { pushLayout } from "./peers/oci-layout.ts";
 import { openPodman } from "./peers/podman.ts";
-import type { Bench, Report } from "./report.ts";
+import { type Bench, type BenchOptions, type Report, roundsOf } from "./report.ts";
 
 export const bench: Bench = {
   name: "pull",
@@ -22,10 +22,10 @@ export const bench: Bench = {
   run,
 };
 
-const rounds = 5;
 const maxMemoryMiB = 200;
 
-async function run(): Promise<readonly Report[]> {
+async function run(options: BenchOptions): Promise<readonly Report[]> {
+  const rounds = roundsOf(5, options);
   const { layout, files, bytes } = debianImage();
   await using registry = await startRegistry();
   const image = `${registry.host}/debian:latest`;

@@ -21,24 +21,30 @@ export interface Report {
   readonly notes?: readonly string[];
 }
 
+export interface BenchOptions {
+  /** A quarter of the rounds, at least two. */
+  readonly quick: boolean;
+}
+
 export interface Bench {
   readonly name: string;
   readonly title: string;
-  run(): Promise<readonly Report[]>;
+  run(options: BenchOptions): Promise<readonly Report[]>;
+}
+
+export function roundsOf(rounds: number, { quick }: BenchOptions): number {
+  return quick ? Math.max(2, Math.ceil(rounds / 4)) : rounds;
 }
 
 export function formatReport(report: Report): string {
   const { samples, left } = report.measured;
-  const rows = samples.map(({ name, ms }) => {
+  const rows = samples.map(({ name, ms, cpuMs }) => {
     const { median, low, high } = spreadOf(ms);
-    return [
-      name,
-      formatMs(median),
-      `${formatMs(low)} – ${formatMs(high)}`,
-      formatMs(Math.min(...ms)),
-    ];
+    const cpu = cpuMs === undefined ? "" : formatMs(spreadOf(cpuMs).median);
+    const quartiles = `${formatMs(low)} – ${formatMs(high)}`;
+    return [name, formatMs(median), quartiles, formatMs(Math.min(...ms)), cpu];
   });
-  const table = formatTable([["", "median", "quartiles", "best"], ...rows]);
+  const table = formatTable([["", "median", "quartiles", "best", "CPU"], ...rows]);
   return [
     style.bold(`${report.title} (${report.rounds} rounds, in turn)`),
     ...table.map((line) => `  ${line}`),

@@ -7,16 +7,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { measure } from "./measure.ts";
 import { executable, ociExecutable } from "./ours.ts";
-import type { Bench, Report } from "./report.ts";
+import { type Bench, type BenchOptions, type Report, roundsOf } from "./report.ts";
 
 export const bench: Bench = { name: "start-up", title: "Starting the executable", run };
 
-async function run(): Promise<readonly Report[]> {
+async function run(options: BenchOptions): Promise<readonly Report[]> {
   const directory = mkdtempSync(join(tmpdir(), "manyworlds-bench-"));
   try {
     const empty = join(directory, "empty.js");
     writeFileSync(empty, "0\n");
-    const rounds = 40;
+    const rounds = roundsOf(40, options);
     const measured = await measure(
       [
         { name: "floor: busybox true", command: ["/bin/busybox", "true"] },

@@ -31,6 +31,7 @@ export async function explainImage(request: ExplainRequest): Promise<Explanation
     name: undefined,
     autoRemove: true,
     imageName: request.image,
+    explains: true,
   });
   const { record, snapshot, view, lock } = prepared;
   try {

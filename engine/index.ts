@@ -194,3 +194,8 @@ export async function explainImage(request: ExplainRequest): Promise<Explanation
 export async function explainBundle(bundle: string): Promise<Explanation> {
   return (await import("./explain.ts")).explainBundle(bundle);
 }
+
+/** Verbs on whole images and on the disk, loaded together. */
+export async function storeOperations(): Promise<typeof import("./store-operations.ts")> {
+  return import("./store-operations.ts");
+}

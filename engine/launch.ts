@@ -20,6 +20,7 @@ export interface LaunchOptions {
   readonly stdout: number;
   readonly stderr: number;
   readonly size?: TerminalSize | undefined;
+  readonly init: boolean;
 }
 
 export interface Launched {
@@ -29,7 +30,7 @@ export interface Launched {
 }
 
 export function launch(places: Places, prepared: Prepared, options: LaunchOptions): Launched {
-  const { record, snapshot, view } = prepared;
+  const { record, snapshot, view, filter } = prepared;
   const config = withSize(prepared.config, options.size);
   const terminal = config.process?.terminal === true;
   using nothing = Fd.from("openat", -100, "/dev/null", O_RDWR | O_CLOEXEC);
@@ -46,6 +47,8 @@ export function launch(places: Places, prepared: Prepared, options: LaunchOption
       stdio: [options.stdin ?? nothing.number, options.stdout, options.stderr],
       // one with a terminal may be detached from, and is hung up when we die
       dieWithParent: !terminal,
+      init: options.init,
+      ...(filter !== undefined && { seccompFilter: filter }),
       ...(theirs !== undefined && { console: theirs }),
     });
     theirs?.close();

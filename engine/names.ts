@@ -1,5 +1,4 @@
 /** Container IDs and, for people, names of an adjective and a scientist, as docker's users expect. */
-import { randomBytes } from "node:crypto";
 
 // biome-ignore format: table
 const adjectives = [
@@ -28,17 +27,22 @@ const people = [
 /** 64 hex digits: never all decimal in the first twelve, which docker reads as a number. */
 export function makeId(): string {
   for (;;) {
-    const id = randomBytes(32).toString("hex");
+    const id = Buffer.from(random(32)).toString("hex");
     if (!/^\d{12}/.test(id)) return id;
   }
 }
 
 export function makeName(taken: (name: string) => boolean): string {
   const pick = (words: readonly string[]): string =>
-    words[randomBytes(2).readUInt16LE() % words.length] ?? "";
+    words[Buffer.from(random(2)).readUInt16LE() % words.length] ?? "";
   for (let attempt = 0; ; attempt++) {
     const suffix = attempt < 6 ? "" : String(attempt);
     const name = `${pick(adjectives)}_${pick(people)}${suffix}`;
     if (!taken(name)) return name;
   }
+}
+
+/** The global, for node:crypto takes long to load. */
+function random(sizeBytes: number): Uint8Array {
+  return globalThis.crypto.getRandomValues(new Uint8Array(sizeBytes));
 }

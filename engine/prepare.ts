@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { ImageRecord, Snapshot } from "../image/index.ts";
 import type { Fd } from "../linux/index.ts";
 import type { ImageConfig, RuntimeConfig } from "../oci/index.ts";
+import { dockerSeccompFilter, type EncodedFilter } from "../runtime/index.ts";
 import { makeBindSources } from "./bind-sources.ts";
 import type { ContainerRecord } from "./containers/directory.ts";
 import { ignoreMissing } from "./containers/directory.ts";
@@ -26,6 +27,8 @@ export interface Prepared {
   readonly snapshot: Snapshot;
   /** The root file system as it will be, before it is mounted. */
   readonly view: LayerView;
+  /** docker's default filter, unless the configuration has a profile or there is none. */
+  readonly filter: EncodedFilter | undefined;
   /** Held while the container runs. */
   readonly lock: Fd;
 }
@@ -35,6 +38,8 @@ export interface PrepareOptions {
   readonly autoRemove: boolean;
   /** As the user wrote it. */
   readonly imageName: string;
+  /** For reading, not for running: everything is in the configuration. */
+  readonly explains?: boolean;
 }
 
 const SHORT_ID = 12;
@@ -44,7 +49,7 @@ export function prepareContainer(
   image: ImageRecord,
   imageConfig: ImageConfig,
   options: ContainerOptions,
-  { name, autoRemove, imageName }: PrepareOptions,
+  { name, autoRemove, imageName, explains = false }: PrepareOptions,
 ): Prepared {
   const { store, containers } = places;
   const defaults = imageConfig.config ?? {};
@@ -66,6 +71,7 @@ export function prepareContainer(
       files,
       rootfs: snapshot.merged,
       view,
+      explains,
       user: options.user ?? defaults.User ?? "",
     });
     const config = makeConfig(defaults, options, facts);
@@ -81,12 +87,21 @@ export function prepareContainer(
       network: options.network ?? "none",
     };
     containers.write(record);
-    return { record, config, snapshot, view, lock };
+    const filter = explains ? undefined : defaultFilter(config, options);
+    return { record, config, snapshot, view, filter, lock };
   } catch (error) {
     view?.[Symbol.dispose]();
     discard(places, claimed, lock);
     throw error;
   }
+}
+
+function defaultFilter(
+  { process }: RuntimeConfig,
+  { privileged, security }: ContainerOptions,
+): EncodedFilter | undefined {
+  if (privileged === true || security?.seccomp !== undefined) return undefined;
+  return dockerSeccompFilter(process?.capabilities?.bounding ?? []);
 }
 
 /** Takes away directory, name and lock. The process and its mounts must be gone. */

@@ -8,18 +8,25 @@
  *                    └► layer …                            ┘
  * ```
  */
+import { closeSync, openSync } from "node:fs";
 import type { BlobWriter, Image, LayerSource, Store } from "../image/index.ts";
+import { hasErrno } from "../linux/index.ts";
 import {
+  choosePlatform,
   type Descriptor,
   digestHex,
   familiarReference,
+  formatPlatform,
   hostPlatform,
+  type ImageConfig,
   type ImageReference,
+  type Platform,
   parseImageConfig,
   parsePlatform,
   parseReference,
 } from "../oci/index.ts";
 import type { RegistryClient, ResolvedImage } from "../registry-client/index.ts";
+import { ContainerError } from "./errors.ts";
 import type { OnProgress } from "./progress.ts";
 
 export interface PullOptions {
@@ -55,7 +62,15 @@ export async function pullImage(
   const resolved = await client.resolve(reference, { platform, signal });
   using _ = await store.lease({ signal });
   const upToDate = store.blobs.has(resolved.descriptor.digest);
-  const image = await new Pull(store, client, reference, resolved, signal, onProgress).run();
+  const image = await new Pull(
+    store,
+    client,
+    reference,
+    resolved,
+    platform,
+    signal,
+    onProgress,
+  ).run();
   const digest = resolved.index?.descriptor.digest ?? resolved.descriptor.digest;
   store.images.tag(image, reference);
   const { tag, ...named } = reference;
@@ -68,6 +83,7 @@ class Pull {
   readonly #client: RegistryClient;
   readonly #reference: ImageReference;
   readonly #resolved: ResolvedImage;
+  readonly #platform: Platform;
   readonly #signal: AbortSignal;
   readonly #onProgress: OnProgress;
 
@@ -76,6 +92,7 @@ class Pull {
     client: RegistryClient,
     reference: ImageReference,
     resolved: ResolvedImage,
+    platform: Platform,
     signal: AbortSignal,
     onProgress: OnProgress,
   ) {
@@ -83,6 +100,7 @@ class Pull {
     this.#client = client;
     this.#reference = reference;
     this.#resolved = resolved;
+    this.#platform = platform;
     this.#signal = signal;
     this.#onProgress = onProgress;
   }
@@ -91,6 +109,7 @@ class Pull {
     const { manifest, manifestBytes, descriptor, index } = this.#resolved;
     await this.#fetch(manifest.config);
     const config = parseImageConfig(this.#store.blobs.read(manifest.config.digest));
+    checkPlatform(familiarReference(this.#reference), config, this.#platform);
     await this.#layers(manifest.layers, config.rootfs.diff_ids);
     const { blobs, images } = this.#store;
     if (index !== undefined) await blobs.put(index.descriptor.mediaType, index.bytes);
@@ -113,6 +132,7 @@ class Pull {
     }
     const downloads = this.#download([...fetches.values()], signal);
     downloads.catch((error: unknown) => failed.abort(error));
+    let unpacked: Promise<unknown> = Promise.resolve();
     try {
       // every download must have begun or be known to be there before a layer can follow it
       await Promise.race([Promise.all([...fetches.values()].map((each) => each.begun)), downloads]);
@@ -123,7 +143,7 @@ class Pull {
         }
         return { descriptor, diffId, follow: () => fetches.get(descriptor.digest)?.follow() };
       });
-      const unpacked = this.#store.snapshots.unpack(sources, {
+      unpacked = this.#store.snapshots.unpack(sources, {
         signal,
         onProgress: ({ digest, unpackedBytes, totalBytes }) => {
           const download = fetches.get(digest);
@@ -134,9 +154,11 @@ class Pull {
       await Promise.all([downloads, unpacked]);
     } catch (error) {
       failed.abort(error);
-      await downloads.catch(() => undefined);
+      await Promise.allSettled([downloads, unpacked]);
       this.#signal.throwIfAborted();
       throw failed.signal.reason ?? error;
+    } finally {
+      for (const each of fetches.values()) each.close();
     }
     for (const { descriptor, existed } of fetches.values()) {
       if (!existed) this.#tell(descriptor, "done");
@@ -223,6 +245,18 @@ class Pull {
   }
 }
 
+/** A manifest without an index says nowhere but in its config what machine it is for. */
+function checkPlatform(name: string, config: ImageConfig, wanted: Platform): void {
+  const { os, architecture, variant } = config;
+  const platform = { os, architecture, ...(variant !== undefined && { variant }) };
+  if (choosePlatform([{ platform }], wanted) !== undefined) return;
+  throw new ContainerError(
+    `Cannot use image "${name}": it is for "${formatPlatform(platform)}", ` +
+      `expected "${formatPlatform(wanted)}"`,
+    { hint: "choose another tag, or another --platform" },
+  );
+}
+
 /** One layer on its way; a writer only when the blob was not here. */
 class Download implements Disposable {
   readonly descriptor: Descriptor;
@@ -231,6 +265,7 @@ class Download implements Disposable {
   existed = false;
   finished = false;
   #announce: () => void = () => undefined;
+  #reading: number | undefined;
 
   constructor(descriptor: Descriptor) {
     this.descriptor = descriptor;
@@ -253,7 +288,20 @@ class Download implements Disposable {
   follow(): ReturnType<NonNullable<LayerSource["follow"]>> {
     const { writer, finished } = this;
     if (writer === undefined || finished) return undefined;
-    return { path: writer.path, progress: writer.follow() };
+    try {
+      this.#reading ??= openSync(writer.path, "r");
+    } catch (error) {
+      if (hasErrno(error, "ENOENT")) return undefined; // complete, and renamed just now
+      throw error;
+    }
+    // a name that stays when the file gets another
+    return { path: `/proc/self/fd/${this.#reading}`, progress: writer.follow() };
+  }
+
+  /** When the layers are unpacked. */
+  close(): void {
+    if (this.#reading !== undefined) closeSync(this.#reading);
+    this.#reading = undefined;
   }
 
   [Symbol.dispose](): void {

@@ -94,6 +94,7 @@ async function supervise(
       stdin: options.interactive ? STDIN : undefined,
       stdout: STDOUT,
       stderr: STDERR,
+      init: options.init ?? false,
       size: terminalSize(STDIN) ?? terminalSize(STDOUT),
     });
   } catch (error) {

@@ -11,8 +11,9 @@
  * node:zlib does not notice a zstd stream that is cut after its last whole block; the tar reader
  * and the diff ID do.
  */
-import zlib from "node:zlib";
+
 import type { Compression } from "../oci/index.ts";
+import { zlib } from "./builtin.ts";
 import { LayerError } from "./errors.ts";
 
 /** Output chunks are valid only until the callback returns. */
@@ -25,6 +26,9 @@ export interface Decoder extends Disposable {
 }
 
 const OUTPUT_BYTES = 256 * 1024;
+/** zlib.h: the numbers are the interface. */
+const Z_NO_FLUSH = 0;
+const Z_FINISH = 4;
 
 /** What zlib's native object offers; `writeState` receives [free output, unread input]. */
 interface ZlibHandle {
@@ -62,7 +66,7 @@ export async function openDecoder(compression: Compression, output: Output): Pro
     case "none":
       return { push: output, finish: () => {}, [Symbol.dispose]: () => {} };
     case "gzip":
-      return new ZlibDecoder(zlib.createGunzip({ chunkSize: OUTPUT_BYTES }), "gzip", output);
+      return new ZlibDecoder(zlib().createGunzip({ chunkSize: OUTPUT_BYTES }), "gzip", output);
     case "zstd": {
       const native = createNativeZstd();
       if (native !== undefined) return new ZlibDecoder(native, "zstd", output);
@@ -76,7 +80,9 @@ export async function openDecoder(compression: Compression, output: Output): Pro
 
 /** Node 22.15 and Bun have zstd in node:zlib; the types of Node 20 do not know it. */
 function createNativeZstd(): unknown {
-  const { createZstdDecompress } = zlib as { createZstdDecompress?: (options: object) => unknown };
+  const { createZstdDecompress } = zlib() as {
+    createZstdDecompress?: (options: object) => unknown;
+  };
   return createZstdDecompress?.({ chunkSize: OUTPUT_BYTES });
 }
 
@@ -109,7 +115,7 @@ class ZlibDecoder implements Decoder {
   push(input: Uint8Array): void {
     let offset = 0;
     for (;;) {
-      const unread = this.#write(zlib.constants.Z_NO_FLUSH, input, offset);
+      const unread = this.#write(Z_NO_FLUSH, input, offset);
       const written = OUTPUT_BYTES - (this.#state[0] ?? 0);
       if (written > 0) this.#output(this.#buffer.subarray(0, written));
       const progress = written > 0 || unread < input.length - offset;
@@ -121,7 +127,7 @@ class ZlibDecoder implements Decoder {
 
   finish(): void {
     // Z_FINISH (and its number in zstd, ZSTD_e_end) makes node:zlib report a cut stream.
-    const flush = this.#name === "gzip" ? zlib.constants.Z_FINISH : 2;
+    const flush = this.#name === "gzip" ? Z_FINISH : 2;
     this.#write(flush, this.#buffer.subarray(0, 0), 0);
     const written = OUTPUT_BYTES - (this.#state[0] ?? 0);
     if (written > 0) this.#output(this.#buffer.subarray(0, written));

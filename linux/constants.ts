@@ -7,6 +7,7 @@
 export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_RDWR = 2;
+export const O_ACCMODE = 3;
 export const O_CREAT = 64;
 export const O_EXCL = 128;
 export const O_NOCTTY = 0x100;

@@ -18,8 +18,15 @@ export interface Memory extends Disposable {
   readonly bytes: Uint8Array;
 }
 
+/** Where strings lie while a call reads them. */
+interface Scratch {
+  readonly address: number;
+  readonly bytes: Uint8Array;
+}
+
 interface Native {
   readonly driver: FfiDriver;
+  readonly scratch: Scratch;
   readonly call: NativeFunction;
   readonly interpret: NativeFunction;
 }
@@ -39,10 +46,12 @@ function loadNative(driver: FfiDriver): Native {
       `Cannot make system calls on ${process.platform}/${process.arch}: expected linux/x64`,
     );
   const address = driver.mapAnonymous(codeSizeBytes);
+  const scratch = driver.mapAnonymous(scratchSize);
   driver.view(address, codeSizeBytes).set(Buffer.from(interpreterX86_64.hex, "hex"));
   driver.makeExecutable(address, codeSizeBytes);
   return {
     driver,
+    scratch: { address: scratch, bytes: driver.view(scratch, scratchSize) },
     call: driver.functionAt(address + interpreterX86_64.syscall),
     interpret: driver.functionAt(address + interpreterX86_64.interpret),
   };
@@ -52,18 +61,53 @@ export function ffiDriverName(): FfiDriver["name"] {
   return native().driver.name;
 }
 
-/** Makes the call and returns its result, or -errno. Arguments that are left out are 0. */
-export function syscall(name: SyscallName, ...args: readonly SyscallArgument[]): number {
-  const { driver, call } = native();
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = args.map((arg) => toNative(arg, driver));
-  return Number(call(syscallsX86_64[name], a, b, c, d, e, f));
+type Arg = SyscallArgument;
+
+/**
+ * Makes the call and returns its result, or -errno. Arguments that are left out are 0. Written
+ * out for six: a start makes some hundred calls in code that no compiler has warmed up.
+ */
+export function syscall(
+  name: SyscallName,
+  a: Arg = 0,
+  b: Arg = 0,
+  c: Arg = 0,
+  d: Arg = 0,
+  e: Arg = 0,
+  f: Arg = 0,
+): number {
+  const ready = loaded ?? native();
+  scratchUsed = 0;
+  const result = ready.call(
+    syscallsX86_64[name],
+    typeof a === "number" ? a : toNative(a, ready),
+    typeof b === "number" ? b : toNative(b, ready),
+    typeof c === "number" ? c : toNative(c, ready),
+    typeof d === "number" ? d : toNative(d, ready),
+    typeof e === "number" ? e : toNative(e, ready),
+    typeof f === "number" ? f : toNative(f, ready),
+  );
+  return typeof result === "number" ? result : Number(result);
 }
 
 /** As `syscall`, but a failure is thrown as SyscallError. */
-export function call(name: SyscallName, ...args: readonly SyscallArgument[]): number {
-  const result = syscall(name, ...args);
-  if (result < 0 && result >= -4095) throw failureOf(name, args, result);
+export function call(
+  name: SyscallName,
+  a: Arg = 0,
+  b: Arg = 0,
+  c: Arg = 0,
+  d: Arg = 0,
+  e: Arg = 0,
+  f: Arg = 0,
+): number {
+  const result = syscall(name, a, b, c, d, e, f);
+  if (result < 0 && result >= -4095) throw failureOf(name, trimmed([a, b, c, d, e, f]), result);
   return result;
+}
+
+/** Without the zeros at the end, which are mostly arguments that the call does not have. */
+function trimmed(args: readonly Arg[]): readonly Arg[] {
+  return args.slice(0, args.findLastIndex((arg) => arg !== 0) + 1);
 }
 
 export function failureOf(
@@ -74,11 +118,11 @@ export function failureOf(
   return new SyscallError({ call: name, args: args.map(toReadable), errno: errnoName(-result) });
 }
 
-function toNative(arg: SyscallArgument, driver: FfiDriver): number | bigint {
-  if (typeof arg === "number") return arg;
+function toNative(arg: Exclude<Arg, number>, { driver, scratch }: Native): number | bigint {
+  if (typeof arg === "string")
+    return placeString(arg, scratch) ?? driver.addressOf(terminated(arg));
   if (typeof arg === "bigint") return BigInt.asIntN(64, arg);
   if (arg === null) return 0;
-  if (typeof arg === "string") return driver.addressOf(terminated(arg));
   if (arg instanceof Uint8Array) return arg.length === 0 ? 0 : driver.addressOf(arg);
   return arg.number;
 }
@@ -89,14 +133,35 @@ function toReadable(arg: SyscallArgument): string | number | bigint {
   return typeof arg === "object" ? arg.number : arg;
 }
 
-/** Bytes of recent strings, so that none is collected while the kernel reads it. */
-const recentStrings: Uint8Array[] = Array(16).fill(new Uint8Array(1));
+const scratchSize = 64 * 1024;
+/** UTF-8 needs at most three bytes for each unit of a string. */
+const bytesPerUnit = 3;
+const encoder = new TextEncoder();
+let scratchUsed = 0;
+
+/** Copies a string into memory whose address is known; undefined when there is no room left. */
+function placeString(text: string, scratch: Scratch): number | undefined {
+  const at = scratchUsed;
+  if (at + text.length * bytesPerUnit + 1 > scratchSize) return undefined;
+  refuseNul(text);
+  const { written } = encoder.encodeInto(text, scratch.bytes.subarray(at));
+  scratch.bytes[at + written] = 0;
+  scratchUsed = at + written + 1;
+  return scratch.address + at;
+}
+
+/** Bytes of the latest long strings, so that none is collected while the kernel reads it. */
+const recentStrings: Uint8Array[] = Array(6).fill(new Uint8Array(1));
 let nextString = 0;
+
+function refuseNul(text: string): void {
+  if (text.includes("\0"))
+    throw new TypeError(`Cannot pass ${JSON.stringify(text)} to the kernel: it contains a NUL`);
+}
 
 /** UTF-8 with a NUL behind; a NUL inside would silently name another file, so it is refused. */
 function terminated(text: string): Uint8Array {
-  if (text.includes("\0"))
-    throw new TypeError(`Cannot pass ${JSON.stringify(text)} to the kernel: it contains a NUL`);
+  refuseNul(text);
   const bytes = Buffer.from(`${text}\0`);
   recentStrings[nextString++ % recentStrings.length] = bytes;
   return bytes;

@@ -16,7 +16,7 @@ import {
 import { readBody } from "./http/body.ts";
 import { nextLink } from "./link-header.ts";
 import { fetchManifest, putManifest } from "./manifests.ts";
-import { RegistryError } from "./registry-error.ts";
+import { RegistryError, senselessAnswer } from "./registry-error.ts";
 import { type Repository, scopeOf } from "./repository.ts";
 
 export interface ListTagsOptions {
@@ -83,14 +83,7 @@ async function* readPages(
     yield { status: response.status, bytes, contentType: response.headers.get("content-type") };
     const next = nextLink(response.headers.get("link"));
     if (next === undefined) return;
-    const fail = (message: string) =>
-      new RegistryError({
-        action,
-        host: response.url.host,
-        status: response.status,
-        problem: "unexpected",
-        errors: [{ code: "", message }],
-      });
+    const fail = (detail: string) => senselessAnswer(action, response, detail);
     if (!URL.canParse(next, response.url.href)) throw fail("its Link header holds no URL");
     const url = new URL(next, response.url);
     // Behind a TLS proxy, registries write http: for themselves.

@@ -113,19 +113,30 @@ class Upload {
     let location: UploadLocation | undefined = first;
     const { retry: policy, emit } = contextOf(this.#repository);
     const attempt = async () => {
+      // The PUT may have worked although its answer was lost.
+      if (location === undefined && (await this.exists())) return;
       const current = location ?? (await this.start());
       location = undefined;
       if (current === undefined) return;
       const source = await this.#openAt(0);
-      await this.#finish(current.url, this.#reported(source, 0), this.#descriptor.size);
+      const { size } = this.#descriptor;
+      try {
+        await this.#finish(current.url, this.#reported(source, 0, size), size);
+      } finally {
+        await source.cancel();
+      }
     };
-    await withRetry(attempt, { policy, action: this.#action, emit, signal: this.#signal });
+    // A token may expire on the way; the session has learnt from the refusal.
+    const renewed = () =>
+      attempt().catch((error) => (isUnauthorized(error) ? attempt() : reject(error)));
+    await withRetry(renewed, { policy, action: this.#action, emit, signal: this.#signal });
   }
 
   /** PATCH after PATCH; after a break it asks how much arrived and goes on there. */
   async pieces(first: UploadLocation, chunkBytes: number): Promise<void> {
     const { size } = this.#descriptor;
     const { retry: policy, emit } = contextOf(this.#repository);
+    const retry = { policy, action: this.#action, emit, signal: this.#signal };
     const pieceBytes = Math.max(chunkBytes, first.minChunkBytes);
     let { url } = first;
     let position = 0;
@@ -139,17 +150,17 @@ class Upload {
         url = this.#repository.session.locate(response, this.#action);
         const stored = storedBytes(response) ?? position + length;
         if (stored !== position + length) reader = await reader.drop();
+        // One that never has more than before would be asked for ever.
+        if (stored <= position) return this.#startAgain();
         position = stored;
         failures = 0;
       } catch (error) {
         reader = await reader?.drop();
         if (refusesPieces(error, position)) return this.#startAgain();
-        await waitForRetry(error, ++failures, {
-          policy,
-          action: this.#action,
-          emit,
-          signal: this.#signal,
-        });
+        failures++;
+        // A token may expire between pieces; the session has learnt from the refusal.
+        const isRenewal = isUnauthorized(error) && failures === 1;
+        if (!isRenewal) await waitForRetry(error, failures, retry);
         const status = await this.#status(url);
         if (status === undefined) return this.#startAgain();
         ({ url, position } = status);
@@ -171,7 +182,6 @@ class Upload {
     } catch (error) {
       const isRefused = error instanceof RegistryError && error.failure.status === 400;
       if (!isTransient(error) && !isRefused) throw error;
-      // The PUT may have worked although its answer was lost.
       if (!(await this.exists())) await this.#startAgain();
     }
   }
@@ -191,9 +201,13 @@ class Upload {
         "content-range": `${position}-${position + length - 1}`,
         "content-length": String(length),
       },
-      body: () => ({ source: this.#reported(reader.piece(length), position), sizeBytes: length }),
+      body: () => ({
+        source: this.#reported(reader.piece(length), position, position + length),
+        sizeBytes: length,
+      }),
       expected: [202, 201, 204],
       retries: false,
+      isBodySpent: true,
     });
     await discardBody(response.body);
     return response;
@@ -209,6 +223,7 @@ class Upload {
       body: () => (source === undefined ? new Uint8Array(0) : { source, sizeBytes: length }),
       expected: [201, 204],
       retries: false,
+      isBodySpent: source !== undefined,
     });
     await discardBody(response.body);
   }
@@ -248,15 +263,16 @@ class Upload {
   }
 
   /** Counts what is sent, and refuses a source that is not as long as its descriptor says. */
-  #reported(source: ByteSource, start: number): ByteSource {
+  #reported(source: ByteSource, start: number, end: number): ByteSource {
     const { digest, size } = this.#descriptor;
     const { emit } = contextOf(this.#repository);
     let doneBytes = start;
     return {
       read: async () => {
         const chunk = await source.read();
+        if (chunk === undefined && doneBytes < end) throw sizeError(this.#descriptor, doneBytes);
         doneBytes += chunk?.length ?? 0;
-        if (doneBytes > size) throw sizeError(this.#descriptor, doneBytes, "at least ");
+        if (doneBytes > end) throw sizeError(this.#descriptor, doneBytes, "at least ");
         if (chunk !== undefined) emit({ type: "upload", digest, doneBytes, totalBytes: size });
         return chunk;
       },
@@ -328,6 +344,14 @@ function storedBytes(response: ExchangeResult): number | undefined {
   const last = /^(?:bytes[ =])?0-(\d{1,15})$/.exec(response.headers.get("range") ?? "")?.[1];
   if (last === undefined) return undefined;
   return last === "0" ? 0 : Number(last) + 1;
+}
+
+function isUnauthorized(error: unknown): boolean {
+  return error instanceof RegistryError && error.failure.problem === "unauthorized";
+}
+
+function reject(error: unknown): never {
+  throw error;
 }
 
 function refusesPieces(error: unknown, position: number): boolean {

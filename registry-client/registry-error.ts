@@ -27,6 +27,8 @@ export interface RegistryFailure {
   readonly problem: RegistryProblem;
   /** distribution-spec 1.1, "Error Codes"; empty when the body held none. */
   readonly errors: readonly RegistryErrorEntry[];
+  /** What is wrong with an answer whose status is right. */
+  readonly detail?: string;
   /** What the Retry-After header asks for. */
   readonly retryAfterMs?: number;
   readonly hint?: string;
@@ -43,8 +45,9 @@ export class RegistryError extends Error {
   readonly hint: string | undefined;
 
   constructor(failure: RegistryFailure, options?: ErrorOptions) {
-    const { action, host, status, errors } = failure;
-    const said = errors.length === 0 ? "" : ` (${errors.map(describeEntry).join("; ")})`;
+    const { action, host, status, errors, detail } = failure;
+    const list = errors.length === 0 ? "" : ` (${errors.map(describeEntry).join("; ")})`;
+    const said = detail === undefined ? list : `, but ${detail}`;
     super(`Cannot ${action}: "${host}" answered ${status}${said}`, options);
     this.failure = failure;
     this.hint = failure.hint;
@@ -58,6 +61,23 @@ function describeEntry({ code, message }: RegistryErrorEntry): string {
   return message === ""
     ? safeCode
     : `${safeCode === "" ? "" : `${safeCode}: `}${quoteText(message)}`;
+}
+
+/** An answer with the right status that makes no sense. */
+export function senselessAnswer(
+  action: string,
+  response: ExchangeResult,
+  detail: string,
+): RegistryError {
+  const { status, url } = response;
+  return new RegistryError({
+    action,
+    host: url.host,
+    status,
+    problem: "unexpected",
+    errors: [],
+    detail,
+  });
 }
 
 const MAX_ERROR_BODY_BYTES = 64 * 1024;

@@ -1,6 +1,7 @@
 /** Tries again what may succeed later: exponential back-off with jitter, or when the server says. */
 import type { EmitEvent } from "./events.ts";
 import { ConnectionError } from "./http/connection-error.ts";
+import { onAbort } from "./on-abort.ts";
 import { RegistryError } from "./registry-error.ts";
 
 export interface RetryPolicy {
@@ -74,14 +75,13 @@ export function isTransient(error: unknown): boolean {
 
 function sleep(durationMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const onAbort = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
     const timer = setTimeout(() => {
-      signal.removeEventListener("abort", onAbort);
+      forget();
       resolve();
     }, durationMs);
-    signal.addEventListener("abort", onAbort, { once: true });
+    const forget = onAbort(signal, () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
   });
 }

@@ -20,7 +20,8 @@ import {
   runExchange,
 } from "./http/exchange.ts";
 import type { HttpBody, HttpClient, HttpRequest } from "./http/http-client.ts";
-import { RegistryError, registryError } from "./registry-error.ts";
+import { isLoopback } from "./http/loopback.ts";
+import { registryError, senselessAnswer } from "./registry-error.ts";
 import { type RetryPolicy, withRetry } from "./retry.ts";
 import { Shared } from "./shared.ts";
 
@@ -46,8 +47,10 @@ export interface RegistryRequest {
   readonly body?: () => HttpBody;
   /** Statuses that are an answer; all others throw. */
   readonly expected: readonly number[];
-  /** false: what was sent cannot be sent again without thought. */
+  /** false: one attempt only, the caller decides what follows. */
   readonly retries?: boolean;
+  /** The body cannot be had a second time: a 401 is returned after learning from it. */
+  readonly isBodySpent?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -58,7 +61,13 @@ interface Connection {
 }
 
 /** What a server of the other scheme, or of the other default port, makes of a request. */
-const otherSchemeProblems: ReadonlySet<ConnectionProblem> = new Set(["tls", "broken", "refused"]);
+const otherSchemeProblems: ReadonlySet<ConnectionProblem> = new Set([
+  "tls",
+  "broken",
+  "refused",
+  // Only one scheme may have a proxy, which then knows the name.
+  "unknown-host",
+]);
 
 const SKIP_MIRROR_MS = 60_000;
 const USER_AGENT = "manyworlds";
@@ -90,6 +99,11 @@ export class RegistrySession {
   /** Host and port, for messages. */
   get host(): string {
     return this.#candidates[0]?.base.host ?? "";
+  }
+
+  /** Whether the registry is on this machine, as far as its name tells. */
+  get isLoopback(): boolean {
+    return isLoopback(this.#candidates[0]?.base.hostname ?? "");
   }
 
   get context(): ClientContext {
@@ -162,6 +176,7 @@ export class RegistrySession {
     if (!isChallenge) return response;
     const challenge = response.headers.get("www-authenticate");
     if (!authorizer.learn(challenge, request.scopes, first)) return response;
+    if (request.isBodySpent === true) return response;
     const second = await authorize();
     if (second === undefined || second === first) return response;
     await discardBody(response.body);
@@ -177,14 +192,7 @@ export class RegistrySession {
   /** Resolves a Location against the request it answered; refuses what no request may go to. */
   locate(response: ExchangeResult, action: string): URL {
     const location = response.headers.get("location");
-    const fail = (message: string) =>
-      new RegistryError({
-        action,
-        host: response.url.host,
-        status: response.status,
-        problem: "unexpected",
-        errors: [{ code: "", message }],
-      });
+    const fail = (detail: string) => senselessAnswer(action, response, detail);
     if (location === undefined || !URL.canParse(location, response.url.href)) {
       throw fail("its Location header is missing or no URL");
     }

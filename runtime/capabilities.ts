@@ -1,4 +1,10 @@
 /** Capabilities by number: capabilities(7), linux/capability.h of Linux 6.18. */
+import {
+  call,
+  cap_user_data,
+  cap_user_header,
+  LINUX_CAPABILITY_VERSION_3,
+} from "../linux/index.ts";
 
 // biome-ignore format: table
 export const capabilityNames = [
@@ -30,3 +36,15 @@ export function capabilityMask(names: readonly string[] = []): bigint {
 export function unknownCapabilities(names: readonly string[] = []): readonly string[] {
   return names.filter((name) => !(capabilityNames as readonly string[]).includes(name));
 }
+
+/** What this process could grant; in a new user namespace everything. */
+export function permittedCapabilities(): bigint {
+  const header = cap_user_header.encode({ version: LINUX_CAPABILITY_VERSION_3, pid: 0 });
+  const data = new Uint8Array(2 * cap_user_data.sizeBytes);
+  call("capget", header, data);
+  const low = cap_user_data.decode(data).permitted;
+  const high = cap_user_data.decode(data, cap_user_data.sizeBytes).permitted;
+  return (BigInt(high) << 32n) | BigInt(low);
+}
+
+export const everyCapability = (1n << 64n) - 1n;

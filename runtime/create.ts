@@ -26,6 +26,7 @@ import {
   syscall,
 } from "../linux/index.ts";
 import type { NamespaceType, RuntimeConfig } from "../oci/index.ts";
+import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import {
   type CgroupPlace,
   createCgroup,
@@ -38,13 +39,15 @@ import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, readLink, realPath } from "./files.ts";
-import { runHooks } from "./hooks.ts";
+import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
-import { flagsOf, planNamespaces } from "./launch/namespaces.ts";
+import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
 import { howInRoot } from "./launch/row-list.ts";
 import { spawnProgram } from "./launch/spawn.ts";
 import { fileExists, message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import type { EncodedFilter } from "./seccomp/compile.ts";
+import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { listenAt, socketPair } from "./sockets.ts";
 import {
   type ContainerRecord,
@@ -79,6 +82,8 @@ export interface CreateOptions {
   readonly dieWithParent?: boolean;
   /** PID 1 is ours: it passes signals on and reaps orphans. */
   readonly init?: boolean;
+  /** A filter that is compiled already, loaded instead of linux.seccomp. */
+  readonly seccompFilter?: EncodedFilter;
 }
 
 export interface CreatedContainer {
@@ -114,24 +119,29 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     return launch.run();
   } catch (error) {
     launch.undo();
+    // runtime.md, "Lifecycle": what the earlier hooks did, poststop hooks undo.
+    if (error instanceof HookError) runPoststopHooks(record);
     throw error;
   }
 }
 
-/** What is known of the root before the container has it. */
+/** What is known of the root before the container has it. Whoever asks closes what `keep` is given. */
 export function rootResolver(
   rootfs: string,
   rootMount: RootMount | undefined,
+  keep: (root: Fd) => void,
 ): (path: string) => string | undefined {
-  return rootMount === undefined ? resolverIn(rootfs) : (rootMount.resolve ?? (() => undefined));
+  if (rootMount !== undefined) return rootMount.resolve ?? (() => undefined);
+  const root = Fd.from("openat", AT_FDCWD, rootfs, O_PATH | O_CLOEXEC);
+  keep(root);
+  return resolverIn(rootfs, root);
 }
 
 /** Looks a path up as the container will: the kernel resolves it below the root. */
-function resolverIn(rootfs: string): (path: string) => string | undefined {
+function resolverIn(rootfs: string, root: Fd): (path: string) => string | undefined {
   const known = new Map<string, string | undefined>();
   return (path) => {
     if (known.has(path)) return known.get(path);
-    using root = Fd.from("openat", AT_FDCWD, rootfs, O_PATH | O_CLOEXEC);
     const found = syscall("openat2", root, path, howInRoot(O_PATH), open_how.sizeBytes);
     const place = found < 0 ? undefined : placeBelow(Fd.take(found), rootfs);
     known.set(path, place);
@@ -190,8 +200,13 @@ class Launch {
     const joined = this.#openNamespaces();
     const inherited = [theirs, ...entrances, ...joined.values()];
     if (start !== undefined) inherited.push(start);
+    const listener = connectListener(config.linux?.seccomp);
+    if (listener !== undefined) inherited.push(listener);
     this.#open.push(...inherited);
-    const plan = planLaunch(config, this.#context(this.#lift(theirs), entrances, joined, start));
+    const plan = planLaunch(
+      config,
+      this.#context(this.#lift(theirs), entrances, joined, start, listener),
+    );
     const keep = inherited.map(({ number }) => number);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
     const { pid, pidfd, encoded } = spawnProgram(plan.program, {
@@ -203,7 +218,7 @@ class Launch {
     this.#pidfd = pidfd;
     for (const fd of inherited) fd.close();
     this.#converse(sync, plan.program, encoded, plan.namespaces.staged);
-    sync.close();
+    for (const fd of this.#open) fd.close();
     return {
       record: this.#record,
       directory: this.#directory,
@@ -261,6 +276,7 @@ class Launch {
     entrances: readonly Fd[],
     joined: ReadonlyMap<NamespaceType, Fd>,
     start: Fd | undefined,
+    listener: Fd | undefined,
   ): LaunchContext {
     const { options, record } = { options: this.#options, record: this.#record };
     const namespaces = planNamespaces(options.config.linux?.namespaces);
@@ -272,17 +288,22 @@ class Launch {
       joined: new Map([...joined].map(([type, fd]) => [type, fd.number])),
       preserveFds: options.preserveFds ?? 0,
       noPivot: options.noPivot ?? false,
+      grantable: namespaces.has("user") ? everyCapability : permittedCapabilities(),
       hooks: hasEarlyHooks(options.config),
       hasKcore: exists("/proc/kcore"),
       rootless: record.owner !== 0,
       cgroups,
-      resolveInRoot: rootResolver(record.rootfs, options.rootMount),
+      resolveInRoot: rootResolver(record.rootfs, options.rootMount, (root) =>
+        this.#open.push(root),
+      ),
       isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
+      ...(listener === undefined ? {} : { listener: listener.number }),
       ...(options.console === undefined ? {} : { console: options.console.number }),
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
       dieWithParent: options.dieWithParent ?? false,
       init: options.init ?? false,
+      ...(options.seccompFilter === undefined ? {} : { seccompFilter: options.seccompFilter }),
       ...(options.rootMount === undefined ? {} : { rootMount: options.rootMount }),
     };
   }
@@ -290,8 +311,11 @@ class Launch {
   /** Answers the program until it is ready, has become the command, or has failed. */
   #converse(sync: Fd, program: Program, encoded: EncodedProgram, staged: boolean): void {
     const buffer = new Uint8Array(reportSizeLimit);
+    const view = new DataView(buffer.buffer);
     let known = !staged;
     if (known) writePid(this.#directory, this.#pid);
+    // The container's process may speak before its maker has told who it is.
+    const early: (readonly [code: number, value: number])[] = [];
     for (;;) {
       const size = call("read", sync, buffer, buffer.length);
       if (size === 0) {
@@ -299,21 +323,33 @@ class Launch {
         throw new LaunchError("unable to start container process: it was killed while starting");
       }
       if (size !== messageSizeBytes) throw reportError(buffer.slice(0, size), program, encoded);
-      const view = new DataView(buffer.buffer);
-      const [code, value] = [view.getUint32(0, true), view.getUint32(4, true)];
-      if (code === message.ready) return;
-      if (code === message.notExecuted) throw executionError(this.#options.config, value);
-      if (code === message.pid) {
-        this.#adopt(value);
+      early.push([view.getUint32(0, true), view.getUint32(4, true)]);
+      const pid = known ? undefined : early.find(([code]) => code === message.pid);
+      if (pid !== undefined) {
+        this.#adopt(pid[1]);
         known = true;
-      } else if (code === message.mapIds) {
-        writeIdMappings(this.#pid, this.#options.config.linux ?? {});
-        call("write", sync, "1", 1);
-      } else if (code === message.hooks) {
-        this.#runEarlyHooks();
-        call("write", sync, "1", 1);
       }
+      if (!known) continue;
+      for (const [code, value] of early.splice(0))
+        if (this.#answer(sync, code, value) === "ready") return;
     }
+  }
+
+  #answer(sync: Fd, code: number, value: number): "ready" | undefined {
+    const { config } = this.#options;
+    if (code === message.ready) return "ready";
+    if (code === message.notExecuted) throw executionError(config, value);
+    if (code === message.mapIds) {
+      writeIdMappings(this.#pid, config.linux ?? {});
+      call("write", sync, "1", 1);
+    } else if (code === message.listenerState) {
+      const state = ociState(this.#record, "creating", this.#pid);
+      sendListenerState(sync, config.linux?.seccomp, state, this.#pid);
+    } else if (code === message.hooks) {
+      this.#runEarlyHooks();
+      call("write", sync, "1", 1);
+    }
+    return undefined;
   }
 
   /** The process that made the container's has done its part; from now on we mean that one. */
@@ -332,12 +368,8 @@ class Launch {
     runHooks("prestart", hooks?.prestart, state);
     runHooks("createRuntime", hooks?.createRuntime, state);
     if (hooks?.createContainer === undefined || this.#pidfd === undefined) return;
-    const { created, joined } = planNamespaces(linux?.namespaces);
-    const types = [...created, ...joined.map(({ type }) => type)].filter((type) => type !== "time");
-    runHooks("createContainer", hooks.createContainer, state, {
-      pidfd: this.#pidfd,
-      flags: flagsOf(types),
-    });
+    const place = { pidfd: this.#pidfd, flags: hookFlags(linux?.namespaces) };
+    runHooks("createContainer", hooks.createContainer, state, place);
   }
 }
 

@@ -17,12 +17,15 @@ import {
   syscall,
 } from "../linux/index.ts";
 import type { NamespaceType, Process } from "../oci/index.ts";
+import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import { openCgroupEntrances } from "./cgroups/cgroup.ts";
 import { executionError, reportError } from "./create.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { readLink } from "./files.ts";
 import { planExecutableCheck, planExecute } from "./launch/execute.ts";
+import { planListener } from "./launch/listener.ts";
 import { flagsOf, namespaceFiles } from "./launch/namespaces.ts";
+import { planAffinity } from "./launch/placement.ts";
 import {
   planBecomeRoot,
   planPrologue,
@@ -41,9 +44,10 @@ import {
   reportSizeLimit,
 } from "./launch/sync.ts";
 import { planControllingTerminal, planTerminal } from "./launch/terminal.ts";
-import { compileSeccomp } from "./seccomp/compile.ts";
+import { encodeSeccomp } from "./seccomp/compile.ts";
+import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { socketPair } from "./sockets.ts";
-import type { Container } from "./state.ts";
+import { type Container, ociState } from "./state.ts";
 import { waitForChild } from "./wait.ts";
 
 export interface ExecOptions {
@@ -70,16 +74,20 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
   using target = Fd.from("pidfd_open", container.pid, 0);
   const types = differingNamespaces(container.pid);
   const entrances = container.cgroup === undefined ? [] : openCgroupEntrances(container.cgroup);
+  const listener = connectListener(container.config.linux?.seccomp);
   const [sync, theirs] = socketPair();
   const program = planExec(container, options, {
     sync: theirs.number,
     target: target.number,
     flags: flagsOf(types),
     joinsUser: types.includes("user"),
+    grantable: types.includes("user") ? everyCapability : permittedCapabilities(),
+    ...(listener === undefined ? {} : { listener: listener.number }),
     entrances: entrances.map(({ number }) => number),
   });
   const keep = [theirs.number, target.number, ...entrances.map(({ number }) => number)];
   if (options.console !== undefined) keep.push(options.console.number);
+  if (listener !== undefined) keep.push(listener.number);
   let maker = 0;
   try {
     const { pid, pidfd, encoded } = spawnProgram(program, {
@@ -93,6 +101,7 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
     return converse(sync, container, options, (block) => reportError(block, program, encoded));
   } finally {
     if (maker > 0) waitForChild(maker);
+    listener?.close();
     for (const fd of [sync, theirs, ...entrances]) fd.close();
   }
 }
@@ -122,7 +131,10 @@ function converse(
     const view = new DataView(buffer.buffer);
     const [code, value] = [view.getUint32(0, true), view.getUint32(4, true)];
     if (code === message.pid) pid = value;
-    else if (code === message.notExecuted)
+    else if (code === message.listenerState) {
+      const state = ociState(container, container.status, container.pid);
+      sendListenerState(sync, container.config.linux?.seccomp, state, pid);
+    } else if (code === message.notExecuted)
       fail(executionError({ ...container.config, process }, value));
   }
 }
@@ -147,6 +159,8 @@ interface ExecContext {
   readonly target: number;
   readonly flags: number;
   readonly joinsUser: boolean;
+  readonly grantable: bigint;
+  readonly listener?: number;
   readonly entrances: readonly number[];
 }
 
@@ -163,6 +177,7 @@ export function planExec(
   const rows = new RowList();
   planPrologue(rows, { created: new Set() }, { preserveFds, sync: context.sync });
   rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0], { note: "nobody in there looks into us" });
+  planAffinity(rows, process, "initial");
   for (const entrance of context.entrances)
     rows.call("write", [entrance, "0", 1], { note: "enter the cgroup" });
   if (context.flags !== 0)
@@ -184,9 +199,18 @@ export function planExec(
   planSignals(rows);
   planLimits(rows, process);
   const profile = config.linux?.seccomp;
-  const seccomp = profile === undefined ? undefined : compileSeccomp(profile);
+  const seccomp = profile === undefined ? undefined : encodeSeccomp(profile);
+  const listener =
+    seccomp?.notifies && context.listener !== undefined
+      ? planListener(rows, context.listener)
+      : undefined;
   rows.call("chdir", [process.cwd], { ignore: ["EACCES"], note: "process.cwd" });
-  const { loadFilter } = planCredentials(rows, process, seccomp, { keepsGroups: owner !== 0 });
+  const { loadFilter } = planCredentials(rows, process, seccomp, {
+    keepsGroups: owner !== 0,
+    grantable: context.grantable,
+    listener,
+  });
+  planAffinity(rows, process, "final");
   planWorkingDirectory(rows, process.cwd);
   planExecutableCheck(rows, process);
   loadFilter();

@@ -1,6 +1,7 @@
 /** What making a container would do, as a program that is not run: for `manyworlds explain`. */
-import { formatRow } from "../linux/index.ts";
+import { type Fd, formatRow } from "../linux/index.ts";
 import type { RuntimeConfig } from "../oci/index.ts";
+import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import { placeCgroup } from "./cgroups/cgroup.ts";
 import { readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
@@ -29,9 +30,10 @@ export function explainLaunch(config: RuntimeConfig, options: ExplainOptions): L
   const namespaces = planNamespaces(config.linux?.namespaces);
   const path = config.root?.path ?? "rootfs";
   const rootfs = path.startsWith("/") ? path : `${bundle}/${path}`;
+  using opened = new OpenedRoot();
   return planLaunch(config, {
     rootfs,
-    resolveInRoot: rootResolver(rootfs, rootMount),
+    resolveInRoot: rootResolver(rootfs, rootMount, (root) => opened.use(root)),
     sync: SYNC,
     cgroupFds: Object.keys(place?.directories ?? {}).map((_, index) => FIRST_CGROUP + index),
     joined: new Map(namespaces.joined.map(({ type }, index) => [type, 64 + index])),
@@ -40,11 +42,25 @@ export function explainLaunch(config: RuntimeConfig, options: ExplainOptions): L
     hooks: false,
     hasKcore: exists("/proc/kcore"),
     rootless: process.geteuid?.() !== 0,
+    grantable: namespaces.has("user") ? everyCapability : permittedCapabilities(),
     cgroups: cgroupMountsOf(layout, place, namespaces.created.has("cgroup")),
     isDirectory: (source) => isDirectory(source) ?? true,
     ...(config.process?.terminal === true && { console: CONSOLE }),
     ...(rootMount !== undefined && { rootMount }),
   });
+}
+
+/** The root is looked into while the plan is made. */
+class OpenedRoot implements Disposable {
+  #root: Fd | undefined;
+
+  use(root: Fd): void {
+    this.#root = root;
+  }
+
+  [Symbol.dispose](): void {
+    this.#root?.close();
+  }
 }
 
 /** A line for each call, its note behind it. */

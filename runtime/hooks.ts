@@ -1,5 +1,6 @@
 /** Hooks: programs of the engine that run at fixed moments (runtime-spec 1.3 config.md, "Hooks"). */
 import {
+  type Argument,
   AT_FDCWD,
   call,
   errnoText,
@@ -10,15 +11,18 @@ import {
   POLLIN,
   pollfd,
   SIG_SETMASK,
+  SIGCHLD,
   SIGKILL,
   sigsetSizeBytes,
   syscall,
+  timespec,
 } from "../linux/index.ts";
 import type { ContainerState, Hook } from "../oci/index.ts";
 import { LaunchError } from "./errors.ts";
 import { planSignals } from "./launch/plan.ts";
 import { RowList } from "./launch/row-list.ts";
 import { spawnProgram } from "./launch/spawn.ts";
+import { type ContainerRecord, ociState } from "./state.ts";
 import { decodeStatus } from "./wait.ts";
 
 /** A namespace set to run in: that of a container's process. */
@@ -30,6 +34,22 @@ export interface HookPlace {
 
 const outputLimit = 4096;
 
+/** A hook failed, and with it the operation it belongs to. */
+export class HookError extends LaunchError {}
+
+/** All of them, whatever each says; returns what the first failure said. */
+export function runPoststopHooks(container: ContainerRecord): string | undefined {
+  let problem: string | undefined;
+  const state = ociState(container, "stopped", 0);
+  for (const hook of container.config.hooks?.poststop ?? [])
+    try {
+      runHooks("poststop", [hook], state);
+    } catch (error) {
+      problem ??= error instanceof Error ? error.message : String(error);
+    }
+  return problem;
+}
+
 /** Runs hooks one after another; the first that fails throws. */
 export function runHooks(
   name: string,
@@ -40,7 +60,7 @@ export function runHooks(
   (hooks ?? []).forEach((hook, index) => {
     const problem = runHook(hook, JSON.stringify(state), place);
     if (problem !== undefined)
-      throw new LaunchError(`error running ${name} hook #${index} "${hook.path}": ${problem}`);
+      throw new HookError(`error running ${name} hook #${index} "${hook.path}": ${problem}`);
   });
 }
 
@@ -50,7 +70,7 @@ function runHook(hook: Hook, stdin: string, place: HookPlace | undefined): strin
   using output = memoryFile("");
   using nowhere = Fd.from("openat", AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
   const rows = new RowList();
-  if (place !== undefined) rows.call("setns", [place.pidfd.number, place.flags]);
+  if (place !== undefined) planEntry(rows, place, hook.timeout);
   planSignals(rows);
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   const argv = { strings: hook.args?.length ? hook.args : [hook.path] };
@@ -67,16 +87,53 @@ function runHook(hook: Hook, stdin: string, place: HookPlace | undefined): strin
     },
   );
   using process = pidfd;
-  const inTime = waitFor(process, hook.timeout === undefined ? -1 : hook.timeout * 1000);
+  const timeoutMs = hook.timeout === undefined ? -1 : hook.timeout * 1000;
+  const began = performance.now();
+  let inTime = waitFor(process, place === undefined ? timeoutMs : -1);
   if (!inTime) syscall("kill", pid, SIGKILL);
   const status = new Uint8Array(4);
   call("wait4", pid, status, 0, 0);
-  if (!inTime) return `took longer than ${hook.timeout} s`;
   const { code, signal } = decodeStatus(status);
+  if (code === 128 + SIGKILL && timeoutMs >= 0 && performance.now() - began >= timeoutMs)
+    inTime = false;
+  if (!inTime) return `took longer than ${hook.timeout} s`;
   if (code === 0) return undefined;
   const said = readAll(output).trim();
   const how = signal === undefined ? `exit status ${code}` : `signal ${signal}`;
   return `${how}${code > 0 && code < 14 && said === "" ? ` (${errnoText(codeName(code))})` : ""}${said === "" ? "" : `: ${said}`}`;
+}
+
+/**
+ * Joins the namespaces. A PID namespace is only entered by a child: it runs the hook, and the
+ * process that we wait for ends as it does.
+ */
+function planEntry(rows: RowList, { pidfd, flags }: HookPlace, timeout: number | undefined): void {
+  rows.call("setns", [pidfd.number, flags], { note: "join the container's namespaces" });
+  const child = rows.result("clone", [SIGCHLD, 0, 0, 0, 0]);
+  rows.add({ jump: "hook", if: [child, "==", 0] });
+  if (timeout !== undefined) planPatience(rows, child, timeout);
+  const status = rows.buffer("status", 8);
+  rows.call("wait4", [child, status, 0, 0]);
+  rows.add({ compute: [{ load: "status", width: 4 }, "&", 0x7f], as: "hook_signal" });
+  rows.add({ jump: "killed", if: [{ last: true }, "!=", 0] });
+  rows.add({ compute: [{ load: "status", width: 4 }, ">>", 8], as: "hook_status" });
+  rows.add({ end: { result: "hook_status" } }, { label: "killed" });
+  rows.add({ compute: [{ result: "hook_signal" }, "+", 128], as: "hook_killed" });
+  rows.add({ end: { result: "hook_killed" } }, { label: "hook" });
+}
+
+/**
+ * Who is in the PID namespace can only be reaped by its parent, without which the namespace would
+ * never end; so the parent, not the runtime, watches the clock. SIGCHLD is blocked and so waits.
+ */
+function planPatience(rows: RowList, child: Argument, seconds: number): void {
+  const ended = new Uint8Array(sigsetSizeBytes);
+  new DataView(ended.buffer).setBigUint64(0, 1n << BigInt(SIGCHLD - 1), true);
+  const time = timespec.encode({ tv_sec: seconds, tv_nsec: 0 });
+  rows.call("rt_sigtimedwait", [ended, 0, time, sigsetSizeBytes], { ignore: ["EAGAIN", "EINTR"] });
+  rows.gotoIfDone("ended");
+  rows.call("kill", [child, SIGKILL]);
+  rows.label("ended");
 }
 
 function codeName(code: number): "ENOENT" | "EACCES" | "ENOEXEC" | "EPERM" {

@@ -4,8 +4,8 @@ import { deleteCgroup, freezeCgroup, signalCgroup, sleep } from "./cgroups/cgrou
 import { executionError, lowerErrno } from "./create.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { exists } from "./files.ts";
-import { runHooks } from "./hooks.ts";
-import { flagsOf, planNamespaces } from "./launch/namespaces.ts";
+import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
+import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { connectTo } from "./sockets.ts";
 import { type Container, ociState, readContainer, removeState, startSocketPath } from "./state.ts";
@@ -13,8 +13,23 @@ import { type Container, ociState, readContainer, removeState, startSocketPath }
 const killPatienceMs = 10_000;
 const pollMs = 2;
 
-/** Lets a created container run its command; returns when the command has begun. */
+/**
+ * Lets a created container run its command; returns when the command has begun. When a hook
+ * fails the container is stopped (runtime.md, "Lifecycle").
+ */
 export function startContainer(container: Container): void {
+  try {
+    begin(container);
+  } catch (error) {
+    if (error instanceof HookError) {
+      syscall("kill", container.pid, SIGKILL);
+      awaitEnd(container);
+    }
+    throw error;
+  }
+}
+
+function begin(container: Container): void {
   if (container.status === "stopped")
     throw new StatusError("cannot start a container that has stopped");
   if (container.status !== "created")
@@ -22,9 +37,7 @@ export function startContainer(container: Container): void {
   const { hooks, linux } = container.config;
   if (hooks?.startContainer !== undefined) {
     using pidfd = Fd.from("pidfd_open", container.pid, 0);
-    const { created, joined } = planNamespaces(linux?.namespaces);
-    const types = [...created, ...joined.map(({ type }) => type)].filter((type) => type !== "time");
-    const place = { pidfd, flags: flagsOf(types) };
+    const place = { pidfd, flags: hookFlags(linux?.namespaces) };
     runHooks(
       "startContainer",
       hooks.startContainer,
@@ -76,8 +89,7 @@ export function killContainer(container: Container, signal: number, { all = fals
 }
 
 export function pauseContainer({ status, cgroup }: Container): void {
-  if (status !== "running" && status !== "created")
-    throw new StatusError(`container not running or created: ${status}`);
+  if (status !== "running" && status !== "created") throw new StatusError("container not running");
   if (cgroup === undefined) throw new StatusError("cannot pause a container without cgroup");
   freezeCgroup(cgroup, true);
 }
@@ -117,10 +129,5 @@ export function destroyContainer(container: Container): string | undefined {
     deleteCgroup(cgroup);
   }
   if (exists(directory)) removeState(directory);
-  try {
-    runHooks("poststop", config.hooks?.poststop, ociState(container, "stopped", 0));
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
+  return runPoststopHooks(container);
 }

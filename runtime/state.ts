@@ -130,9 +130,8 @@ function readStatus(
   if (text === undefined) return { pid: 0, status: "creating" };
   const [pid = 0, start = 0] = text.split(" ").map(Number);
   if (processStart(pid) !== start) return { pid: 0, status: "stopped" };
-  if (exists(`${directory}/${socketFile}`)) return { pid, status: "created" };
-  const frozen = cgroup !== undefined && isFrozen(cgroup);
-  return { pid, status: frozen ? "paused" : "running" };
+  if (cgroup !== undefined && isFrozen(cgroup)) return { pid, status: "paused" };
+  return { pid, status: exists(`${directory}/${socketFile}`) ? "created" : "running" };
 }
 
 /** Clock ticks since boot at which the process began; 0 when it is dead, also as a zombie. */

@@ -2,9 +2,11 @@
  * What must be right in config.json before anything is changed; each refusal names the field.
  * Source: runtime-spec 1.3 config.md and config-linux.md, the sentences with MUST.
  */
-import { type RuntimeConfig, SpecError } from "../oci/index.ts";
+import { type Hook, type RuntimeConfig, SpecError } from "../oci/index.ts";
 import { exists } from "./files.ts";
 import { parseMountOptions } from "./launch/mount-options.ts";
+import { checkMemoryPolicy } from "./launch/placement.ts";
+import { checkSeccompProfile } from "./seccomp/compile.ts";
 
 const semanticVersion = /^(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/;
 const supportedMajor = "1";
@@ -18,7 +20,36 @@ export function checkConfig(config: RuntimeConfig): void {
   checkProcess(config);
   checkMounts(config);
   checkNamespaced(config);
+  checkHooks(config);
+  checkLinux(config);
   checkUnsupported(config);
+}
+
+function checkHooks({ hooks = {} }: RuntimeConfig): void {
+  for (const [name, list] of Object.entries(hooks))
+    for (const [index, hook] of (list as readonly Hook[]).entries()) {
+      const path = `hooks.${name}[${index}]`;
+      if (!hook.path?.startsWith("/")) throw broken(`${path}.path`, "must be absolute");
+      if (hook.timeout !== undefined && !(hook.timeout > 0))
+        throw broken(`${path}.timeout`, "must be greater than zero");
+    }
+}
+
+const propagation = /^r?(shared|slave|private|unbindable)$/;
+
+function checkLinux({ linux = {} }: RuntimeConfig): void {
+  const { rootfsPropagation, personality, devices = [], seccomp } = linux;
+  if (rootfsPropagation && !propagation.test(rootfsPropagation))
+    throw broken("linux.rootfsPropagation", `is ${JSON.stringify(rootfsPropagation)}`);
+  if (personality !== undefined && !["LINUX", "LINUX32"].includes(personality.domain))
+    throw broken("linux.personality.domain", `is ${JSON.stringify(personality.domain)}`);
+  for (const { type, path } of devices) {
+    if (!["c", "b", "u", "p"].includes(type))
+      throw broken("linux.devices", `has type ${JSON.stringify(type)}, expected c, b, u or p`);
+    if (typeof path !== "string" || path === "") throw broken("linux.devices", "lacks a path");
+  }
+  if (seccomp !== undefined) checkSeccompProfile(seccomp);
+  checkMemoryPolicy(linux);
 }
 
 function checkVersion(version: unknown): void {
@@ -100,9 +131,6 @@ function checkUnsupported({ linux, process }: RuntimeConfig): void {
   if (linux?.intelRdt !== undefined) throw broken("linux.intelRdt", "is not supported yet");
   if (Object.keys(linux?.netDevices ?? {}).length > 0)
     throw broken("linux.netDevices", "is not supported yet");
-  if (linux?.memoryPolicy !== undefined) throw broken("linux.memoryPolicy", "is not supported yet");
-  if (linux?.seccomp?.syscalls?.some(({ action }) => action === "SCMP_ACT_NOTIFY"))
-    throw broken("linux.seccomp", "has SCMP_ACT_NOTIFY, which is not supported yet");
   if (linux?.mountLabel && !exists("/sys/fs/selinux/enforce"))
     throw broken("linux.mountLabel", "needs SELinux, which this kernel lacks");
   if (process?.selinuxLabel && !exists("/sys/fs/selinux/enforce"))

@@ -3,13 +3,20 @@
  * what is committed is what this makes.
  */
 import { writeFileSync } from "node:fs";
+import { encodeSeccomp } from "../runtime/seccomp/compile.ts";
+import { dockerSeccompProfile } from "../runtime/seccomp/default-profile.ts";
+import { compiledBeforehand } from "../runtime/seccomp/docker-filter.ts";
 import { assembleInterpreter } from "./interpreter-x86-64.ts";
 
 const bytesPerLine = 32;
+const base64PerLine = 88;
 
 /** Path below the repository → content. */
 export function generatedFiles(): ReadonlyMap<string, string> {
-  return new Map([["linux/generated/interpreter-x86-64.ts", interpreterModule()]]);
+  return new Map([
+    ["linux/generated/interpreter-x86-64.ts", interpreterModule()],
+    ["runtime/generated/docker-seccomp.ts", seccompModule()],
+  ]);
 }
 
 function interpreterModule(): string {
@@ -32,6 +39,24 @@ function interpreterModule(): string {
     `  start: ${offset("start")},`,
     `  block: ${offset("block")},`,
     "} as const;",
+    "",
+  ].join("\n");
+}
+
+function seccompModule(): string {
+  const rows = compiledBeforehand.map((capabilities) => {
+    const { code } = encodeSeccomp(dockerSeccompProfile(capabilities));
+    const base64 = Buffer.from(code).toString("base64");
+    const lines = base64.match(new RegExp(`.{1,${base64PerLine}}`, "g")) ?? [];
+    const text = lines.map((line) => `    "${line}"`).join(" +\n");
+    return `  ${JSON.stringify(capabilities.join(" "))}:\n${text},`;
+  });
+  return [
+    "// Made by `npm run generate` from runtime/seccomp/default-profile.ts. Do not edit.",
+    "/** docker's default profile as classic BPF, by the capabilities that it depends on; base64. */",
+    "export const dockerSeccompFilters: Readonly<Record<string, string>> = {",
+    ...rows,
+    "};",
     "",
   ].join("\n");
 }

@@ -30,7 +30,8 @@ const greeting = [
 ].join("; ");
 
 async function main(): Promise<number> {
-  if ((await runVisibly(process.execPath, ["--import", "tsx", "scripts/build.ts"])) !== 0) return 1;
+  const build = ["--import", "tsx", "scripts/build.ts", "executable"];
+  if ((await runVisibly(process.execPath, build, { cwd: root })) !== 0) return 1;
   if (process.platform !== "linux") {
     console.error(style.red("Cannot run containers here: they need Linux"));
     return 1;

@@ -132,7 +132,6 @@ export const tag = command({
 
 export const rmiFlags = {
   force: toggle("Remove an image that has several names or is in use", { short: "f" }),
-  "no-prune": toggle("Keep the layers on disk until the next prune"),
 };
 
 export const rmi = command({
@@ -146,7 +145,7 @@ export const rmi = command({
   maxArgs: many,
   interspersed: true,
   completes: "image",
-  load: async () => (await import("../verbs/coming.ts")).coming /* rmi.rmi */,
+  load: async () => (await import("../verbs/rmi.ts")).rmi,
 });
 
 export const saveFlags = {
@@ -167,7 +166,7 @@ export const save = command({
   maxArgs: many,
   interspersed: true,
   completes: "image",
-  load: async () => (await import("../verbs/coming.ts")).coming /* save.save */,
+  load: async () => (await import("../verbs/save.ts")).save,
 });
 
 export const loadFlags = {
@@ -185,7 +184,7 @@ export const load = command({
   minArgs: 0,
   maxArgs: 0,
   interspersed: true,
-  load: async () => (await import("../verbs/coming.ts")).coming /* load.load */,
+  load: async () => (await import("../verbs/load.ts")).load,
 });
 
 export const importFlags = {
@@ -207,7 +206,7 @@ export const importVerb = command({
   maxArgs: 2,
   interspersed: true,
   completes: "file",
-  load: async () => (await import("../verbs/coming.ts")).coming /* import.importImage */,
+  load: async () => (await import("../verbs/import.ts")).importImage,
 });
 
 export const loginFlags = {
@@ -256,7 +255,7 @@ export const imagePrune = command({
   minArgs: 0,
   maxArgs: 0,
   interspersed: true,
-  load: async () => (await import("../verbs/coming.ts")).coming /* prune.imagePrune */,
+  load: async () => (await import("../verbs/prune.ts")).imagePrune,
 });
 
 export const pruneFlags = {
@@ -274,7 +273,7 @@ export const prune = command({
   minArgs: 0,
   maxArgs: 0,
   interspersed: true,
-  load: async () => (await import("../verbs/coming.ts")).coming /* prune.prune */,
+  load: async () => (await import("../verbs/prune.ts")).prune,
 });
 
 export const dfFlags = { format, verbose: toggle("Show each image", { short: "v" }) };
@@ -289,5 +288,5 @@ export const df = command({
   minArgs: 0,
   maxArgs: 0,
   interspersed: true,
-  load: async () => (await import("../verbs/coming.ts")).coming /* df.df */,
+  load: async () => (await import("../verbs/df.ts")).df,
 });

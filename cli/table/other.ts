@@ -62,7 +62,7 @@ export const exportVerb = command({
   maxArgs: 1,
   interspersed: true,
   completes: "container",
-  load: async () => (await import("../verbs/coming.ts")).coming /* export.exportContainer */,
+  load: async () => (await import("../verbs/export.ts")).exportContainer,
 });
 
 export const versionFlags = {

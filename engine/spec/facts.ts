@@ -31,10 +31,12 @@ export interface FactRequest {
   readonly rootfs: string;
   readonly view: LayerView;
   readonly user: string;
+  /** docker's default profile is wanted as a profile, not just as a filter. */
+  readonly explains: boolean;
 }
 
 export function readFacts(options: ContainerOptions, request: FactRequest): Facts {
-  const { id, hostname, files, rootfs, view, user } = request;
+  const { id, hostname, files, rootfs, view, user, explains } = request;
   return {
     id,
     hostname,
@@ -45,7 +47,11 @@ export function readFacts(options: ContainerOptions, request: FactRequest): Fact
     maxOpenFiles: maxOpenFiles(),
     devices: readDevices(options),
     cgroupsPath: `/manyworlds/${id}`,
-    seccomp: (capabilities) => readSeccomp(options.security?.seccomp, capabilities),
+    seccomp(capabilities) {
+      const path = options.security?.seccomp;
+      if (path !== undefined) return readSeccomp(path, capabilities);
+      return explains ? dockerSeccompProfile(capabilities) : undefined;
+    },
     // asked for only when a limit needs them
     get cpuCount() {
       return cpuCount();
@@ -63,8 +69,7 @@ function readAccount(view: LayerView, user: string, groups: readonly string[]): 
   });
 }
 
-function readSeccomp(path: string | undefined, capabilities: readonly string[]): Seccomp {
-  if (path === undefined) return dockerSeccompProfile(capabilities);
+function readSeccomp(path: string, capabilities: readonly string[]): Seccomp {
   let bytes: Uint8Array;
   try {
     bytes = readFileSync(path);

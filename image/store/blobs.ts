@@ -1,6 +1,15 @@
 /** Verified content by digest. A blob is whole or absent, and never changes. */
-import { createHash } from "node:crypto";
-import { closeSync, mkdirSync, openSync, readdirSync, readSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  fdatasync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import {
   type Descriptor,
@@ -10,6 +19,7 @@ import {
   formatDigest,
   isDigest,
 } from "../../oci/index.ts";
+import { createHash } from "../builtin.ts";
 import { DigestError, StoreError } from "../errors.ts";
 import { isMissing, readIfExists } from "./files.ts";
 import { BlobWriter } from "./ingest.ts";
@@ -126,6 +136,20 @@ export class Blobs {
     writer.write(0, bytes);
     await writer.commit();
     return descriptor;
+  }
+
+  /** Takes a file of the store's own `tmp` over as a blob whose digest the caller has computed. */
+  async adopt(path: string, digest: Digest): Promise<void> {
+    using _ = await lock(this.#layout.lock, "shared");
+    const file = openSync(path, "r+");
+    try {
+      await new Promise<void>((resolve, reject) => {
+        fdatasync(file, (error) => (error ? reject(error) : resolve()));
+      });
+    } finally {
+      closeSync(file);
+    }
+    renameSync(path, this.path(digest));
   }
 
   *list(): Generator<BlobUsage> {

@@ -2,8 +2,9 @@
  * Chain IDs: one digest for a layer together with all below it.
  * OCI image-spec 1.1, config.md, "Layer ChainID".
  */
-import { createHash } from "node:crypto";
+
 import { type Digest, formatDigest } from "../../oci/index.ts";
+import { createHash } from "../builtin.ts";
 
 export function chainIds(diffIds: readonly Digest[]): Digest[] {
   const chain: Digest[] = [];

@@ -1,5 +1,4 @@
 /** Small files that are whole or absent, whatever dies while they are written. */
-import { randomBytes } from "node:crypto";
 import {
   closeSync,
   fsyncSync,
@@ -10,11 +9,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { randomHex } from "../builtin.ts";
 import { diskFull, isDiskFull, StoreError } from "../errors.ts";
 
 /** Written aside in `tmp`, flushed, renamed. */
 export function replaceFile(tmp: string, path: string, content: string | Uint8Array): void {
-  const aside = join(tmp, `file-${process.pid}-${randomBytes(6).toString("hex")}`);
+  const aside = join(tmp, `file-${process.pid}-${randomHex(6)}`);
   try {
     const fd = openSync(aside, "wx", 0o644);
     try {

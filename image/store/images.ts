@@ -5,7 +5,6 @@
  * what every start needs, so that resolving a name reads two small files and no blob. Names point
  * to manifests: full references with a tag, or with the digest that a registry gave.
  */
-import { createHash } from "node:crypto";
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -21,8 +20,8 @@ import {
   parseImageConfig,
   parseManifest,
   parseReference,
-  repositoryName,
 } from "../../oci/index.ts";
+import { createHash } from "../builtin.ts";
 import { ImageNotFoundError, StoreError } from "../errors.ts";
 import type { Blobs } from "./blobs.ts";
 import { chainIds } from "./chain.ts";
@@ -257,11 +256,6 @@ export class Images {
     const hash = createHash("sha256").update(reference).digest("hex");
     return join(this.#layout.names, `${hash}.json`);
   }
-}
-
-/** Repository of a name record: which digests lose their meaning when its last tag goes. */
-export function repositoryOf(name: NameRecord): string {
-  return repositoryName(parseReference(name.reference));
 }
 
 function withoutTag({ domain, repository, digest }: ImageReference): ImageReference {

@@ -6,7 +6,6 @@
  * computed along the gapless prefix, and only a blob that has it is renamed into `blobs/`. An
  * unpacker can follow the prefix while it grows.
  */
-import { createHash, type Hash } from "node:crypto";
 import {
   closeSync,
   fdatasync,
@@ -19,8 +18,8 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { promisify } from "node:util";
 import { type Descriptor, digestAlgorithm, formatDigest } from "../../oci/index.ts";
+import { createHash, type Hash } from "../builtin.ts";
 import { DigestError, diskFull, isDiskFull, StoreError } from "../errors.ts";
 import { JobProgress } from "../unpack/job.ts";
 import { isMissing, readIfExists } from "./files.ts";
@@ -30,8 +29,6 @@ const READ_BACK_BYTES = 1024 * 1024;
 /** How much may be lost, and so downloaded again, when the process dies. */
 const RECORD_BYTES = 4 * 1024 * 1024;
 const MAX_STATE_BYTES = 1024 * 1024;
-
-const flush = promisify(fdatasync);
 
 export interface IngestPaths {
   readonly part: string;
@@ -237,4 +234,10 @@ function wrap(error: unknown, what: string, { digest }: Descriptor): unknown {
   if (isDiskFull(error)) return diskFull(`${what} ${digest}`, error);
   if (error instanceof DigestError || error instanceof StoreError) return error;
   return new StoreError(`${what} ${digest}`, { cause: error });
+}
+
+function flush(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fdatasync(fd, (error) => (error ? reject(error) : resolve()));
+  });
 }

@@ -6,7 +6,6 @@
  * for the lock, and one whose owner is dead is taken over.
  */
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
 import {
   AT_FDCWD,
   call,
@@ -19,6 +18,7 @@ import {
   O_RDWR,
   syscall,
 } from "../../linux/index.ts";
+import { sleep } from "../builtin.ts";
 import { EAGAIN } from "../names.ts";
 
 export type LockMode = "shared" | "exclusive";
@@ -48,7 +48,7 @@ export async function lock(
     if (options.until?.()) return undefined;
     const held = tryLock(path, mode);
     if (held !== undefined) return held;
-    await sleep(POLL_MS, undefined, options.signal ? { signal: options.signal } : {});
+    await sleep(POLL_MS, options.signal ? { signal: options.signal } : {});
   }
 }
 

@@ -5,10 +5,10 @@
  * there. A container's directory names the layers it stands on, so what is in use is read from
  * disk and no counter can be wrong.
  */
-import { randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Descriptor, type Digest, digestHex } from "../../oci/index.ts";
+import { randomHex } from "../builtin.ts";
 import { type ByteString, textToByteString } from "../byte-string.ts";
 import { openDirectory, removeTree, statFd } from "../directory.ts";
 import { InUseError, StoreError } from "../errors.ts";
@@ -187,9 +187,14 @@ export class Snapshots implements Disposable {
     removeTree(containers, textToByteString(id));
   }
 
-  /** Chain IDs that containers stand on. */
+  /** Layers that a container stands on, lowest first. */
+  chainOf(id: string): readonly Digest[] {
+    return this.#readRecord(id).chain;
+  }
+
+  /** All layers that containers stand on. */
   inUse(): Set<Digest> {
-    return new Set(this.list().flatMap((id) => this.#readRecord(id).chain));
+    return new Set(this.list().flatMap((id) => this.chainOf(id)));
   }
 
   /** Directory with the layer's files. */
@@ -214,7 +219,7 @@ export class Snapshots implements Disposable {
   /** Removes an unpacked layer; the caller holds the store's lock exclusively. */
   removeLayer(chainId: Digest): void {
     // Out of sight first: a half-removed layer must not be taken for a whole one.
-    const gone = `gone-${randomBytes(6).toString("hex")}`;
+    const gone = `gone-${randomHex(6)}`;
     try {
       renameSync(this.#layerDirectory(chainId), join(this.#layout.tmp, gone));
     } catch (error) {
@@ -289,6 +294,7 @@ export class Snapshots implements Disposable {
     try {
       const job = {
         blobPath: source.path,
+        finalPath: this.#blobs.path(descriptor.digest),
         blobBytes: descriptor.size,
         mediaType: descriptor.mediaType,
         diffId,

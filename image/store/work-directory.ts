@@ -1,7 +1,7 @@
 /** Directories in `tmp`, each with a lock that tells whether its maker lives. */
-import { randomBytes } from "node:crypto";
 import { mkdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { randomHex } from "../builtin.ts";
 import { textToByteString } from "../byte-string.ts";
 import { openDirectory, removeTree } from "../directory.ts";
 import type { Layout } from "./layout.ts";
@@ -17,7 +17,7 @@ export class WorkDirectory implements Disposable {
 
   constructor(layout: Layout) {
     this.#tmp = layout.tmp;
-    this.#name = `layer-${randomBytes(8).toString("hex")}`;
+    this.#name = `layer-${randomHex(8)}`;
     this.path = join(layout.tmp, this.#name);
     // The lock is older than the directory, so no sweep finds one without the other.
     this.#held = tryLock(`${this.path}.lock`, "exclusive");

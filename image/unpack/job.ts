@@ -10,6 +10,8 @@ export type LayerForm = "overlay" | "flat";
 export interface UnpackJob {
   /** File that holds the compressed layer, complete or growing. */
   readonly blobPath: string;
+  /** Where the file is once it is complete: a download may end before its unpacking begins. */
+  readonly finalPath?: string;
   /** Size of the complete blob. */
   readonly blobBytes: number;
   readonly mediaType: string;

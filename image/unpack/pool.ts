@@ -3,10 +3,8 @@
  *
  * A thread takes 15 ms to start, so small layers that are complete are unpacked right here.
  */
-import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
-import { pathToFileURL } from "node:url";
-import { Worker } from "node:worker_threads";
+import { type Worker, workerThreads } from "../builtin.ts";
 import { JobProgress, type UnpackJob, type UnpackResult } from "./job.ts";
 import { unpackLayer } from "./unpack-layer.ts";
 import { type ErrorDescription, restoreError } from "./worker-error.ts";
@@ -122,6 +120,7 @@ export class UnpackPool implements Disposable {
  * point, relative to the repository.
  */
 function startWorker(): Worker {
+  const { Worker } = workerThreads();
   const here = import.meta.url;
   if (here.includes("/$bunfs/")) return new Worker("./image/unpack/unpack-worker.ts");
   if (!here.endsWith(".ts")) return new Worker(new URL("./unpack-worker.js", here));
@@ -129,10 +128,11 @@ function startWorker(): Worker {
   if ("Bun" in globalThis) return new Worker(entry);
   // From the sources on Node: tsx does not reach into threads by itself.
   // require.resolve finds the CommonJS twin, which cannot register hooks from a thread.
+  const { createRequire } = process.getBuiltinModule("node:module");
   const twin = createRequire(here)
     .resolve("tsx/esm/api")
     .replace(/\.cjs$/, ".mjs");
-  const tsx = pathToFileURL(twin).href;
+  const tsx = process.getBuiltinModule("node:url").pathToFileURL(twin).href;
   const steps = `import(${JSON.stringify(tsx)}).then((tsx) => {
     tsx.register();
     return import(${JSON.stringify(entry.href)});

@@ -2,10 +2,10 @@
  * One layer from blob to directory in a single pass: read, decompress, hash, split into entries,
  * write. Synchronous, 256 KiB at a time; a blob that is still being downloaded is followed.
  */
-import { createHash } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
 import { AT_FDCWD, Fd, O_CLOEXEC, O_DIRECTORY, O_PATH } from "../../linux/index.ts";
 import { layerCompression } from "../../oci/index.ts";
+import { createHash } from "../builtin.ts";
 import { type Decoder, detectCompression, openDecoder } from "../decoder.ts";
 import { LayerError, LimitError } from "../errors.ts";
 import { expansionLimit } from "../limits.ts";
@@ -85,7 +85,7 @@ class BlobSource {
   constructor(job: UnpackJob, progress: JobProgress) {
     this.#job = job;
     this.#progress = progress;
-    this.#fd = openSync(job.blobPath, "r");
+    this.#fd = openBlob(job);
   }
 
   /** Valid until the next call; empty at the end. */
@@ -109,5 +109,15 @@ class BlobSource {
 
   close(): void {
     closeSync(this.#fd);
+  }
+}
+
+function openBlob({ blobPath, finalPath }: UnpackJob): number {
+  try {
+    return openSync(blobPath, "r");
+  } catch (error) {
+    const isMoved = error instanceof Error && "code" in error && error.code === "ENOENT";
+    if (!isMoved || finalPath === undefined) throw error;
+    return openSync(finalPath, "r");
   }
 }

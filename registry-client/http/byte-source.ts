@@ -30,9 +30,15 @@ export function toStream(source: ByteSource): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        const chunk = await source.read();
-        if (chunk === undefined) controller.close();
-        else controller.enqueue(chunk);
+        try {
+          const chunk = await source.read();
+          if (chunk === undefined) controller.close();
+          else controller.enqueue(chunk);
+        } catch (error) {
+          // A failed stage leaves those below it open.
+          await source.cancel(error);
+          throw error;
+        }
       },
       cancel: (reason) => source.cancel(reason),
     },

@@ -7,6 +7,8 @@ export type ConnectionProblem =
   | "unknown-host"
   /** TLS failed: a certificate is not trusted, or the other side speaks no TLS. */
   | "tls"
+  /** The proxy on the way refused. */
+  | "proxy"
   /** Nothing arrived for too long. */
   | "timeout"
   /** It was there and broke off. */
@@ -35,6 +37,7 @@ const sentences: Readonly<Record<ConnectionProblem, string>> = {
   refused: "it accepts no connection",
   "unknown-host": "its name is unknown",
   tls: "no trusted TLS connection could be made",
+  proxy: "the proxy on the way refused",
   timeout: "nothing arrived for too long",
   broken: "the connection broke off",
 };
@@ -42,6 +45,7 @@ const sentences: Readonly<Record<ConnectionProblem, string>> = {
 const hints: Readonly<Partial<Record<ConnectionProblem, string>>> = {
   refused: "check the registry's name and port, and HTTP_PROXY or HTTPS_PROXY where there is one",
   "unknown-host": "check the registry's name and this machine's DNS",
+  proxy: "check the proxy's address, user and password in HTTP_PROXY and HTTPS_PROXY",
   tls: "give the certificate authority of the registry, or name the registry insecure",
 };
 
@@ -55,6 +59,7 @@ const problemsByCode: Readonly<Record<string, ConnectionProblem>> = {
   ENOTFOUND: "unknown-host",
   ETIMEDOUT: "timeout",
   UND_ERR_CONNECT_TIMEOUT: "timeout",
+  ERR_PROXY_TUNNEL: "proxy",
   EPROTO: "tls",
   CERT_HAS_EXPIRED: "tls",
   CERT_NOT_YET_VALID: "tls",
@@ -74,8 +79,15 @@ export function toConnectionError(url: URL, cause: unknown): ConnectionError {
   if (cause instanceof ConnectionError) return cause;
   const code = errorCode(cause);
   const isTls = code.startsWith("ERR_TLS_") || code.startsWith("ERR_SSL_");
-  const problem = isTls ? "tls" : (problemsByCode[code] ?? "broken");
+  const problem = isTls ? "tls" : (problemsByCode[code] ?? proxyProblem(cause) ?? "broken");
   return new ConnectionError(url.host, problem, { cause });
+}
+
+/** undici's codes for a refused CONNECT are those of much else; only its words tell. */
+function proxyProblem(cause: unknown): "proxy" | undefined {
+  const isProxy =
+    cause instanceof Error && /^Proxy (?:response|Authentication)/.test(cause.message);
+  return isProxy ? "proxy" : undefined;
 }
 
 const MAX_CAUSES = 8;

@@ -7,6 +7,7 @@
  *   loopback nor named insecure.
  */
 import { discardBody } from "./body.ts";
+import { ConnectionError } from "./connection-error.ts";
 import type { HttpBody, HttpClient, HttpRequest, HttpResponse } from "./http-client.ts";
 import { IdleWatch } from "./idle-watch.ts";
 
@@ -47,6 +48,10 @@ export async function runExchange(
   let hop: Exchange = exchange;
   for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
     const response = await sendWatched(client, hop, options);
+    if (response.status === 407) {
+      await discardBody(response.body);
+      throw new ConnectionError(hop.url.host, "proxy");
+    }
     const next = nextHop(hop, response, options);
     if (next === undefined) return { ...response, url: hop.url };
     await discardBody(response.body);
@@ -98,22 +103,37 @@ async function sendWatched(
   options: ExchangeOptions,
 ): Promise<HttpResponse> {
   const watch = new IdleWatch(exchange.url, options.idleTimeoutMs, exchange.signal);
+  let bodyFailure: { readonly error: unknown } | undefined;
   try {
     const { body, ...rest } = exchange;
+    const onError = (error: unknown) => {
+      bodyFailure = { error };
+    };
     const response = await client.send({
       ...rest,
-      ...(body === undefined ? {} : { body: watchedBody(body(), watch) }),
+      ...(body === undefined ? {} : { body: watchedBody(body(), watch, onError) }),
       anyCertificate: options.allowsAnyCertificate(exchange.url),
       signal: watch.signal,
     });
     return { ...response, body: watch.watchResponse(response.body) };
   } catch (error) {
     watch.stop();
-    throw error;
+    // What our own side failed with is no fault of the connection.
+    throw bodyFailure === undefined ? error : bodyFailure.error;
   }
 }
 
-function watchedBody(body: HttpBody, watch: IdleWatch): HttpBody {
+function watchedBody(
+  body: HttpBody,
+  watch: IdleWatch,
+  onError: (error: unknown) => void,
+): HttpBody {
   if (body instanceof Uint8Array) return body;
-  return { source: watch.watchRequest(body.source), sizeBytes: body.sizeBytes };
+  const source = watch.watchRequest(body.source);
+  const read = () =>
+    source.read().catch((error: unknown) => {
+      onError(error);
+      throw error;
+    });
+  return { source: { ...source, read }, sizeBytes: body.sizeBytes };
 }

@@ -1,4 +1,6 @@
 /** Ends an exchange in which the network makes no progress; a slow reader is not its fault. */
+
+import { onAbort } from "../on-abort.ts";
 import type { ByteSource } from "./byte-source.ts";
 import { ConnectionError } from "./connection-error.ts";
 
@@ -8,15 +10,12 @@ const MIN_CHECK_MS = 10;
 export class IdleWatch {
   readonly #controller = new AbortController();
   readonly #timer: ReturnType<typeof setInterval>;
-  readonly #outer: AbortSignal;
-  readonly #onOuterAbort = () => this.#controller.abort(this.#outer.reason);
+  readonly #forgetOuter: () => void;
   #waitingSinceMs: number | undefined = performance.now();
 
   /** @param outer aborts the watched exchange as well */
   constructor(url: URL, timeoutMs: number, outer: AbortSignal) {
-    this.#outer = outer;
-    if (outer.aborted) this.#onOuterAbort();
-    else outer.addEventListener("abort", this.#onOuterAbort, { once: true });
+    this.#forgetOuter = onAbort(outer, () => this.#controller.abort(outer.reason));
     this.#timer = setInterval(
       () => {
         const since = this.#waitingSinceMs;
@@ -46,7 +45,7 @@ export class IdleWatch {
 
   stop(): void {
     clearInterval(this.#timer);
-    this.#outer.removeEventListener("abort", this.#onOuterAbort);
+    this.#forgetOuter();
   }
 
   /** Watches a response's body; the watch stops with it. */

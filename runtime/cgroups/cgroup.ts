@@ -102,22 +102,42 @@ export function limitCgroup(place: CgroupPlace, resources: Resources | undefined
   if (place.version === 2) {
     const writes = planResourcesV2(resources);
     enableControllers(place, new Set(writes.map(({ controller }) => controller)));
-    for (const write of writes) apply(place.directories[""] ?? "", write);
+    using files = new OpenFiles();
+    for (const write of writes) apply(files, place.directories[""] ?? "", write);
     return;
   }
   if (Object.keys(resources.unified ?? {}).length > 0)
     throw new CgroupError("linux.resources.unified", "this machine has cgroup v1");
+  using files = new OpenFiles();
   for (const write of planResourcesV1(resources)) {
     const hierarchy = place.controllers[write.controller];
     if (hierarchy === undefined)
       throw new CgroupError(write.field, `no cgroup hierarchy has "${write.controller}"`);
-    apply(place.directories[hierarchy] ?? "", write);
+    apply(files, place.directories[hierarchy] ?? "", write);
   }
 }
 
-function apply(directory: string, { file, text, field }: CgroupWrite): void {
+/** Files written several times are opened once: each device rule is a write of its own. */
+class OpenFiles implements Disposable {
+  readonly #files = new Map<string, Fd>();
+
+  write(path: string, text: string): void {
+    let file = this.#files.get(path);
+    if (file === undefined) {
+      file = Fd.from("openat", AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
+      this.#files.set(path, file);
+    }
+    call("write", file, text, Buffer.byteLength(text));
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of this.#files.values()) file.close();
+  }
+}
+
+function apply(files: OpenFiles, directory: string, { file, text, field }: CgroupWrite): void {
   try {
-    writeExisting(`${directory}/${file}`, text);
+    files.write(`${directory}/${file}`, text);
   } catch (cause) {
     if (hasErrno(cause, "EPERM") && file.startsWith("devices.")) return; // nested in a user namespace
     const reason = cause instanceof Error ? cause.message : String(cause);

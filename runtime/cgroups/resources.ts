@@ -131,7 +131,7 @@ function filled(value: string | undefined): string | undefined {
 
 function pids({ pids: resources }: Resources): readonly CgroupWrite[] {
   const limit = resources?.limit;
-  if (limit === undefined || limit === 0) return [];
+  if (limit === undefined) return [];
   return [write("pids", "pids.max", limit < 0 ? "max" : limit, "pids.limit")];
 }
 

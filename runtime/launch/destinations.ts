@@ -60,7 +60,8 @@ export class Destinations {
   /** Notes that something was mounted there: what was known of the place is no more. */
   mounted(path: string, type: string): void {
     const clean = cleanPath(path);
-    const place = this.#facts.resolveInRoot(clean) ?? clean;
+    const isInner = this.#mountOf(clean) !== undefined;
+    const place = isInner ? clean : (this.#facts.resolveInRoot(clean) ?? clean);
     for (const opened of [...this.#opened.keys()])
       if (isBelow(opened, clean) || isBelow(opened, place)) this.#opened.delete(opened);
     for (const made of [...this.#made]) if (isBelow(made, clean)) this.#made.delete(made);
@@ -87,10 +88,14 @@ export class Destinations {
   }
 
   #whereabouts(path: string): "there" | "new" | "unknown" {
-    const onRoot = this.#facts.resolveInRoot(path);
-    const mount = this.#mountOf(onRoot ?? path);
-    if (mount === undefined) return onRoot === undefined ? "unknown" : "there";
-    if (mount === path || mount === onRoot) return "there";
+    let mount = this.#mountOf(path);
+    if (mount === undefined) {
+      const onRoot = this.#facts.resolveInRoot(path);
+      if (onRoot === undefined) return "unknown";
+      mount = this.#mountOf(onRoot);
+      if (mount === undefined || mount === onRoot) return "there";
+    }
+    if (mount === path) return "there";
     const type = this.#mounted.get(mount);
     // Nothing can be made there, so what is wanted is there.
     if (type === "sysfs" || type === "proc") return "there";

@@ -6,10 +6,12 @@
 import {
   type Argument,
   AT_FDCWD,
+  AT_SYMLINK_NOFOLLOW,
   makeDevice,
   S_IFBLK,
   S_IFCHR,
   S_IFIFO,
+  S_IFMT,
 } from "../../linux/index.ts";
 import type { LinuxDevice } from "../../oci/index.ts";
 import type { Destinations } from "./destinations.ts";
@@ -38,6 +40,10 @@ const typeBits: Readonly<Record<LinuxDevice["type"], number>> = {
 };
 
 const defaultMode = 0o666;
+/** struct stat of the kernel. */
+const statSize = 144;
+const statModeOffset = 24;
+const statDeviceOffset = 40;
 
 /**
  * Makes the nodes. Where mknod(2) is not for us (a user namespace), the host's node is mounted.
@@ -66,8 +72,36 @@ function makeNode(rows: RowList, parent: Argument, device: LinuxDevice): void {
     ignore: ["EEXIST"],
     note: `make the device "${path}"`,
   });
+  if (!isDefault(device)) checkNode(rows, parent, name, device);
   if (uid !== 0 || gid !== 0)
     rows.call("fchownat", [parent, name, uid, gid, 0x100], { note: `give "${path}" its owner` });
+}
+
+function isDefault(device: LinuxDevice): boolean {
+  return defaultDevices.some(({ path }) => path === device.path);
+}
+
+/** config-linux.md, "Devices": something else that is already there is an error. */
+function checkNode(rows: RowList, parent: Argument, name: string, device: LinuxDevice): void {
+  const same = rows.freshLabel("made");
+  rows.gotoIfDone(same);
+  const stat = rows.buffer("node_stat", statSize);
+  rows.call("newfstatat", [parent, name, stat, AT_SYMLINK_NOFOLLOW]);
+  const other = rows.freshLabel("other");
+  const { type, major = 0, minor = 0, path } = device;
+  rows.add({
+    compute: [{ load: stat.buffer, offset: statModeOffset, width: 4 }, "&", S_IFMT],
+    as: rows.freshLabel("node_type"),
+  });
+  rows.add({ jump: other, if: [{ last: true }, "!=", typeBits[type]] });
+  if (type === "p") rows.goto(same);
+  const number = { load: stat.buffer, offset: statDeviceOffset, width: 8 } as const;
+  rows.add({ jump: same, if: [number, "==", makeDevice(major, minor)] });
+  rows.label(other);
+  rows.call("mknodat", [parent, name, typeBits[type], makeDevice(major, minor)], {
+    note: `"${path}" is there and is not the device`,
+  });
+  rows.label(same);
 }
 
 function bindNode(rows: RowList, destinations: Destinations, { path }: LinuxDevice): void {

@@ -123,8 +123,21 @@ export interface ParsedOptions {
   readonly runtime: ReadonlySet<string>;
 }
 
+/** Every part of a launch asks for the same few lists. */
+const parsed = new WeakMap<readonly string[], ParsedOptions>();
+const noOptions: readonly string[] = [];
+
 /** Later options win over earlier ones; unknown ones are the file system's. */
-export function parseMountOptions(options: readonly string[] = []): ParsedOptions {
+export function parseMountOptions(options: readonly string[] = noOptions): ParsedOptions {
+  let known = parsed.get(options);
+  if (known === undefined) {
+    known = parseOptions(options);
+    parsed.set(options, known);
+  }
+  return known;
+}
+
+function parseOptions(options: readonly string[]): ParsedOptions {
   let bits = 0;
   const attributes = { set: 0, clear: 0 };
   const tree = { set: 0, clear: 0 };

@@ -65,6 +65,14 @@ export function flagsOf(types: Iterable<NamespaceType>): number {
   return flags >>> 0;
 }
 
+/** What a hook in the container's namespaces joins. */
+export function hookFlags(namespaces: readonly Namespace[] | undefined): number {
+  const { created, joined } = planNamespaces(namespaces);
+  // A time namespace is entered by the clone that follows, which a hook's process does not make.
+  const types = [...created, ...joined.map(({ type }) => type)].filter((type) => type !== "time");
+  return flagsOf(types);
+}
+
 function broken(problem: string): SpecError {
   return new SpecError({ document: "config.json", path: "linux.namespaces", problem });
 }

@@ -40,11 +40,12 @@ import {
   sigsetSizeBytes,
 } from "../../linux/index.ts";
 import type { NamespaceType, RuntimeConfig } from "../../oci/index.ts";
-import { compileSeccomp } from "../seccomp/compile.ts";
+import { type EncodedFilter, encodeSeccomp } from "../seccomp/compile.ts";
 import { Destinations } from "./destinations.ts";
 import { planDeviceLinks, planDevices } from "./devices.ts";
 import { planExecutableCheck, planExecute } from "./execute.ts";
 import { planInit } from "./init.ts";
+import { planListener } from "./listener.ts";
 import {
   cloneFlags,
   isBind,
@@ -55,6 +56,7 @@ import {
 } from "./mounts.ts";
 import { flagsOf, type NamespacePlan, namespaceFlags, planNamespaces } from "./namespaces.ts";
 import { planMaskedPaths, planReadonlyPaths } from "./paths.ts";
+import { planMemoryPolicy } from "./placement.ts";
 import { planCredentials, planLimits } from "./process.ts";
 import { RowList } from "./row-list.ts";
 import { message, planFailureReport, planMessage, planRendezvous, reportBuffer } from "./sync.ts";
@@ -81,8 +83,14 @@ export interface LaunchContext extends MountFacts {
   readonly dieWithParent?: boolean;
   /** PID 1 is ours and the command its child; init.ts. */
   readonly init?: boolean;
+  /** Loaded instead of what linux.seccomp compiles to. */
+  readonly seccompFilter?: EncodedFilter;
   readonly noPivot: boolean;
   readonly hooks: boolean;
+  /** Capabilities of the process that the program begins in. */
+  readonly grantable: bigint;
+  /** Connected socket of the agent that answers for seccomp. */
+  readonly listener?: number;
   readonly hasKcore: boolean;
   /** We are not the host's root: setgroups may be forbidden, mknod is. */
   readonly rootless: boolean;
@@ -380,10 +388,19 @@ function planBecoming(
   else if (uid !== 0) planStdioOwner(rows, uid);
   planSignals(rows);
   planLimits(rows, process);
-  const seccomp = linux?.seccomp === undefined ? undefined : compileSeccomp(linux.seccomp);
+  const profile = linux?.seccomp;
+  const seccomp =
+    context.seccompFilter ?? (profile === undefined ? undefined : encodeSeccomp(profile));
   rows.call("chdir", [process.cwd], { ignore: ["EACCES"], note: "process.cwd" });
+  planMemoryPolicy(rows, linux ?? {});
+  const listener =
+    seccomp?.notifies && context.listener !== undefined
+      ? planListener(rows, context.listener)
+      : undefined;
   const { loadFilter, dropPrivileges } = planCredentials(rows, process, seccomp, {
     keepsGroups: context.rootless,
+    grantable: context.grantable,
+    listener,
   });
   planWorkingDirectory(rows, process.cwd);
   if (context.start !== undefined) {
@@ -394,10 +411,20 @@ function planBecoming(
     });
     rows.add({ store: rows.buffer(reportBuffer, 8), value: starter, width: 4 });
   }
-  if (context.dieWithParent)
-    // After the credentials, whose change takes it away again (prctl(2)).
+  // After each change of credentials, which takes it away again (prctl(2)).
+  const bindLife = () => {
+    if (context.dieWithParent !== true) return;
     rows.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0], { note: "die with the runtime" });
-  if (context.init === true) planInit(rows, { terminal: tty !== undefined, dropPrivileges });
+  };
+  bindLife();
+  if (context.init === true)
+    planInit(rows, {
+      terminal: tty !== undefined,
+      dropPrivileges() {
+        dropPrivileges();
+        bindLife();
+      },
+    });
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   planExecute(rows, process);

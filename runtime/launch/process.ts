@@ -3,7 +3,6 @@
  * user, capabilities (runtime-spec 1.3 config.md, "Process").
  */
 import {
-  type Argument,
   cap_user_data,
   cap_user_header,
   IOPRIO_WHO_PROCESS,
@@ -33,12 +32,13 @@ import {
   rlimit64,
   SECCOMP_SET_MODE_FILTER,
   sched_attr,
+  sock_filter,
   sock_fprog,
 } from "../../linux/index.ts";
 import { type Process, SpecError } from "../../oci/index.ts";
 import { CAP_SYS_ADMIN, capabilityMask } from "../capabilities.ts";
-import { encodeInstructions } from "../seccomp/bpf.ts";
-import type { SeccompFilter } from "../seccomp/compile.ts";
+import type { EncodedFilter } from "../seccomp/compile.ts";
+import type { ListenerPlan } from "./listener.ts";
 import type { RowList } from "./row-list.ts";
 
 // biome-ignore format: table
@@ -108,8 +108,17 @@ export function planLimits(rows: RowList, process: Process): void {
 export function planCredentials(
   rows: RowList,
   process: Process,
-  seccomp: SeccompFilter | undefined,
-  { keepsGroups }: { readonly keepsGroups: boolean },
+  seccomp: EncodedFilter | undefined,
+  {
+    keepsGroups,
+    grantable,
+    listener,
+  }: {
+    readonly keepsGroups: boolean;
+    /** Capabilities that can be had at all; others are passed over, as the specification wishes. */
+    readonly grantable: bigint;
+    readonly listener?: ListenerPlan | undefined;
+  },
 ): { loadFilter(): void; dropPrivileges(): void } {
   const user = process.user ?? { uid: 0, gid: 0 };
   rows.call("umask", [user.umask ?? defaultUmask]);
@@ -126,7 +135,7 @@ export function planCredentials(
   rows.call("setresgid", [user.gid, user.gid, user.gid], { note: `become group ${user.gid}` });
   rows.call("setresuid", [user.uid, user.uid, user.uid], { note: `become user ${user.uid}` });
   if (noNewPrivileges) rows.call("prctl", [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
-  const final = toSets(sets);
+  const final = toSets(sets, grantable);
   const loadsWithPrivilege = seccomp !== undefined && !noNewPrivileges;
   planCapset(rows, loadsWithPrivilege ? withAdmin(final) : final);
   planAmbient(rows, capabilityMask(sets.ambient) & final.permitted & final.inheritable);
@@ -136,7 +145,7 @@ export function planCredentials(
     },
     loadFilter() {
       if (seccomp === undefined) return;
-      planFilter(rows, seccomp);
+      planFilter(rows, seccomp, listener);
       if (loadsWithPrivilege) planCapset(rows, final);
     },
   };
@@ -148,10 +157,10 @@ interface CapabilitySets {
   readonly inheritable: bigint;
 }
 
-function toSets(sets: NonNullable<Process["capabilities"]>): CapabilitySets {
-  const permitted = capabilityMask(sets.permitted);
-  const inheritable = capabilityMask(sets.inheritable);
-  return { effective: capabilityMask(sets.effective), permitted, inheritable };
+function toSets(sets: NonNullable<Process["capabilities"]>, grantable: bigint): CapabilitySets {
+  const mask = (names: readonly string[] | undefined) => capabilityMask(names) & grantable;
+  const permitted = mask(sets.permitted);
+  return { effective: mask(sets.effective), permitted, inheritable: mask(sets.inheritable) };
 }
 
 function withAdmin({ effective, permitted, inheritable }: CapabilitySets): CapabilitySets {
@@ -201,11 +210,18 @@ function planAmbient(rows: RowList, mask: bigint): void {
       rows.call("prctl", [PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0]);
 }
 
-function planFilter(rows: RowList, { instructions, flags }: SeccompFilter): void {
-  const program = sock_fprog.encode({ len: instructions.length });
-  const code: Argument = encodeInstructions(instructions);
+function planFilter(
+  rows: RowList,
+  { code, flags }: EncodedFilter,
+  listener: ListenerPlan | undefined,
+): void {
+  const program = sock_fprog.encode({ len: code.length / sock_filter.sizeBytes });
   const pointer = { struct: program, pointers: { [sock_fprog.offsets.filter]: code } };
-  rows.call("seccomp", [SECCOMP_SET_MODE_FILTER, flags, pointer], { note: "linux.seccomp" });
+  const all = flags | (listener?.flag ?? 0);
+  const loaded = rows.result("seccomp", [SECCOMP_SET_MODE_FILTER, all, pointer], {
+    note: "linux.seccomp",
+  });
+  listener?.send(loaded);
 }
 
 function toUint64(value: number): bigint {

@@ -21,6 +21,8 @@ export const message = {
   ready: 4,
   /** value: errno of execve, plus `fileExists` when what was executed does exist. */
   notExecuted: 5,
+  /** Wants the text that goes with a seccomp listener; the runtime answers with it. */
+  listenerState: 6,
 } as const;
 
 export const fileExists = 0x1_0000;

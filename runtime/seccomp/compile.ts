@@ -32,7 +32,13 @@ import type {
 } from "../../oci/index.ts";
 import { SpecError } from "../../oci/index.ts";
 import { type Architecture, architecturesOf, x32Bit } from "./architectures.ts";
-import { BpfBuilder, type Instruction, type Place, seccompData } from "./bpf.ts";
+import {
+  BpfBuilder,
+  encodeInstructions,
+  type Instruction,
+  type Place,
+  seccompData,
+} from "./bpf.ts";
 import { type Condition, emitVerdict, type Verdict } from "./verdict.ts";
 
 export interface SeccompFilter {
@@ -77,9 +83,22 @@ export const seccompOperators = [
   "SCMP_CMP_MASKED_EQ",
 ] as const;
 
+/** As the kernel takes it. */
+export interface EncodedFilter {
+  /** struct sock_filter, 8 bytes each. */
+  readonly code: Uint8Array;
+  readonly flags: number;
+  readonly notifies: boolean;
+}
+
+export function encodeSeccomp(profile: Seccomp): EncodedFilter {
+  const { instructions, flags, notifies } = compileSeccomp(profile);
+  return { code: encodeInstructions(instructions), flags, notifies };
+}
+
 /** Throws SpecError for what the specification does not know. */
 export function compileSeccomp(profile: Seccomp): SeccompFilter {
-  checkProfile(profile);
+  checkSeccompProfile(profile);
   const defaultReturn = returnValue(profile.defaultAction, profile.defaultErrnoRet);
   const architectures = architecturesOf(profile.architectures);
   const builder = new BpfBuilder();
@@ -94,14 +113,20 @@ export function compileSeccomp(profile: Seccomp): SeccompFilter {
   };
 }
 
-function checkProfile(profile: Seccomp): void {
+/** The words of a profile; throws SpecError for one that the specification does not have. */
+export function checkSeccompProfile(profile: Seccomp): void {
   checkName("defaultAction", profile.defaultAction, actions);
+  checkErrno("defaultErrnoRet", profile.defaultAction, profile.defaultErrnoRet);
+  for (const name of profile.architectures ?? [])
+    if (!seccompArchitectures.includes(name))
+      throw broken("architectures", `has ${JSON.stringify(name)}`);
   for (const flag of profile.flags ?? []) checkName("flags", flag, flagBits);
   (profile.syscalls ?? []).forEach((rule, index) => {
     const path = `syscalls[${index}]`;
     if (!Array.isArray(rule.names) || rule.names.length === 0)
       throw broken(`${path}.names`, "must name at least one system call");
     checkName(`${path}.action`, rule.action, actions);
+    checkErrno(`${path}.errnoRet`, rule.action, rule.errnoRet);
     for (const argument of rule.args ?? []) {
       if (
         !Number.isInteger(argument.index) ||
@@ -114,6 +139,24 @@ function checkProfile(profile: Seccomp): void {
     }
   });
 }
+
+/** config-linux.md: an errno for an action that takes none is an error. */
+function checkErrno(path: string, action: SeccompAction, errno: number | undefined): void {
+  if (errno === undefined || action === "SCMP_ACT_ERRNO" || action === "SCMP_ACT_TRACE") return;
+  // Engines fill in 0 or their default for every rule; only another value can be a mistake.
+  if (errno !== 0) throw broken(path, `is given for ${action}, which returns no errno`);
+}
+
+/** All that the specification names; those of other processors never match here. */
+// biome-ignore format: table
+const seccompArchitectures: readonly string[] = [
+  "SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_ARM", "SCMP_ARCH_AARCH64",
+  "SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K", "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64",
+  "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32",
+  "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_S390", "SCMP_ARCH_S390X",
+  "SCMP_ARCH_SH", "SCMP_ARCH_SHEB", "SCMP_ARCH_PARISC", "SCMP_ARCH_PARISC64",
+  "SCMP_ARCH_RISCV64",
+];
 
 function checkName(path: string, name: string, table: Readonly<Record<string, number>>): void {
   if (!Object.hasOwn(table, name))

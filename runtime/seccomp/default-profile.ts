@@ -85,6 +85,11 @@ const personalities = [0, 8, 0x20000, 0x20008, 0xffff_ffff];
 const newNamespaces = 0x7e02_0000;
 const ENOSYS = 38;
 
+/** Of these capabilities, the ones that the profile depends on, in the order of its table. */
+export function relevantCapabilities(capabilities: readonly string[]): readonly string[] {
+  return Object.keys(withCapability).filter((name) => capabilities.includes(name));
+}
+
 /** The profile for a process whose bounding set holds these capabilities. */
 export function dockerSeccompProfile(capabilities: readonly string[] = []): Seccomp {
   const allowed = capabilities.flatMap((capability) => withCapability[capability] ?? []);

@@ -1,5 +1,6 @@
 /** `create`: everything is made, the command waits for `start`. */
 import type { Fd } from "../../linux/index.ts";
+import type { RuntimeConfig } from "../../oci/index.ts";
 import { createContainer } from "../create.ts";
 import { replaceText } from "../files.ts";
 import { connectTo } from "../sockets.ts";
@@ -28,7 +29,7 @@ export function create(args: readonly string[], context: VerbContext): number {
   const { pid, pidfd } = createContainer({
     id,
     bundle: bundle.path,
-    config: bundle.config,
+    config: withActivation(bundle.config, context.env),
     stateRoot: context.stateRoot,
     mode: "create",
     ...sharedOptions(options, context),
@@ -48,12 +49,28 @@ export function containerId(options: ParsedOptionsOf, verb: string): string {
 }
 
 export function sharedOptions(options: ParsedOptionsOf, context: VerbContext) {
+  const passed = activationSockets(context.env);
   return {
     noPivot: options.flag("no-pivot"),
     noNewKeyring: options.flag("no-new-keyring"),
     noCgroups: context.noCgroups,
-    preserveFds: Number(options.text("preserve-fds") ?? 0),
+    preserveFds: passed + Number(options.text("preserve-fds") ?? 0),
   };
+}
+
+/** sd_listen_fds(3): sockets passed to us are passed on, from descriptor 3. */
+export function activationSockets(env: VerbContext["env"]): number {
+  if (env["LISTEN_PID"] !== String(process.pid)) return 0;
+  const count = Number(env["LISTEN_FDS"] ?? 0);
+  return Number.isInteger(count) && count > 0 ? count : 0;
+}
+
+/** The program, which is PID 1 of its container, is told of them. */
+export function withActivation(config: RuntimeConfig, env: VerbContext["env"]): RuntimeConfig {
+  const count = activationSockets(env);
+  if (count === 0 || config.process === undefined) return config;
+  const told = [...(config.process.env ?? []), `LISTEN_FDS=${count}`, "LISTEN_PID=1"];
+  return { ...config, process: { ...config.process, env: told } };
 }
 
 /** Connected to whoever wants the terminal; both or none of socket and terminal. */

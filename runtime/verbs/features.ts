@@ -8,7 +8,6 @@ import { ociVersion } from "../state.ts";
 import type { VerbContext } from "./context.ts";
 
 export function features(_args: readonly string[], { print }: VerbContext): number {
-  const actions = seccompActions.filter((action) => action !== "SCMP_ACT_NOTIFY");
   const document = {
     ociVersionMin: "1.0.0",
     ociVersionMax: ociVersion,
@@ -27,7 +26,7 @@ export function features(_args: readonly string[], { print }: VerbContext): numb
       cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: true },
       seccomp: {
         enabled: true,
-        actions,
+        actions: seccompActions,
         operators: seccompOperators,
         archs: ["SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32"],
         knownFlags: seccompFlags,

@@ -12,6 +12,7 @@ import {
   launchAliases,
   launchOptions,
   sharedOptions,
+  withActivation,
   writePidFile,
 } from "./create.ts";
 import { terminalPair, waitInForeground } from "./foreground.ts";
@@ -37,7 +38,7 @@ export async function run(args: readonly string[], context: VerbContext): Promis
   const created = createContainer({
     id,
     bundle: path,
-    config,
+    config: withActivation(config, context.env),
     stateRoot: context.stateRoot,
     mode: staged ? "create" : "run",
     ...sharedOptions(options, context),

@@ -25,6 +25,7 @@ const updateOptions = {
 export function update(args: readonly string[], { stateRoot }: VerbContext): number {
   const options = parseOptions(args, updateOptions, { r: "resources" });
   const container = readContainer(stateRoot, containerId(options, "update"));
+  if (container.status === "stopped") throw new Error("container not running");
   if (container.cgroup === undefined) throw new Error("container has no cgroup to update");
   const file = options.text("resources");
   const resources = file === undefined ? fromFlags(options) : readResources(file);

@@ -15,6 +15,7 @@ const tableFiles: readonly string[] = [
   "linux/constants.ts",
   "linux/syscalls.ts",
   "oci/runtime-config.ts",
+  "vmm-sandbox/translator/isa/table.ts",
 ];
 
 /** Folders that `run` and `oci` load; docs/decisions/012-streams-by-descriptor.md has the price. */

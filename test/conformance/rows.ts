@@ -15,6 +15,8 @@ import { operationRows } from "./rows/operations.ts";
 import { posixProcessRows } from "./rows/posix-process.ts";
 import { processRows } from "./rows/process.ts";
 import { seccompRows } from "./rows/seccomp.ts";
+import { pathAttackRows } from "./security/paths.ts";
+import { processAttackRows } from "./security/processes.ts";
 
 export const allRows: readonly Row[] = [
   ...lifecycleRows,
@@ -32,4 +34,6 @@ export const allRows: readonly Row[] = [
   ...seccompRows,
   ...contractTextRows,
   ...contractFileRows,
+  ...pathAttackRows,
+  ...processAttackRows,
 ];

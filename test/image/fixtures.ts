@@ -94,11 +94,11 @@ export async function putBlob(store: Store, descriptor: Descriptor, bytes: Uint8
 
 /**
  * Everything there is to know about a tree, one line a file: type, mode, owner, times, size,
- * device, link target, link count, content hash, xattrs.
+ * device, link target, link count (overlayfs says 1 for any directory), content hash, xattrs.
  */
 export function describeTree(path: string): string[] {
   const script = `
-    find . -printf '%P|%y|%m|%U|%G|%T@|%l|%n|' \\( -type f -printf '%s|' -o -printf '-|' \\) \\
+    find . -printf '%P|%y|%m|%U|%G|%T@|%l|' \\( -type d -printf '-|' -o -printf '%n|' \\) \\( -type f -printf '%s|' -o -printf '-|' \\) \\
       \\( -type c -o -type b \\) -exec stat -c '%t:%T' {} \\; -o -printf '-\\n'`;
   const facts = sh(script, path).trim().split("\n");
   const sums = sh("find . -type f -print0 | sort -z | xargs -0 -r sha256sum", path);

@@ -228,6 +228,18 @@ describe("image snapshots", () => {
     assert.equal(seen.at(-1), big.blob.length);
   });
 
+  it("a download that ends before its unpacking begins is found where it went", async () => {
+    const small = layer(file("a", "a"));
+    const writer = await store.blobs.ingest(small.descriptor);
+    assert.ok(writer);
+    const source = { path: writer.path, progress: writer.follow() };
+    writer.write(0, small.blob);
+    await writer.commit();
+    const { descriptor, diffId } = small;
+    const chain = await store.snapshots.unpack([{ descriptor, diffId, follow: () => source }]);
+    assert.ok(store.snapshots.has(chain));
+  });
+
   it("a download that fails stops its unpacking and leaves nothing", async () => {
     const big = makeLayer(makeTar([file("big", "x".repeat(1 << 23))]), "none");
     const writer = await store.blobs.ingest(big.descriptor);

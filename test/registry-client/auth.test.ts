@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { parsePlatform, parseReference, SpecError } from "../../oci/index.ts";
 import { type Credentials, RedirectError, RegistryError } from "../../registry-client/index.ts";
-import { collect, eventsOf, openTestClient, signal } from "./client.ts";
+import { collect, eventsOf, eventually, openTestClient, signal } from "./client.ts";
 import { imageAnswer, imageOf, sha256 } from "./images.ts";
 import {
   type Answer,
@@ -143,10 +143,70 @@ describe("authorization", () => {
     const reference = parseReference(`${server.domain}/a/b:1`);
     const abort = new AbortController();
     const first = test.client.resolve(reference, { platform, signal: abort.signal });
+    await eventually(() => tokens === 1);
     const second = test.client.resolve(reference, { platform, signal });
     setTimeout(() => abort.abort(new Error("not me")), 100);
     await assert.rejects(first, /not me/);
     assert.equal((await second).descriptor.digest, image.manifest.descriptor.digest);
+  });
+
+  it("who waits for another's token is aborted at once all the same", async () => {
+    await using server = await startServer(
+      withTokens(
+        () => true,
+        async () => {
+          await new Promise((resolve) => setTimeout(resolve, 500));
+          return { body: '{"token":"t","expires_in":300}' };
+        },
+      ),
+    );
+    await using test = openTestClient();
+    const reference = parseReference(`${server.domain}/a/b:1`);
+    const first = test.client.resolve(reference, { platform, signal });
+    const abort = new AbortController();
+    await eventually(() => server.requests.some(({ path }) => path === "/token"));
+    const second = test.client.resolve(reference, { platform, signal: abort.signal });
+    setTimeout(() => abort.abort(new Error("enough")), 100);
+    const startMs = performance.now();
+    await assert.rejects(second, /enough/);
+    assert.ok(performance.now() - startMs < 400);
+    await first;
+    assert.equal(server.requests.filter(({ path }) => path === "/token").length, 1);
+  });
+
+  it("many requests under one signal are no leak to Node", async () => {
+    await using server = await startServer(
+      withTokens(
+        () => true,
+        () => ({ body: '{"token":"t"}' }),
+      ),
+    );
+    await using test = openTestClient();
+    const reference = parseReference(`${server.domain}/a/b:1`);
+    const warnings: string[] = [];
+    const onWarning = ({ name }: Error) => warnings.push(name);
+    process.on("warning", onWarning);
+    const own = new AbortController();
+    await Promise.all(
+      Array.from({ length: 40 }, () =>
+        test.client.resolve(reference, { platform, signal: own.signal }),
+      ),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    process.off("warning", onWarning);
+    assert.deepEqual(warnings, []);
+  });
+
+  it("loopback is reached directly, whatever HTTP_PROXY says", async () => {
+    await using server = await startServer((request) => imageAnswer(request, image));
+    const before = process.env["HTTP_PROXY"];
+    process.env["HTTP_PROXY"] = "http://127.0.0.1:1";
+    try {
+      await pull(server);
+    } finally {
+      if (before === undefined) delete process.env["HTTP_PROXY"];
+      else process.env["HTTP_PROXY"] = before;
+    }
   });
 
   it("widens the scope when the registry asks for more", async () => {

@@ -14,9 +14,17 @@ import { type Answer, type Handler, startServer } from "./server.ts";
 const blob = blobOf(patternBytes(300_000));
 const large = blobOf(patternBytes(40 * 1024 * 1024));
 
-async function fetched(handler: Handler, options: Partial<BlobOptions> = {}, wanted = blob) {
+/** Short enough to wait for; only where silence is the test. */
+const SHORT_SILENCE_MS = 500;
+
+async function fetched(
+  handler: Handler,
+  options: Partial<BlobOptions> = {},
+  wanted = blob,
+  idleTimeoutMs = 10_000,
+) {
   await using server = await startServer(handler);
-  await using test = openTestClient({ idleTimeoutMs: 300 });
+  await using test = openTestClient({ idleTimeoutMs });
   const reference = parseReference(`${server.domain}/a/b:1`);
   const stream = test.client.fetchBlob(reference, wanted.descriptor, { signal, ...options });
   const bytes = await collect(stream);
@@ -48,8 +56,11 @@ function partly(answer: Answer, sentBytes: number, end: "break" | "stall"): Hand
       "content-length": String(body.length),
       ...answer.headers,
     });
-    response.write(body.subarray(0, sentBytes));
-    if (end === "break") setTimeout(() => response.destroy(), 30);
+    const sent = body.subarray(0, sentBytes);
+    if (sent.length === 0) response.flushHeaders();
+    else response.write(sent);
+    // Late enough for what was written to be delivered.
+    if (end === "break") setTimeout(() => response.destroy(), 100);
     return undefined;
   };
 }
@@ -70,6 +81,9 @@ describe("fetchBlob()", () => {
           const answer = blobAnswer(request, blob.bytes);
           return count <= 2 ? partly(answer, 100_000, end)(request, response) : answer;
         }),
+        {},
+        blob,
+        end === "stall" ? SHORT_SILENCE_MS : undefined,
       );
       assert.equal(sha256(bytes), blob.descriptor.digest);
       assert.deepEqual(ranges, [undefined, "bytes=100000-299999", "bytes=200000-299999"]);
@@ -244,12 +258,12 @@ describe("fetchBlob()", () => {
     await using server = await startServer(
       blobsOnly((_, request) => blobAnswer(request, large.bytes)),
     );
-    await using test = openTestClient({ idleTimeoutMs: 100 });
+    await using test = openTestClient({ idleTimeoutMs: 700 });
     const reader = test.client
       .fetchBlob(parseReference(`${server.domain}/a/b`), large.descriptor, { signal })
       .getReader();
     await reader.read();
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    await new Promise((resolve) => setTimeout(resolve, 2000));
     for (let each = await reader.read(); !each.done; each = await reader.read());
     assert.equal(eventsOf(test, "retry").length, 0);
   });
@@ -286,6 +300,32 @@ describe("fetchBlob() in several ranges at once", () => {
     );
     assert.equal(sha256(bytes), large.descriptor.digest);
     assert.equal(ranges.length, 10);
+  });
+
+  it("has as many under way as it was told, and no more", async () => {
+    let running = 0;
+    let most = 0;
+    await fetched(
+      async (request, response) => {
+        if (request.path === "/v2/") return {};
+        most = Math.max(most, ++running);
+        response.on("close", () => running--);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        return blobAnswer(request, large.bytes);
+      },
+      { connections: 3 },
+      large,
+    );
+    assert.equal(most, 3);
+  });
+
+  it("is not done from loopback unless told", async () => {
+    const { ranges } = await fetched(
+      blobsOnly((_, request) => blobAnswer(request, large.bytes)),
+      {},
+      large,
+    );
+    assert.deepEqual(ranges, [undefined]);
   });
 
   it("survives breaks in any of them", async () => {

@@ -73,8 +73,8 @@ export function streamOf(bytes: Uint8Array, chunkBytes = 64 * 1024): ReadableStr
 }
 
 /** Waits for what happens on the other side of a socket a moment later. */
-export async function eventually(isTrue: () => boolean): Promise<boolean> {
-  for (let waited = 0; !isTrue() && waited < 200; waited++) {
+export async function eventually(isTrue: () => boolean, patienceMs = 2000): Promise<boolean> {
+  for (let waitedMs = 0; !isTrue() && waitedMs < patienceMs; waitedMs += 10) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   return isTrue();

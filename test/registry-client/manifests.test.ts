@@ -13,7 +13,7 @@ import {
   PlatformError,
   RegistryError,
 } from "../../registry-client/index.ts";
-import { eventsOf, eventually, openTestClient, signal } from "./client.ts";
+import { collect, eventsOf, eventually, openTestClient, signal } from "./client.ts";
 import {
   blobOf,
   imageAnswer,
@@ -229,6 +229,19 @@ describe("resolve()", () => {
 });
 
 describe("mirrors", () => {
+  it("that serve a wrong blob are left out when it is tried again", async () => {
+    const [layer] = amd64.layers;
+    assert.ok(layer !== undefined);
+    const wrong = Buffer.from(layer.bytes).reverse();
+    await using mirror = await startServer(({ path }) => (path === "/v2/" ? {} : { body: wrong }));
+    await using upstream = await startServer((request) => imageAnswer(request, amd64));
+    await using test = openTestClient({ mirrors: { [upstream.domain]: [mirror.origin] } });
+    const reference = parseReference(`${upstream.domain}/a/b`);
+    const fetched = () => collect(test.client.fetchBlob(reference, layer.descriptor, { signal }));
+    await assert.rejects(fetched(), ContentError);
+    assert.equal(sha256(await fetched()), layer.descriptor.digest);
+  });
+
   it("serve before the registry, and the registry where they fail", async () => {
     await using dead = await startServer((_, response) => {
       response.destroy();

@@ -87,6 +87,8 @@ export const exitReason = {
   fault: 2,
   /** A helper asked for the run loop. */
   helper: 3,
+  /** The run at `record` was entered often enough to be compiled. */
+  hot: 4,
 } as const;
 
 /**

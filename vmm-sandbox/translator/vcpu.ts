@@ -7,15 +7,15 @@ import { GuestMemory } from "../machine/guest-memory.ts";
 import type { InterruptController } from "../machine/interrupts.ts";
 import { IO_APIC_ADDRESS, LOCAL_APIC_ADDRESS } from "../machine/layout.ts";
 import { Machine } from "../machine/machine.ts";
-import {
-  type DescriptorTable,
-  type GeneralRegisters,
+import type {
+  DescriptorTable,
+  GeneralRegisters,
   generalRegisterNames,
-  type Segment,
-  type SystemRegisters,
-  type Vcpu,
-  type VcpuState,
-  type VmExit,
+  Segment,
+  SystemRegisters,
+  Vcpu,
+  VcpuState,
+  VmExit,
 } from "../machine/vcpu.ts";
 import { layout, state } from "./state.ts";
 import { Cpu, createCpuMemory } from "./system/cpu.ts";
@@ -25,8 +25,22 @@ import { segmentIndex } from "./system/registers.ts";
 
 /** General registers in the order of their encodings. */
 const encodingOrder = [
-  "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-  "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+  "rax",
+  "rcx",
+  "rdx",
+  "rbx",
+  "rsp",
+  "rbp",
+  "rsi",
+  "rdi",
+  "r8",
+  "r9",
+  "r10",
+  "r11",
+  "r12",
+  "r13",
+  "r14",
+  "r15",
 ] as const;
 
 const segmentOf = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5, ldt: 6, tr: 7 } as const;
@@ -206,7 +220,12 @@ export function createSoftwareMachine(options: {
   });
   cpu = new Cpu(memory, machine);
   const { apic } = cpu;
-  machine.mmio.attach({ name: "io-apic", base: IO_APIC_ADDRESS, sizeBytes: 0x1000, device: ioApic });
+  machine.mmio.attach({
+    name: "io-apic",
+    base: IO_APIC_ADDRESS,
+    sizeBytes: 0x1000,
+    device: ioApic,
+  });
   machine.mmio.attach({
     name: "local-apic",
     base: LOCAL_APIC_ADDRESS,

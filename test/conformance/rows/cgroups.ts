@@ -181,8 +181,10 @@ export const cgroupRows: readonly Row[] = [
     "what the program starts is in the container's cgroup",
     async (t) => {
       const container = await t.started("sleep 100 & sleep 100");
-      const pids = (await container.exec("cat /proc/1/cgroup; cat /proc/self/cgroup")).split("\n");
-      for (const line of pids) assert.match(line, new RegExp(t.cgroupsPath));
+      const lines = (await container.exec("cat /proc/1/cgroup; cat /proc/self/cgroup")).split("\n");
+      // Beside v1's hierarchies, whether to use a cgroup2 without controllers is the runtime's choice.
+      const counted = lines.filter((line) => !usesCgroupV1(t.machine) || !line.startsWith("0::"));
+      for (const line of counted) assert.match(line, new RegExp(t.cgroupsPath));
     },
   ),
   path(

@@ -405,7 +405,7 @@ export const contractFileRows: readonly Row[] = [
       const container = await t.started("while :; do date +%N > /tick; sleep 0.02; done");
       await until("the program ticks", () => existsSync(`${t.rootfs}/tick`));
       await t.ok(["pause", container.id]);
-      assert.match(freezerState(t), /^(FROZEN|1)$/);
+      await until("the cgroup is frozen", () => /^(FROZEN|1)$/.test(freezerState(t)));
       const tick = readFileSync(`${t.rootfs}/tick`, "utf8");
       await new Promise((resolve) => setTimeout(resolve, 100));
       assert.equal(readFileSync(`${t.rootfs}/tick`, "utf8"), tick);

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import type { ContainerState } from "../../../oci/index.ts";
 import type { BundleConfig } from "../bundle.ts";
 import { cgroupsOf } from "../leftovers.ts";
-import { isAlive } from "../processes.ts";
+import { isAlive, until } from "../processes.ts";
 import { type Row, rowsOf } from "../row.ts";
 import type { Trial } from "../trial.ts";
 
@@ -162,6 +162,7 @@ export const hookRows: readonly Row[] = [
         config.hooks = { [name]: [shell(`(${print}) > ${log(t, name)}`)] };
       });
       await container.start();
+      await until("the hook has written", () => readLogs(t).length === types.length);
       const seen = readLogs(t);
       types.forEach((type, index) => {
         if (type === "pid" && name === "createContainer") return; // as joined, visible either way

@@ -207,7 +207,7 @@ export const lifecycleRows = [
   ...["", "..", "a/b", "a b", "ü", "."].map((id) =>
     create(
       "MUST",
-      `create-bad-id-${JSON.stringify(id)}`,
+      `create-bad-id-${JSON.stringify(id).replaceAll(" ", "_")}`,
       `the ID ${JSON.stringify(id)} is refused`,
       async (t) => {
         t.writeConfig();

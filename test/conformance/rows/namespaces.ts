@@ -139,7 +139,9 @@ export const namespaceRows = [
     "ns-pid-init",
     "in a new pid namespace the program is process 1 and sees only its own",
     async (t) => {
-      assert.equal(await t.probe("echo $$; ls /proc | grep -c '^[0-9]'"), "1\n3");
+      const [own, seen] = (await t.probe("echo $$; ls /proc | grep -c '^[0-9]'")).split("\n");
+      assert.equal(own, "1");
+      assert.ok(Number(seen) <= 3, `${seen} processes`); // the shell, ls, grep
     },
   ),
   row(

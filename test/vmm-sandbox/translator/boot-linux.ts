@@ -15,7 +15,10 @@ import {
   IO_APIC_ADDRESS,
   LOCAL_APIC_ADDRESS,
 } from "../../../vmm-sandbox/machine/layout.ts";
-import { createSoftwareMachine, type SoftwareMachine } from "../../../vmm-sandbox/translator/index.ts";
+import {
+  createSoftwareMachine,
+  type SoftwareMachine,
+} from "../../../vmm-sandbox/translator/index.ts";
 
 export type LinuxBoot = {
   readonly kernel: Uint8Array;
@@ -31,7 +34,12 @@ export function prepareLinux(boot: LinuxBoot): SoftwareMachine {
   const { machine, vcpu } = software;
   const serial = new Serial(machine.interrupts.line(COM1_GSI), boot.onOutput);
   machine.pio.attach({ name: "com1", base: COM1_PORT, sizeBytes: 8, device: serial });
-  machine.pio.attach({ name: "power", base: ACPI_PORT, sizeBytes: 3, device: new PowerPorts(machine) });
+  machine.pio.attach({
+    name: "power",
+    base: ACPI_PORT,
+    sizeBytes: 3,
+    device: new PowerPorts(machine),
+  });
   machine.pio.attach({
     name: "i8042",
     base: I8042_PORT,
@@ -78,10 +86,31 @@ if (import.meta.url === `file://${process.argv[1]}`) {
   };
   const exit = vcpu.run();
   const { general, system } = vcpu.getRegisters();
-  console.error("\nexit", exit, machine.stopReason, `prepare ${(prepared - start).toFixed(0)} ms, run ${(performance.now() - prepared).toFixed(0)} ms`);
+  console.error(
+    "\nexit",
+    exit,
+    machine.stopReason,
+    `prepare ${(prepared - start).toFixed(0)} ms, run ${(performance.now() - prepared).toFixed(0)} ms`,
+  );
   if (process.env["VERBOSE"]) {
-    console.error(Object.entries(general).map(([n, v]) => `${n}=${v.toString(16)}`).join(" "));
-    console.error("cr0", system.cr0.toString(16), "cr2", system.cr2.toString(16), "cr3", system.cr3.toString(16), "cr4", system.cr4.toString(16));
+    console.error(
+      Object.entries(general)
+        .map(([n, v]) => `${n}=${v.toString(16)}`)
+        .join(" "),
+    );
+    console.error(
+      "cr0",
+      system.cr0.toString(16),
+      "cr2",
+      system.cr2.toString(16),
+      "cr3",
+      system.cr3.toString(16),
+      "cr4",
+      system.cr4.toString(16),
+    );
   }
-  console.error(cpu.statistics, cpu.translator.statistics, { tlbMisses: cpu.paging.misses, flushes: cpu.paging.flushes });
+  console.error(cpu.statistics, cpu.translator.statistics, {
+    tlbMisses: cpu.paging.misses,
+    flushes: cpu.paging.flushes,
+  });
 }

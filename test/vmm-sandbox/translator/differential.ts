@@ -6,6 +6,9 @@ import { encode, fillState, Random, undefinedFlags } from "./vectors.ts";
 
 export type Difference = { readonly row: string; readonly text: string };
 
+/** Its memory has fixed addresses, so there is one in a process. */
+let opened: HostCpu | undefined;
+
 const registerNames = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split(" ");
 
 export class Differential {
@@ -13,16 +16,23 @@ export class Differential {
   /** Vectors on which our CPU faulted, so that the host was not asked. */
   faults = 0;
   private readonly host: HostCpu;
-  private readonly guest = new GuestCpu();
+  private readonly guest: GuestCpu;
   private readonly random: Random;
 
-  private constructor(host: HostCpu, seed: number) {
+  private constructor(host: HostCpu, seed: number, hotThreshold: number) {
+    this.guest = new GuestCpu(hotThreshold);
     this.host = host;
     this.random = new Random(seed);
   }
 
-  static async open(seed: number): Promise<Differential> {
-    return new Differential(await HostCpu.open(), seed);
+  /** `hotThreshold`: 1 tests the compiled tier, 2³⁰ the interpreter. */
+  static async open(seed: number, hotThreshold = 2 ** 30): Promise<Differential> {
+    opened ??= await HostCpu.open();
+    return new Differential(opened, seed, hotThreshold);
+  }
+
+  get regions(): number {
+    return this.guest.cpu.jit.statistics.regions;
   }
 
   /** One random encoding of `row` on `batch` states; the first difference, if any. */
@@ -41,7 +51,8 @@ export class Differential {
         this.faults++;
         // Bit offsets in registers may lead anywhere.
         const mayLeave = fault === 14 && row.mnemonic.startsWith("bt");
-        if (fault !== 0 && fault !== 13 && !mayLeave) return { row: row.text, text: `${hex(bytes)}: our exception ${fault}` };
+        if (fault !== 0 && fault !== 13 && !mayLeave)
+          return { row: row.text, text: `${hex(bytes)}: our exception ${fault}` };
         continue;
       }
       this.host.states.set(copy, ours.length * stateBytes);
@@ -70,7 +81,11 @@ function compare(
   const view = (b: Uint8Array) => new DataView(b.buffer, b.byteOffset, stateBytes);
   const [b, o, t] = [view(before), view(ours), view(theirs)];
   const width = /b,|b$/.test(row.text) && row.sized === "" ? 8 : size;
-  const countByte = row.text.includes("CL") ? b.getUint8(8) : row.text.includes(",1") ? 1 : (bytes.at(-1) as number);
+  const countByte = row.text.includes("CL")
+    ? b.getUint8(8)
+    : row.text.includes(",1")
+      ? 1
+      : (bytes.at(-1) as number);
   const count = countByte & (width === 64 ? 63 : 31);
   // Above 16, 16-bit double shifts have no defined result at all.
   if (row.mnemonic.startsWith("sh") && row.mnemonic.endsWith("d") && width === 16 && count > 16)
@@ -79,12 +94,19 @@ function compare(
   const problems: string[] = [];
   for (let i = 0; i < 16; i++)
     if (o.getBigUint64(i * 8, true) !== t.getBigUint64(i * 8, true))
-      problems.push(`${registerNames[i]} ${hex64(b, i * 8)} -> ours ${hex64(o, i * 8)} host ${hex64(t, i * 8)}`);
+      problems.push(
+        `${registerNames[i]} ${hex64(b, i * 8)} -> ours ${hex64(o, i * 8)} host ${hex64(t, i * 8)}`,
+      );
   const [of, tf] = [o.getUint32(offsets.flags, true), t.getUint32(offsets.flags, true)];
-  if ((of ^ tf) & mask) problems.push(`flags ${(b.getUint32(offsets.flags, true)).toString(16)} -> ours ${of.toString(16)} host ${tf.toString(16)} (mask ${mask.toString(16)})`);
+  if ((of ^ tf) & mask)
+    problems.push(
+      `flags ${(b.getUint32(offsets.flags, true)).toString(16)} -> ours ${of.toString(16)} host ${tf.toString(16)} (mask ${mask.toString(16)})`,
+    );
   for (let i = offsets.xmm; i < stateBytes - 0x40; i += 8)
     if (o.getBigUint64(i, true) !== t.getBigUint64(i, true))
-      problems.push(`${i < offsets.data ? `xmm${(i - offsets.xmm) >> 4}` : "data"}+${i & (i < offsets.data ? 15 : 63)} ${hex64(b, i)} -> ours ${hex64(o, i)} host ${hex64(t, i)}`);
+      problems.push(
+        `${i < offsets.data ? `xmm${(i - offsets.xmm) >> 4}` : "data"}+${i & (i < offsets.data ? 15 : 63)} ${hex64(b, i)} -> ours ${hex64(o, i)} host ${hex64(t, i)}`,
+      );
   if (problems.length === 0) return undefined;
   const inputs = registerNames.map((name, i) => `${name}=${hex64(b, i * 8)}`).join(" ");
   return { row: row.text, text: `${hex(bytes)}: ${problems.join("; ")}\n      with ${inputs}` };

@@ -1,11 +1,12 @@
-/** `npm run fuzz:cpu -- [seed] [rounds]`: every row, again and again, until the rounds are done. */
+/** `npm run fuzz:cpu -- [seed] [rounds] [tier] [mnemonic]`, tier interpreter or jit: every row, again and again, until the rounds are done. */
 import { Differential } from "./differential.ts";
 import { testedRows } from "./vectors.ts";
 
 const seed = Number(process.argv[2] ?? 1);
 const rounds = Number(process.argv[3] ?? 20);
-const only = process.argv[4];
-const differential = await Differential.open(seed);
+const tier = process.argv[4] ?? "interpreter";
+const only = process.argv[5];
+const differential = await Differential.open(seed, tier === "jit" ? 1 : 2 ** 30);
 const start = performance.now();
 const failures = new Map<string, string[]>();
 for (let round = 0; round < rounds; round++)
@@ -20,6 +21,6 @@ for (const [row, texts] of failures) console.log(`${row}\n    ${texts.join("\n  
 const seconds = (performance.now() - start) / 1000;
 console.log(
   `${differential.vectors} vectors (${differential.faults} faulting), ${testedRows.length} rows, ` +
-    `${failures.size} rows differ, seed ${seed}, ${seconds.toFixed(1)} s`,
+    `${differential.regions} regions, ${failures.size} rows differ, seed ${seed}, ${seconds.toFixed(1)} s`,
 );
 process.exit(failures.size > 0 ? 1 : 0);

@@ -13,7 +13,8 @@ export class GuestCpu {
   readonly cpu: Cpu;
   readonly ram: Uint8Array;
 
-  constructor() {
+  /** `hotThreshold`: 1 compiles everything at once, 2³⁰ nothing ever. */
+  constructor(hotThreshold = 2 ** 30) {
     const memory = createCpuMemory(ramBytes);
     const guest = GuestMemory.over(memory.buffer, ramBytes, layout.ram);
     const machine = new Machine({
@@ -25,6 +26,7 @@ export class GuestCpu {
       },
     });
     this.cpu = new Cpu(memory, machine);
+    this.cpu.translator.hotThreshold = hotThreshold;
     this.ram = new Uint8Array(memory.buffer, layout.ram, ramBytes);
     this.buildTables(memory.buffer);
     const { registers } = this.cpu;
@@ -32,16 +34,17 @@ export class GuestCpu {
     registers.set64(state.cr4, 0x620n);
     registers.set64(state.efer, 0xd01n);
     registers.set64(state.cr0, 0x8001_0033n);
-    for (let i = 0; i < 6; i++) registers.setSegment(i, i === 1 ? 0x10 : 0x18, i === 1 ? flatCode64(0) : flatData(0));
+    for (let i = 0; i < 6; i++)
+      registers.setSegment(i, i === 1 ? 0x10 : 0x18, i === 1 ? flatCode64(0) : flatData(0));
     this.cpu.setPrivilege(0);
   }
 
   private buildTables(buffer: ArrayBufferLike): void {
     const entries = new BigUint64Array(buffer, layout.ram, ramBytes / 8);
     entries[0x1000 / 8] = 0x2000n | 7n;
-    entries[0x2000 / 8] = 0x3000n | 7n;
-    entries[0x3000 / 8 + addresses.code / 0x20_0000] = BigInt(physical.code) | 0x87n;
-    entries[0x3000 / 8 + addresses.data / 0x20_0000] = BigInt(physical.data) | 0x87n;
+    entries[0x2000 / 8 + 1] = 0x3000n | 7n;
+    entries[0x3000 / 8 + ((addresses.code >> 21) & 511)] = BigInt(physical.code) | 0x87n;
+    entries[0x3000 / 8 + ((addresses.data >> 21) & 511)] = BigInt(physical.data) | 0x87n;
   }
 
   /** Puts the instruction, then HLT, where the oracle has it. */
@@ -64,7 +67,10 @@ export class GuestCpu {
     const fault = this.cpu.step();
     if (fault >= 0) return fault;
     for (let i = 0; i < 16; i++) words.setBigUint64(i * 8, registers.gpr(i), true);
-    view.set(registers.bytes.subarray(layout.state + state.xmm, layout.state + state.xmm + 256), offsets.xmm);
+    view.set(
+      registers.bytes.subarray(layout.state + state.xmm, layout.state + state.xmm + 256),
+      offsets.xmm,
+    );
     words.setBigUint64(offsets.flags, BigInt(registers.rflags | 0x200), true);
     view.set(this.ram.subarray(physical.data, physical.data + offsets.dataBytes), offsets.data);
     return -1;

@@ -9,12 +9,13 @@
  */
 import type { FfiDriver } from "../../../linux/ffi.ts";
 
-export const addresses = { code: 0x1000_0000, data: 0x2000_0000 } as const;
+/** Below 2 GiB, for absolute addresses, and above where a program's heap can be. */
+export const addresses = { code: 0x6000_0000, data: 0x6800_0000 } as const;
 export const stateBytes = 0x280;
 export const offsets = { flags: 0x80, xmm: 0x100, data: 0x200, dataBytes: 64 } as const;
 export const maxBatch = 256;
 
-const variables = 0x3000_0000;
+const variables = 0x7000_0000;
 const [current, count, savedRsp, savedRax] = [0, 8, 16, 24].map((o) => variables + o) as [
   number,
   number,
@@ -36,7 +37,9 @@ class Code {
   }
   /** mov register, [rax + offset] (0x8b) or the store (0x89) */
   move(opcode: 0x8b | 0x89, register: number, offset: number): this {
-    return this.emit(0x48 | ((register >> 3) << 2), opcode, 0x80 | ((register & 7) << 3)).disp(offset);
+    return this.emit(0x48 | ((register >> 3) << 2), opcode, 0x80 | ((register & 7) << 3)).disp(
+      offset,
+    );
   }
   /** The same with an absolute address. */
   absolute(opcode: 0x8b | 0x89, register: number, address: number): this {

@@ -5,10 +5,11 @@
  * forms and immediates. Memory operands point into the 64 bytes of data; RBX, RSI, RDI and RSP
  * hold addresses there, RCX a small count when the instruction counts with it.
  */
-import { emitters } from "../../../vmm-sandbox/translator/interpreter/forms.ts";
-import { vectorHelpers } from "../../../vmm-sandbox/translator/system/vector-helpers.ts";
+
 import { stringOperations } from "../../../vmm-sandbox/translator/emit/string.ts";
+import { emitters } from "../../../vmm-sandbox/translator/interpreter/forms.ts";
 import { type Row, rows } from "../../../vmm-sandbox/translator/isa/instruction-set.ts";
+import { vectorHelpers } from "../../../vmm-sandbox/translator/system/vector-helpers.ts";
 import { addresses, instructionOffset, offsets, stateBytes } from "./host-cpu.ts";
 
 /** xorshift128; good enough and the same everywhere. */
@@ -43,14 +44,24 @@ export class Random {
 /** Privileged, jumping or otherwise not for user mode on the host. */
 const excluded = new Set(
   // Approximations differ between processors by design.
-  "rcpps rcpss rsqrtps rsqrtss call callind jmp jmpind ret retn jcc loop loope loopne jcxz popf pushf cli swapgs enter leave".split(" "),
+  "rcpps rcpss rsqrtps rsqrtss call callind jmp jmpind ret retn jcc loop loope loopne jcxz popf pushf cli swapgs enter leave".split(
+    " ",
+  ),
 );
 
 export const testedRows: readonly Row[] = rows.filter(
-  (row) => (row.mnemonic in emitters || row.mnemonic in stringOperations || row.mnemonic in vectorHelpers) && !excluded.has(row.mnemonic),
+  (row) =>
+    (row.mnemonic in emitters ||
+      row.mnemonic in stringOperations ||
+      row.mnemonic in vectorHelpers) &&
+    !excluded.has(row.mnemonic),
 );
 
-export type Encoded = { readonly bytes: Uint8Array; readonly usesMemory: boolean; readonly size: number };
+export type Encoded = {
+  readonly bytes: Uint8Array;
+  readonly usesMemory: boolean;
+  readonly size: number;
+};
 
 /** Encodes a row with random operands; undefined when the choice was not encodable. */
 export function encode(row: Row, random: Random): Encoded {
@@ -89,10 +100,14 @@ export function encode(row: Row, random: Random): Encoded {
   // A RIP-relative displacement counts from the end of the instruction.
   if (memory && (modRm & 0xc7) === 5) {
     const from = addresses.code + instructionOffset + out.length;
-        const target = addresses.data + random.below(40) - from;
+    const target = addresses.data + random.below(40) - from;
     for (let i = 0; i < 4; i++) out[before - 4 + i] = (target >> (8 * i)) & 255;
   }
-  return { bytes: Uint8Array.from(out), usesMemory: memory || isString || letters.includes("O"), size };
+  return {
+    bytes: Uint8Array.from(out),
+    usesMemory: memory || isString || letters.includes("O"),
+    size,
+  };
 }
 
 function memoryForm(random: Random, modRmIn: number, rexIn: number, tail: number[]) {
@@ -117,8 +132,17 @@ function memoryForm(random: Random, modRmIn: number, rexIn: number, tail: number
 }
 
 function immediate(letter: string, size: number, random: Random): number[] {
-  const bytes = letter === "b" || letter === "s" ? 1 : letter === "w" ? 2 : letter === "v" ? size / 8 : Math.min(size, 32) / 8;
-  return Array.from({ length: bytes }, () => random.pick([0, 1, 2, 31, 127, 128, 255, random.below(256)]));
+  const bytes =
+    letter === "b" || letter === "s"
+      ? 1
+      : letter === "w"
+        ? 2
+        : letter === "v"
+          ? size / 8
+          : Math.min(size, 32) / 8;
+  return Array.from({ length: bytes }, () =>
+    random.pick([0, 1, 2, 31, 127, 128, 255, random.below(256)]),
+  );
 }
 
 function offset(random: Random): number[] {
@@ -127,11 +151,40 @@ function offset(random: Random): number[] {
 }
 
 const corners = [
-  0n, 1n, 2n, 0x7fn, 0x80n, 0xffn, 0x7fffn, 0x8000n, 0xffffn, 0x7fff_ffffn, 0x8000_0000n,
-  0xffff_ffffn, 0x7fff_ffff_ffff_ffffn, 0x8000_0000_0000_0000n, 0xffff_ffff_ffff_ffffn,
+  0n,
+  1n,
+  2n,
+  0x7fn,
+  0x80n,
+  0xffn,
+  0x7fffn,
+  0x8000n,
+  0xffffn,
+  0x7fff_ffffn,
+  0x8000_0000n,
+  0xffff_ffffn,
+  0x7fff_ffff_ffff_ffffn,
+  0x8000_0000_0000_0000n,
+  0xffff_ffff_ffff_ffffn,
 ] as const;
 
-const floats = [0, -0, 1, -1, 0.5, 1.5, 2.5, -2.5, 1e10, -1e10, 1e300, 3e-310, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+const floats = [
+  0,
+  -0,
+  1,
+  -1,
+  0.5,
+  1.5,
+  2.5,
+  -2.5,
+  1e10,
+  -1e10,
+  1e300,
+  3e-310,
+  Number.NaN,
+  Number.POSITIVE_INFINITY,
+  Number.NEGATIVE_INFINITY,
+];
 
 function quad(random: Random): bigint {
   const kind = random.below(4);

@@ -52,8 +52,8 @@ export class Inodes implements Disposable {
     return inode;
   }
 
-  /** Finds an entry of a directory, and counts the look-up. */
-  lookUp(directory: Inode, name: string): { readonly inode: Inode; readonly stat: Stat } {
+  /** Finds an entry of a directory (one name, NUL-terminated), and counts the look-up. */
+  lookUp(directory: Inode, name: Uint8Array): { readonly inode: Inode; readonly stat: Stat } {
     const how = open_how.encode({
       flags: O_PATH | O_NOFOLLOW | O_CLOEXEC,
       resolve: RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,

@@ -4,11 +4,20 @@
  *
  * Near branches in 64-bit mode always have 64-bit targets (SDM volume 2, CALL, JMP, RET).
  */
-import { i32, i64, keep, type I64, type Local, local, when } from "../wasm/assembler.ts";
+
 import { state } from "../state.ts";
+import { type I64, i32, i64, keep, type Local, local, when } from "../wasm/assembler.ts";
 import { arithmeticFlags, condition, setArithmeticFlags } from "./flags.ts";
 import type { Emitter } from "./integer.ts";
-import { asInt, fromI64, type Int, keepInt, type Site, toI64Signed, toI64Unsigned } from "./site.ts";
+import {
+  asInt,
+  fromI64,
+  type Int,
+  keepInt,
+  type Site,
+  toI64Signed,
+  toI64Unsigned,
+} from "./site.ts";
 
 const rsp = 4;
 const rbp = 5;

@@ -92,10 +92,7 @@ export function carry(site: Site): I32 {
 }
 
 export function overflow(site: Site): I32 {
-  return i32.shrU(
-    i32.xor(site.flagAux(), i32.shl(site.flagAux(), i32.const(1))),
-    i32.const(31),
-  );
+  return i32.shrU(i32.xor(site.flagAux(), i32.shl(site.flagAux(), i32.const(1))), i32.const(31));
 }
 
 export function zero(site: Site): I32 {
@@ -111,10 +108,7 @@ export function sign(site: Site): I32 {
 
 export function parity(site: Site): I32 {
   const low = i32.xor(i32.wrap(site.flagResult()), i32.shrU(site.flagAux(), i32.const(8)));
-  return i32.xor(
-    i32.and(i32.popcnt(i32.and(low, i32.const(0xff))), i32.const(1)),
-    i32.const(1),
-  );
+  return i32.xor(i32.and(i32.popcnt(i32.and(low, i32.const(0xff))), i32.const(1)), i32.const(1));
 }
 
 export function adjust(site: Site): I32 {

@@ -5,8 +5,11 @@
  *
  * Intel SDM volume 2, instruction by name.
  */
+
+import { state } from "../state.ts";
 import {
   block,
+  br,
   brIf,
   type I32,
   i32,
@@ -15,7 +18,6 @@ import {
   type Local,
   local,
   loop,
-  br,
   when,
 } from "../wasm/assembler.ts";
 import {
@@ -42,7 +44,6 @@ import {
   toI64Unsigned,
   zeroExtend,
 } from "./site.ts";
-import { state } from "../state.ts";
 
 export type Emitter = (site: Site) => void;
 
@@ -252,7 +253,10 @@ const widenAccumulator: Emitter = (site) => {
 /** CWD, CDQ, CQO: the sign of the accumulator fills rDX. */
 const signToData: Emitter = (site) => {
   const { size } = site;
-  const value = fromI64(size, i64.shrS(toI64Signed(size, site.register(0, size).read()), i64.const(63)));
+  const value = fromI64(
+    size,
+    i64.shrS(toI64Signed(size, site.register(0, size).read()), i64.const(63)),
+  );
   site.register(2, size).write(keepInt(size, value));
 };
 
@@ -261,7 +265,9 @@ function rflagsBit(bit: number, change: "clear" | "set"): Emitter {
     const flags = site.loadState32(state.eflags);
     site.storeState32(
       state.eflags,
-      change === "set" ? i32.or(flags, i32.const(1 << bit)) : i32.and(flags, i32.const(~(1 << bit))),
+      change === "set"
+        ? i32.or(flags, i32.const(1 << bit))
+        : i32.and(flags, i32.const(~(1 << bit))),
     );
   };
 }
@@ -309,9 +315,7 @@ function bitTest(change: "none" | "set" | "reset" | "complement"): Emitter {
     if (change === "set") place.finish(op.or(value.get(), mask.get()));
     if (change === "complement") place.finish(op.xor(value.get(), mask.get()));
     if (change === "reset") place.finish(op.and(value.get(), op.xor(mask.get(), op.const(-1))));
-    const cf = keep.i32(
-      toI32(size, op.and(op.shrU(value.get(), bit.get()), op.const(1))),
-    );
+    const cf = keep.i32(toI32(size, op.and(op.shrU(value.get(), bit.get()), op.const(1))));
     const of = keep.i32(condition(site, 0));
     setCarryAndOverflow(site, cf, of);
   };
@@ -377,8 +381,7 @@ const compareExchangePair: Emitter = (site) => {
   const { size } = site;
   const bytes = size / 4;
   const address = keep.i64(site.address());
-  if (size === 64)
-    when(i32.and(i32.wrap(address.get()), i32.const(15)), () => site.raise(13));
+  if (size === 64) when(i32.and(i32.wrap(address.get()), i32.const(15)), () => site.raise(13));
   const host = site.host(address, bytes, true);
   const op = integerOps(size);
   const load = (offset: number): Int =>
@@ -416,9 +419,7 @@ const nothing: Emitter = () => {};
 
 /** XLAT: AL from the table at rBX. */
 const tableLookup: Emitter = (site) => {
-  const address = keep.i64(
-    i64.add(site.address(), i64.extendU(site.register(0, 8).read())),
-  );
+  const address = keep.i64(i64.add(site.address(), i64.extendU(site.register(0, 8).read())));
   site.register(0, 8).write(keepInt(8, site.memory(8, address).read()));
 };
 

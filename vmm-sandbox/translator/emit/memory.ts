@@ -7,8 +7,9 @@
  * page with translated code or needs an accessed or dirty bit fails the comparison. The slow path
  * returns a host address (of scratch, for crossings and devices), or 0 when the guest faulted.
  */
-import { call, type I32, type I64, i32, i64, type Local, local, when } from "../wasm/assembler.ts";
+
 import { layout, state, tlbEntry } from "../state.ts";
+import { call, type I32, type I64, i32, i64, type Local, local, when } from "../wasm/assembler.ts";
 
 /** Flags beside the size in the slow path's `kind`. */
 export const accessKind = { write: 0x100, page: 0x200 } as const;
@@ -21,19 +22,24 @@ export type MemoryFunctions = {
   readonly commit: number;
 };
 
-function entryOf(address: Local<I64>): I32 {
+/** The entry's address, or its offset in the TLB when `tlbBase` is known and added by the loads. */
+function entryOf(address: Local<I64>, tlbBase: number | undefined): I32 {
   const index = i32.shrU(i32.wrap(address.get()), i32.const(7));
   const offset = i32.and(index, i32.const(0x1_ffe0));
+  if (tlbBase !== undefined) return offset;
   return i32.add(offset, i32.load(i32.const(0), layout.state + state.tlb));
 }
 
-function matches(address: Local<I64>, bytes: number, entry: Local<I32>, write: boolean): I32 {
+function matches(address: Local<I64>, bytes: number, entry: Local<I32>, tag: number): I32 {
   const end = bytes === 1 ? address.get() : i64.add(address.get(), i64.const(bytes - 1));
   const page = i64.and(end, i64.const(-4096));
-  return i64.eq(page, i64.load(entry.get(), write ? tlbEntry.writeTag : tlbEntry.readTag));
+  return i64.eq(page, i64.load(entry.get(), tag));
 }
 
-/** Sets `host`; calls `slowDone` in the slow arm after it succeeded, `fault` when it did not. */
+/**
+ * Host address of an access; `fault` leaves when the slow path gave none. `tlbBase`: code of one
+ * privilege level knows its TLB, other code reads it from the state.
+ */
 export function translate(
   address: Local<I64>,
   bytes: number,
@@ -41,16 +47,18 @@ export function translate(
   functions: MemoryFunctions,
   site: () => I32,
   fault: () => void,
+  tlbBase?: number,
 ): Local<I32> {
   const entry = local.i32();
   const host = local.i32();
-  entry.set(entryOf(address));
+  const base = tlbBase ?? 0;
+  entry.set(entryOf(address, tlbBase));
   const kind = bytes | (write ? accessKind.write : 0) | (write === "page" ? accessKind.page : 0);
   when(
-    matches(address, bytes, entry, write !== false),
+    matches(address, bytes, entry, base + (write ? tlbEntry.writeTag : tlbEntry.readTag)),
     () => {
-      const base = i32.wrap(address.get());
-      host.set(i32.add(base, i32.load(entry.get(), tlbEntry.addend)));
+      const low = i32.wrap(address.get());
+      host.set(i32.add(low, i32.load(entry.get(), base + tlbEntry.addend)));
     },
     () => {
       host.set(call<I32>(functions.slow, address.get(), i32.const(kind), site()));

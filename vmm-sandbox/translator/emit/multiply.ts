@@ -6,7 +6,19 @@
  *
  * Intel SDM volume 2: MUL, IMUL, DIV, IDIV (#DE on overflow and on zero).
  */
-import { block, brIf, type I32, type I64, i32, i64, keep, type Local, local, loop, when } from "../wasm/assembler.ts";
+import {
+  block,
+  brIf,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  keep,
+  type Local,
+  local,
+  loop,
+  when,
+} from "../wasm/assembler.ts";
 import type { Emitter } from "./integer.ts";
 import {
   asInt,
@@ -35,7 +47,8 @@ function highProduct(a: Local<I64>, b: Local<I64>): Local<I64> {
 /** Upper half of the signed product. */
 function highProductSigned(a: Local<I64>, b: Local<I64>): Local<I64> {
   const high = highProduct(a, b);
-  const fix = (x: Local<I64>, y: Local<I64>): I64 => i64.and(i64.shrS(x.get(), i64.const(63)), y.get());
+  const fix = (x: Local<I64>, y: Local<I64>): I64 =>
+    i64.and(i64.shrS(x.get(), i64.const(63)), y.get());
   return keep.i64(i64.sub(i64.sub(high.get(), fix(a, b)), fix(b, a)));
 }
 
@@ -105,7 +118,8 @@ function divideNarrow(site: Site, signed: boolean): void {
   const divisor = keep.i64((signed ? toI64Signed : toI64Unsigned)(size, from.read()));
   when(i64.eqz(divisor.get()), () => site.raise(divideError));
   const dividend = local.i64();
-  if (size === 8) dividend.set((signed ? toI64Signed : toI64Unsigned)(16, site.register(0, 16).read()));
+  if (size === 8)
+    dividend.set((signed ? toI64Signed : toI64Unsigned)(16, site.register(0, 16).read()));
   else {
     const high = (signed ? toI64Signed : toI64Unsigned)(size, site.register(2, size).read());
     const top = i64.shl(high, i64.const(size));
@@ -163,7 +177,8 @@ function divide128(high: Local<I64>, low: Local<I64>, divisor: Local<I64>): void
           high.set(i64.sub(high.get(), divisor.get()));
           low.set(i64.or(low.get(), i64.const(1)));
         });
-        brIf(again, (left.set(i32.sub(left.get(), i32.const(1))), left.get()));
+        left.set(i32.sub(left.get(), i32.const(1)));
+        brIf(again, left.get());
       });
     },
   );

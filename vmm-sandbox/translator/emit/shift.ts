@@ -29,7 +29,13 @@ function countOf(site: Site, operand: number, size: number): Local<I32> {
   return keep.i32(i32.and(toI32(place.size, place.read()), i32.const(size === 64 ? 63 : 31)));
 }
 
-function setAll(site: Site, size: number, r: Local<I32> | Local<Int>, cf: Local<I32>, of: Local<I32>) {
+function setAll(
+  site: Site,
+  size: number,
+  r: Local<I32> | Local<Int>,
+  cf: Local<I32>,
+  of: Local<I32>,
+) {
   const result = keep.i64(toI64Signed(size, r.get() as Int));
   const high = i32.shl(cf.get(), i32.const(31));
   const aux = keep.i32(i32.or(high, i32.shl(i32.xor(cf.get(), of.get()), i32.const(30))));
@@ -47,9 +53,7 @@ function lowBit(size: number, value: Int): I32 {
 
 /** When the count is 0, a 32-bit register destination is still zero-extended. */
 function orUntouched(to: Place, size: number): (() => void) | undefined {
-  return size === 32 && to.kind === "register"
-    ? () => to.write(keepInt(32, to.read()))
-    : undefined;
+  return size === 32 && to.kind === "register" ? () => to.write(keepInt(32, to.read())) : undefined;
 }
 
 function shift(kind: "shl" | "shr" | "sar"): Emitter {
@@ -109,9 +113,7 @@ function rotate(left: boolean): Emitter {
           r.set(left ? op.rotl(a.get(), by.get()) : op.rotr(a.get(), by.get()));
         } else {
           const by = keep.i32(i32.and(count.get(), i32.const(size - 1)));
-          const other = keep.i32(
-            i32.and(i32.sub(i32.const(size), by.get()), i32.const(size - 1)),
-          );
+          const other = keep.i32(i32.and(i32.sub(i32.const(size), by.get()), i32.const(size - 1)));
           const [up, down] = left ? [by, other] : [other, by];
           const high = i32.shl(a.get(), up.get());
           r.set(zeroExtend(size, asInt(i32.or(high, i32.shrU(a.get(), down.get())))));
@@ -149,8 +151,10 @@ function rotateThroughCarry(left: boolean): Emitter {
         const n = keep.i64(i64.extendU(count.get()));
         const r = local.i64();
         const out = local.i32();
-        const bit = (x: Local<ReturnType<typeof i64.const>>, by: () => ReturnType<typeof i64.const>) =>
-          i32.and(i32.wrap(i64.shrU(x.get(), by())), i32.const(1));
+        const bit = (
+          x: Local<ReturnType<typeof i64.const>>,
+          by: () => ReturnType<typeof i64.const>,
+        ) => i32.and(i32.wrap(i64.shrU(x.get(), by())), i32.const(1));
         // Shifts of 64 count as 0 in WebAssembly, so each is split into (n - 1) and 1.
         if (left) {
           out.set(bit(value, () => i64.sub(i64.const(size), n.get())));

@@ -24,10 +24,10 @@ import {
   type V128,
   when,
 } from "../wasm/assembler.ts";
-import { f32x4, f64x2, i16x8, i32x4, i64x2, i8x16, v128 } from "../wasm/simd.ts";
+import { f32x4, f64x2, i8x16, i16x8, i32x4, i64x2, v128 } from "../wasm/simd.ts";
 import type { Emitter } from "./integer.ts";
-import { compareStrings } from "./string-compare.ts";
 import { asInt, fromI32, fromI64, keepInt, type Site, toI64Signed } from "./site.ts";
+import { compareStrings } from "./string-compare.ts";
 
 type Vector = Local<V128>;
 type Two = (a: Vector, b: Vector) => V128;
@@ -62,8 +62,7 @@ function unary(operate: (b: Vector) => V128): Emitter {
 }
 
 const plain = (op: (a: V128, b: V128) => V128): Emitter => binary((a, b) => op(a.get(), b.get()));
-const swapped = (op: (a: V128, b: V128) => V128): Emitter =>
-  binary((a, b) => op(b.get(), a.get()));
+const swapped = (op: (a: V128, b: V128) => V128): Emitter => binary((a, b) => op(b.get(), a.get()));
 
 function moveUnaligned(site: Site): void {
   const value = keep.v128(site.vector(1).read());
@@ -191,7 +190,10 @@ function horizontal(op: Op2, even: readonly number[], odd: readonly number[]): E
 }
 
 /** CMPPS and family: the predicate's low two bits choose, bit 2 inverts. */
-function compare(kind: typeof f32x4 | typeof f64x2, merge: (r: Vector, a: Vector) => V128): Emitter {
+function compare(
+  kind: typeof f32x4 | typeof f64x2,
+  merge: (r: Vector, a: Vector) => V128,
+): Emitter {
   return (site) => {
     const b = read(site, 1);
     const a = read(site, 0);
@@ -216,9 +218,7 @@ function compareToFlags(double: boolean): Emitter {
     const a = read(site, 0);
     const kind = double ? f64x2 : f32x4;
     const lane = (mask: V128): I32 => i32.and(i32x4.extract(mask, 0), i32.const(1));
-    const unordered = keep.i32(
-      lane(v128.or(kind.ne(a.get(), a.get()), kind.ne(b.get(), b.get()))),
-    );
+    const unordered = keep.i32(lane(v128.or(kind.ne(a.get(), a.get()), kind.ne(b.get(), b.get()))));
     const zf = keep.i32(i32.or(lane(kind.eq(a.get(), b.get())), unordered.get()));
     const cf = keep.i32(i32.or(lane(kind.lt(a.get(), b.get())), unordered.get()));
     setComparison(site, zf, unordered, cf);
@@ -265,9 +265,7 @@ function toInteger(double: boolean, truncating: boolean): Emitter {
     const limit = to.size === 64 ? 2 ** 63 : 2 ** 31;
     // -2⁶³ is exact; one below -2³¹ is the first that fails after truncation.
     const low: I32 =
-      to.size === 64
-        ? f64.ge(x.get(), f64.const(-limit))
-        : f64.gt(x.get(), f64.const(-limit - 1));
+      to.size === 64 ? f64.ge(x.get(), f64.const(-limit)) : f64.gt(x.get(), f64.const(-limit - 1));
     const inRange = keep.i32(i32.and(low, f64.lt(x.get(), f64.const(limit))));
     const indefinite = to.size === 64 ? -(1n << 63n) : -(1n << 31n);
     const result = keep.i64(select(value.get(), i64.const(indefinite), inRange.get()));
@@ -544,6 +542,30 @@ function bitMask(
   return lanes.eq(selected, v128.const(pattern));
 }
 
+/** DPPS and DPPD: chosen products, added in pairs, to the chosen lanes. */
+function dotProduct(double: boolean): Emitter {
+  return (site) => {
+    const kind = double ? f64x2 : f32x4;
+    const b = read(site, 1);
+    const a = read(site, 0);
+    const immediate = keep.i32(site.immediate32());
+    const upper = keep.i32(i32.shrU(immediate.get(), i32.const(4)));
+    const mask = (control: Local<I32>): V128 =>
+      double ? bitMask(control, [1, 2], quadLanes) : bitMask(control, [1, 2, 4, 8], i32x4);
+    const sum = keep.v128(v128.and(kind.mul(a.get(), b.get()), mask(upper)));
+    const rounds = double ? [quads(0, 0), quads(1, 1)] : [doubles(0, 2, 0, 2), doubles(1, 3, 1, 3)];
+    const addPairs = ([even = [], odd = []]: readonly (readonly number[])[]): void =>
+      sum.set(
+        kind.add(v128.shuffle(sum.get(), sum.get(), even), v128.shuffle(sum.get(), sum.get(), odd)),
+      );
+    addPairs(rounds);
+    if (!double) addPairs([doubles(0, 0, 0, 0), doubles(1, 1, 1, 1)]);
+    write(site, v128.and(sum.get(), mask(immediate)));
+  };
+}
+
+const quadLanes = { splat: (a: I32): V128 => i64x2.splat(i64.extendU(a)), eq: i64x2.eq };
+
 /** Lanes of the second operand where the immediate's bit is set. */
 function blend(
   bits: readonly number[],
@@ -573,8 +595,7 @@ function highWords(low: V128, high: V128): V128 {
 
 const lowDoublewords = 0x0000_0000_ffff_ffff_0000_0000_ffff_ffffn;
 const low32 = (x: Vector): V128 => v128.and(x.get(), v128.const(lowDoublewords));
-const signed32 = (x: Vector): V128 =>
-  i64x2.shrS(i64x2.shl(x.get(), i32.const(32)), i32.const(32));
+const signed32 = (x: Vector): V128 => i64x2.shrS(i64x2.shl(x.get(), i32.const(32)), i32.const(32));
 
 function sumOfDifferences(a: Vector, b: Vector): V128 {
   const difference = i8x16.sub(i8x16.maxU(a.get(), b.get()), i8x16.minU(a.get(), b.get()));
@@ -595,10 +616,7 @@ function multiplyAddBytes(a: Vector, b: Vector): V128 {
     v128.and(a.get(), i16x8.splat(i32.const(0xff))),
     i16x8.shrS(i16x8.shl(b.get(), i32.const(8)), i32.const(8)),
   );
-  const odd = i16x8.mul(
-    i16x8.shrU(a.get(), i32.const(8)),
-    i16x8.shrS(b.get(), i32.const(8)),
-  );
+  const odd = i16x8.mul(i16x8.shrU(a.get(), i32.const(8)), i16x8.shrS(b.get(), i32.const(8)));
   return i16x8.addSatS(even, odd);
 }
 
@@ -721,12 +739,8 @@ const integerVectorEmitters: Record<string, Emitter> = {
   pcmpgtq: plain(i64x2.gtS),
   pmullw: plain(i16x8.mul),
   pmulld: plain(i32x4.mul),
-  pmulhw: binary((a, b) =>
-    highWords(i16x8x32(a, b, "extmulLowS"), i16x8x32(a, b, "extmulHighS")),
-  ),
-  pmulhuw: binary((a, b) =>
-    highWords(i16x8x32(a, b, "extmulLowU"), i16x8x32(a, b, "extmulHighU")),
-  ),
+  pmulhw: binary((a, b) => highWords(i16x8x32(a, b, "extmulLowS"), i16x8x32(a, b, "extmulHighS"))),
+  pmulhuw: binary((a, b) => highWords(i16x8x32(a, b, "extmulLowU"), i16x8x32(a, b, "extmulHighU"))),
   pmaddwd: plain(i32x4.dotI16),
   pmuludq: binary((a, b) => i64x2.mul(low32(a), low32(b))),
   pmuldq: binary((a, b) => i64x2.mul(signed32(a), signed32(b))),
@@ -753,9 +767,7 @@ const integerVectorEmitters: Record<string, Emitter> = {
   punpckhdq2: shuffled(doubles(2, 6, 3, 7)),
   punpcklqdq: shuffled(quads(0, 2)),
   punpckhqdq: shuffled(quads(1, 3)),
-  pshufb: binary((a, b) =>
-    v128.swizzle(a.get(), v128.and(b.get(), i8x16.splat(i32.const(0x8f)))),
-  ),
+  pshufb: binary((a, b) => v128.swizzle(a.get(), v128.and(b.get(), i8x16.splat(i32.const(0x8f))))),
   pshufd: shuffleDoublewords,
   pshuflw: shuffleWords(false),
   pshufhw: shuffleWords(true),
@@ -794,11 +806,10 @@ const integerVectorEmitters: Record<string, Emitter> = {
   blendvps: blendVariable((mask) => i32x4.shrS(mask, i32.const(31))),
   blendvpd: blendVariable((mask) => i64x2.shrS(mask, i32.const(63))),
   blendps: blend([1, 2, 4, 8], i32x4),
-  blendpd: blend([1, 2], {
-    splat: (a) => i64x2.splat(i64.extendU(a)),
-    eq: i64x2.eq,
-  }),
+  blendpd: blend([1, 2], quadLanes),
   pblendw: blend([1, 2, 4, 8, 16, 32, 64, 128], i16x8),
+  dpps: dotProduct(false),
+  dppd: dotProduct(true),
   ptest: test,
   phminposuw: minimumPosition,
   pmovmskb: maskTo(i8x16.bitmask),

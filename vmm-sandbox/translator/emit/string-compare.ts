@@ -23,7 +23,7 @@ import {
   type V128,
   when,
 } from "../wasm/assembler.ts";
-import { i16x8, i8x16, v128 } from "../wasm/simd.ts";
+import { i8x16, i16x8, v128 } from "../wasm/simd.ts";
 import type { Emitter } from "./integer.ts";
 import { asInt, keepInt, type Site } from "./site.ts";
 
@@ -65,11 +65,18 @@ function lengthOf(lanes: Lanes, value: Vector): Local<I32> {
 function elementA(strings: Strings, index: () => I32): V128 {
   const { lanes } = strings;
   const at = i32.mul(index(), i32.const(lanes.bits / 8));
-  return lanes.splat(lanes.bits === 8 ? i32.load8U(at, layout.lanes) : i32.load16U(at, layout.lanes));
+  return lanes.splat(
+    lanes.bits === 8 ? i32.load8U(at, layout.lanes) : i32.load16U(at, layout.lanes),
+  );
 }
 
 /** Runs `body` for i = 0, step, 2·step… while i + extra < lengthA. */
-function forEachA(strings: Strings, step: number, extra: number, body: (i: Local<I32>) => void): void {
+function forEachA(
+  strings: Strings,
+  step: number,
+  extra: number,
+  body: (i: Local<I32>) => void,
+): void {
   const i = local.i32();
   i.set(i32.const(0));
   block((end) => {
@@ -86,7 +93,15 @@ function equalAny(s: Strings): void {
   const found = local.v128();
   found.set(v128.const(0n));
   forEachA(s, 1, 0, (i) =>
-    found.set(v128.or(found.get(), s.lanes.eq(elementA(s, () => i.get()), s.b.get()))),
+    found.set(
+      v128.or(
+        found.get(),
+        s.lanes.eq(
+          elementA(s, () => i.get()),
+          s.b.get(),
+        ),
+      ),
+    ),
   );
   s.bits.set(i32.and(s.lanes.bitmask(found.get()), below(s.lengthB)));
 }
@@ -126,7 +141,12 @@ function equalOrdered(s: Strings): void {
   const count = 128 / s.lanes.bits;
   s.bits.set(i32.const((1 << count) - 1));
   forEachA(s, 1, 0, (i) => {
-    const equal = s.lanes.bitmask(s.lanes.eq(elementA(s, () => i.get()), s.b.get()));
+    const equal = s.lanes.bitmask(
+      s.lanes.eq(
+        elementA(s, () => i.get()),
+        s.b.get(),
+      ),
+    );
     const valid = i32.and(equal, below(s.lengthB));
     // Element j + i decides about j; past the vector's end nothing is held against it.
     const ones = i32.or(valid, i32.const(-1 << count));

@@ -5,8 +5,24 @@
  * REP MOVS and REP STOS going up run in chunks that stay within one page on each side: one check,
  * then the engine's memory.copy or memory.fill.
  */
-import { block, br, brIf, type I32, type I64, i32, i64, keep, type Local, local, loop, memoryCopy, memoryFill, when } from "../wasm/assembler.ts";
+
 import { state } from "../state.ts";
+import {
+  block,
+  br,
+  brIf,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  keep,
+  type Local,
+  local,
+  loop,
+  memoryCopy,
+  memoryFill,
+  when,
+} from "../wasm/assembler.ts";
 import { flagsOfSub } from "./flags.ts";
 import type { Emitter } from "./integer.ts";
 import { asInt, fromI64, type Int, integerOps, keepInt, type Site, toI64Unsigned } from "./site.ts";
@@ -62,11 +78,8 @@ function element(site: Site, operation: Operation, size: number, step: Local<I64
       advance(site, rdi, by);
       return;
     case "cmps":
-      compare(
-        site,
-        size,
-        keepInt(size, site.memory(size, readIndex(site, rsi)).read()),
-        () => site.memory(size, readIndex(site, rdi)).read(),
+      compare(site, size, keepInt(size, site.memory(size, readIndex(site, rsi)).read()), () =>
+        site.memory(size, readIndex(site, rdi)).read(),
       );
       advance(site, rsi, by);
       advance(site, rdi, by);
@@ -130,7 +143,13 @@ function chunk(site: Site, operation: "movs" | "stos", size: number, done: () =>
   });
 }
 
-function fill(site: Site, size: number, host: Local<I32>, count: Local<I32>, bytes: Local<I32>): void {
+function fill(
+  site: Site,
+  size: number,
+  host: Local<I32>,
+  count: Local<I32>,
+  bytes: Local<I32>,
+): void {
   const value = keepInt(size, site.register(0, size).read());
   if (size === 8) {
     memoryFill(host.get(), value.get(), bytes.get());

@@ -5,16 +5,10 @@
  *   table: 0 unused · special handlers · one per plan · (the JIT's regions after them)
  */
 import { accessKind } from "../emit/memory.ts";
+import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
 import {
-  exitReason,
-  jumpCacheEntries,
-  layout,
-  record,
-  state,
-} from "../state.ts";
-import {
-  beginFunction,
   type Body,
+  beginFunction,
   call,
   endFunction,
   type I32,
@@ -54,6 +48,12 @@ export const specialHandlers = {
   addressAbsolute: 9,
   /** MOV r64, imm64 */
   moveWide: 10,
+  /** Counts down; at zero the run is hot. First record of every run. */
+  count: 11,
+  /** The same after that: nothing to do. */
+  pass: 12,
+  /** Goes to the function of a region. */
+  region: 13,
 } as const;
 export const firstPlanHandler = 16;
 
@@ -164,14 +164,10 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
   const site = new RecordSite([], 64, 0, 64, core);
   const rec = new Local<I32>(0);
   const ea = new Local<I64>(1);
-  const register = (field: number): I64 =>
-    i64.load(i32.load16U(rec.get(), field), layout.state);
+  const register = (field: number): I64 => i64.load(i32.load16U(rec.get(), field), layout.state);
   const displacement = (): I64 => i64.load32S(rec.get(), record.immediate);
   const indexed = (): I64 => {
-    const scaled = i64.shl(
-      register(record.b),
-      i64.extendU(i32.load16U(rec.get(), record.c)),
-    );
+    const scaled = i64.shl(register(record.b), i64.extendU(i32.load16U(rec.get(), record.c)));
     const sum = i64.add(scaled, register(record.a));
     return i64.add(sum, displacement());
   };
@@ -215,13 +211,36 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
       ret();
       break;
     }
+    case "count": {
+      const left = keep.i32(i32.sub(i32.load(rec.get(), record.immediate), i32.const(1)));
+      i32.store(rec.get(), left.get(), record.immediate);
+      when(i32.eqz(left.get()), () => {
+        const offset = i32.and(i32.load16U(rec.get(), record.where), i32.const(0xfff));
+        const page = keep.i64(i64.extendU(offset));
+        const rip = keep.i64(i64.add(site.loadState64(state.virtualPage), page.get()));
+        i64.store(i32.const(0), rip.get(), layout.state + state.rip);
+        i32.store(i32.const(0), rec.get(), layout.state + state.record);
+        i32.store(i32.const(0), i32.const(exitReason.hot), layout.state + state.exit);
+        ret();
+      });
+      break;
+    }
+    case "pass":
+      break;
+    case "region":
+      returnCallIndirect(
+        core.handlerType,
+        [rec.get(), ea.get()],
+        i32.load(rec.get(), record.immediate),
+      );
+      break;
     case "goOn":
       site.jumpDirect();
       break;
     default:
       name satisfies never;
   }
-  if (name !== "stale" && name !== "goOn") site.next();
+  if (name !== "stale" && name !== "goOn" && name !== "region") site.next();
   return endFunction();
 }
 

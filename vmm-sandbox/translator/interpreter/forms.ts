@@ -166,10 +166,14 @@ export class HandlerSet {
     if (instruction.addressSize === 32 && /^(loop|jcxz)/.test(mnemonic))
       return this.byKey.get(`${mnemonic}|64||0|32`) ?? -1;
     // Fixed-size rows were planned under their own size.
-    const size = row.sized === "" && !row.forced64 && !row.default64 ? (sizesOf(row)[0] ?? 0) : instruction.size;
+    const size =
+      row.sized === "" && !row.forced64 && !row.default64
+        ? (sizesOf(row)[0] ?? 0)
+        : instruction.size;
     const slot = this.slots[slotIndex(row.index, size, rm)] ?? 0;
     // XLAT has an implied address and no operand that would say so.
-    if (slot === 0 && row.operands.length === 0) return (this.slots[slotIndex(row.index, size, "register")] ?? 0) - 1;
+    if (slot === 0 && row.operands.length === 0)
+      return (this.slots[slotIndex(row.index, size, "register")] ?? 0) - 1;
     return slot - 1;
   }
 }

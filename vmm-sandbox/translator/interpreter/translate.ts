@@ -16,8 +16,8 @@ import { addressForm, emitters, type HandlerSet } from "./forms.ts";
 
 /** Instructions per run; long enough for any basic block, short enough to bound wasted decoding. */
 const maxRunInstructions = 48;
-/** A run never needs more: two records an instruction and the final jump. */
-const maxRunRecords = maxRunInstructions * 2 + 2;
+/** A run never needs more: a counter, two records an instruction, the final jump. */
+const maxRunRecords = maxRunInstructions * 2 + 3;
 
 type Run = {
   readonly start: number;
@@ -26,8 +26,15 @@ type Run = {
   readonly records: number;
 };
 
+/** Compiled code that depends on bytes of a page. */
+type LinkedRegion = {
+  readonly head: number;
+  readonly ranges: readonly (readonly [start: number, end: number])[];
+};
+
 class CodePage {
   readonly runs: Run[] = [];
+  readonly regions: LinkedRegion[] = [];
   /** Record address by page offset, one table per mode. */
   readonly entries = new Map<number, Int32Array>();
   /** 64-byte lines that runs were decoded from. */
@@ -49,6 +56,7 @@ export type TranslateStatistics = {
   instructions: number;
   flushes: number;
   invalidations: number;
+  regionsDropped: number;
 };
 
 export class Translator {
@@ -57,6 +65,7 @@ export class Translator {
     instructions: 0,
     flushes: 0,
     invalidations: 0,
+    regionsDropped: 0,
   };
   /** By the number in a helper record's immediate. */
   readonly helperSites: HelperSite[] = [];
@@ -99,6 +108,34 @@ export class Translator {
     return this.halves[known.first >> 1] === specialHandlers.stale ? 0 : known.first;
   }
 
+  /** Entries after which a run is compiled. */
+  hotThreshold = 60;
+
+  /** Whether the run that begins with this record still stands for its code. */
+  isLive(first: number): boolean {
+    return this.halves[first >> 1] !== specialHandlers.stale;
+  }
+
+  /** Makes the run a jump to the region's function. */
+  link(
+    page: number,
+    first: number,
+    slot: number,
+    ranges: readonly (readonly [number, number])[],
+  ): void {
+    this.halves[first >> 1] = specialHandlers.region;
+    this.words[(first + record.immediate) >> 2] = slot;
+    const known = this.pageOf(page);
+    known.regions.push({ head: first, ranges });
+    markRegion(known, ranges);
+  }
+
+  /** The run is hot and waits to be compiled; it counts no longer. */
+  stopCounting(first: number): void {
+    if (this.halves[first >> 1] === specialHandlers.count)
+      this.halves[first >> 1] = specialHandlers.pass;
+  }
+
   get isFull(): boolean {
     return this.next + maxRunRecords * record.sizeBytes > layout.recordsEnd;
   }
@@ -129,6 +166,8 @@ export class Translator {
     let at = offset;
     let count = 0;
     let crossing = false;
+    const counter = this.record(specialHandlers.count, offset);
+    this.words[(counter + record.immediate) >> 2] = this.hotThreshold;
     for (;;) {
       const { instruction } = this;
       let status = this.decoder.decode(instruction, this.bytes, host + at, host + 4096, 64);
@@ -139,6 +178,7 @@ export class Translator {
           return undefined;
         }
         crossing = true;
+        this.halves[counter >> 1] = specialHandlers.pass;
         status = this.decodeCrossing(host, at, following.host);
       }
       count++;
@@ -204,29 +244,47 @@ export class Translator {
     page.lines.fill(1, run.start >> 6, ((run.end - 1) >> 6) + 1);
   }
 
-  /** A write to [start, end) of a physical page: drops the runs it touches. */
-  invalidate(page: number, start: number, end: number): void {
+  /**
+   * A write to [start, end) of a physical page: drops the runs and regions it touches. True when a
+   * region was dropped: code of it may be running.
+   */
+  invalidate(page: number, start: number, end: number): boolean {
     const known = this.pages.get(page);
-    if (!known) return;
+    if (!known) return false;
     let touched = false;
-    for (let line = start >> 6; line <= (end - 1) >> 6; line++) if (known.lines[line]) touched = true;
-    if (!touched) return;
+    for (let line = start >> 6; line <= (end - 1) >> 6; line++)
+      if (known.lines[line]) touched = true;
+    if (!touched) return false;
     this.statistics.invalidations++;
-    const kept: Run[] = [];
-    for (const run of known.runs) {
-      if (run.start >= end || run.end <= start) {
-        kept.push(run);
-        continue;
-      }
-      for (let i = 0; i < run.records; i++)
-        this.halves[(run.firstRecord + i * record.sizeBytes) >> 1] = specialHandlers.stale;
-      for (const entries of known.entries.values())
-        if (entries[run.start] === run.firstRecord) entries[run.start] = 0;
-    }
+    const runs: Run[] = [];
+    for (const run of known.runs)
+      if (run.start >= end || run.end <= start) runs.push(run);
+      else this.dropRun(known, run);
+    const regions = known.regions.filter((region) => {
+      const hit = region.ranges.some(([from, to]) => from < end && to > start);
+      if (hit) this.halves[region.head >> 1] = specialHandlers.stale;
+      return !hit && this.isLive(region.head);
+    });
+    const dropped = known.regions.length - regions.length;
     known.runs.length = 0;
     known.lines.fill(0);
-    for (const run of kept) this.addRun(known, run);
-    if (kept.length === 0) this.pages.delete(page);
+    for (const run of runs) {
+      // A region's head whose region is gone asks for a new run.
+      if (!this.isLive(run.firstRecord)) this.dropRun(known, run);
+      else this.addRun(known, run);
+    }
+    known.regions.splice(0, known.regions.length, ...regions);
+    for (const region of regions) markRegion(known, region.ranges);
+    if (known.runs.length === 0) this.pages.delete(page);
+    this.statistics.regionsDropped += dropped;
+    return dropped > 0;
+  }
+
+  private dropRun(page: CodePage, run: Run): void {
+    for (let i = 0; i < run.records; i++)
+      this.halves[(run.firstRecord + i * record.sizeBytes) >> 1] = specialHandlers.stale;
+    for (const entries of page.entries.values())
+      if (entries[run.start] === run.firstRecord) entries[run.start] = 0;
   }
 
   /** Appends the records of the decoded instruction; true when the run ends with it. */
@@ -301,8 +359,7 @@ export class Translator {
     if (name === "xlat") this.halves[(at + record.a) >> 1] = 3 * 8;
     this.words[(at + record.immediate) >> 2] = displacement;
     this.halves[(at + record.c) >> 1] = instruction.scale;
-    this.halves[(at + record.d) >> 1] =
-      segment >= 4 ? state.segmentBase + segment * 8 : state.zero;
+    this.halves[(at + record.d) >> 1] = segment >= 4 ? state.segmentBase + segment * 8 : state.zero;
   }
 
   private appendPlan(where: number, plan: number, isBase: boolean, count: number): void {
@@ -332,7 +389,11 @@ export class Translator {
     const last = instruction.operandCount - 1;
     const size = instruction.sizes[last] as number;
     const clean =
-      size === 8 ? instruction.immediate & 0xff : size === 16 ? instruction.immediate & 0xffff : instruction.immediate;
+      size === 8
+        ? instruction.immediate & 0xff
+        : size === 16
+          ? instruction.immediate & 0xffff
+          : instruction.immediate;
     if (instruction.kinds[last] === operandKind.relative) {
       this.words[(at + record.immediate) >> 2] = instruction.immediate;
       this.halves[(at + record.a) >> 1] = count;
@@ -394,6 +455,13 @@ export class Translator {
     const at = this.record(specialHandlers.goOn, where);
     this.halves[(at + record.a) >> 1] = count;
   }
+}
+
+function markRegion(
+  page: CodePage,
+  ranges: readonly (readonly [start: number, end: number])[],
+): void {
+  for (const [start, end] of ranges) page.lines.fill(1, start >> 6, ((end - 1) >> 6) + 1);
 }
 
 function crossingKey(page: number, offset: number, mode: number): number {

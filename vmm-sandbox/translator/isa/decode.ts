@@ -150,13 +150,23 @@ export class Decoder {
     into.opcode = opcode;
     // F3 90 is PAUSE, but F3 REX.B 90 exchanges R8 with rAX.
     const isExchange = map === 0 && opcode === 0x90 && (this.rex & 1) !== 0;
-    const prefix = isExchange ? 0 : into.repeat === 0xf3 ? 2 : into.repeat === 0xf2 ? 3 : operand66 ? 1 : 0;
+    const prefix = isExchange
+      ? 0
+      : into.repeat === 0xf3
+        ? 2
+        : into.repeat === 0xf2
+          ? 3
+          : operand66
+            ? 1
+            : 0;
     const group = groupOf[(map << 10) | (prefix << 8) | opcode] as number;
     if (group === 0) return false;
     let slot = 0;
     into.modRm = 0;
     if (groupHasModRm[group]) {
-      const modRm = this.next();
+      let modRm = this.next();
+      // MOV to and from control and debug registers ignores ModRM.mod (SDM volume 2, MOV).
+      if (map === 1 && opcode >= 0x20 && opcode <= 0x23) modRm |= 0xc0;
       into.modRm = modRm;
       slot = modRm >= 0xc0 ? 8 + (modRm & 0x3f) : (modRm >> 3) & 7;
     }
@@ -175,7 +185,7 @@ export class Decoder {
     into.displacementHigh = 0;
     if (row.hasModRm && into.modRm < 0xc0 && !this.memoryOperand(into, mode)) return false;
     this.operands(into, row);
-    return !this.truncated;
+    return !this.truncated && registersExist(into);
   }
 
   private operandSize(row: Row, mode: CodeSize, operand66: boolean): number {
@@ -367,4 +377,17 @@ export class Decoder {
     else into.immediate = this.next32();
     into.immediateHigh = into.immediate >> 31;
   }
+}
+
+/** There are six segment registers, CS cannot be loaded by MOV, and five control registers. */
+function registersExist(into: Instruction): boolean {
+  for (let i = 0; i < into.operandCount; i++) {
+    const value = into.values[i] as number;
+    if (into.kinds[i] === operandKind.segment && (value > 5 || (i === 0 && value === 1)))
+      return false;
+    if (into.kinds[i] === operandKind.control && !(value <= 4 && value !== 1) && value !== 8)
+      return false;
+    if (into.kinds[i] === operandKind.debug && value > 7) return false;
+  }
+  return true;
 }

@@ -48,7 +48,9 @@ function parseRow(text: string, index: number): Row {
   const prefix = take((w) => w in prefixClasses && opcodeFollows());
   const map = take((w) => w !== "" && w in maps && opcodeFollows()) ?? "";
   const opcode = words.shift() ?? "";
-  const digits = take((w) => w.startsWith("/"))?.slice(1).split(".");
+  const digits = take((w) => w.startsWith("/"))
+    ?.slice(1)
+    .split(".");
   const form = take((w) => w === "mem" || w === "reg") ?? "any";
   const mnemonic = words.shift() ?? "";
   const operandText = take((w) => !attributes.has(w));
@@ -69,7 +71,8 @@ function parseRow(text: string, index: number): Row {
     form: form as "any" | "mem" | "reg",
     operands: operands.filter((operand) => operand.letter !== "v"),
     hasModRm:
-      digits !== undefined || operands.some((o) => modRmLetters.includes(o.letter) && o.size !== "-"),
+      digits !== undefined ||
+      operands.some((o) => modRmLetters.includes(o.letter) && o.size !== "-"),
     sized: sizes.includes("v") || sizes.includes("z") ? "v" : sizes.includes("y") ? "y" : "",
     default64: words.includes("d64"),
     forced64: words.includes("f64"),

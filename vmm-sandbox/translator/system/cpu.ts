@@ -15,8 +15,15 @@ import { HandlerSet } from "../interpreter/forms.ts";
 import { Translator } from "../interpreter/translate.ts";
 import type { Instruction } from "../isa/decode.ts";
 import { access, Paging } from "../mmu/paging.ts";
+import { Jit } from "../region/jit.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
-import { combinesToDoubleFault, generalProtection, GuestFault, hasErrorCode, vector } from "./fault.ts";
+import {
+  combinesToDoubleFault,
+  GuestFault,
+  generalProtection,
+  hasErrorCode,
+  vector,
+} from "./fault.ts";
 import { fpuHelpers } from "./fpu.ts";
 import { fpuStateHelpers } from "./fpu-state.ts";
 import { type Helper, helpers } from "./helpers.ts";
@@ -33,7 +40,12 @@ const wasmPage = 65_536;
 const staging = layout.scratch + 64;
 const fetchTlbEntries = 1024;
 
-export const allHelpers: Readonly<Record<string, Helper>> = { ...helpers, ...fpuStateHelpers, ...fpuHelpers, ...vectorHelpers };
+export const allHelpers: Readonly<Record<string, Helper>> = {
+  ...helpers,
+  ...fpuStateHelpers,
+  ...fpuHelpers,
+  ...vectorHelpers,
+};
 
 export type CpuStatistics = {
   readonly exits: number[];
@@ -50,7 +62,7 @@ export type CpuStatistics = {
 function newStatistics(): CpuStatistics {
   const undefinedForms = new Map<string, number>();
   return {
-    exits: [0, 0, 0, 0],
+    exits: [0, 0, 0, 0, 0],
     slowAccesses: 0,
     helpers: 0,
     interrupts: 0,
@@ -107,6 +119,7 @@ export class Cpu {
   readonly registers: Registers;
   readonly paging: Paging;
   readonly translator: Translator;
+  readonly jit: Jit;
   readonly apic: LocalApic;
   readonly msrs: Msrs;
   readonly statistics = newStatistics();
@@ -138,18 +151,22 @@ export class Cpu {
     this.apic = new LocalApic(machine.clock);
     this.msrs = new Msrs(this);
     const table = new WebAssembly.Table({ element: "anyfunc", initial: tableSize });
-    const instance = new WebAssembly.Instance(module, {
+    const commit = () => this.commit();
+    const raise = (number: number, at: number) => this.fault(new GuestFault(number), at);
+    const { exports } = new WebAssembly.Instance(module, {
       env: {
         memory,
         table,
+        commit,
+        raise,
         slow: (kind: number, at: number) => this.slow(kind, at),
-        commit: () => this.commit(),
-        raise: (number: number, at: number) => this.fault(new GuestFault(number), at),
         helper: (at: number) => this.helper(at),
       },
     });
     // SAFE: `core.ts` exports it with this type.
-    this.enter = instance.exports["enter"] as (record: number) => void;
+    this.enter = exports["enter"] as (record: number) => void;
+    const imports = { commit, raise, slow: exports["slow"], jump: exports["jump"] };
+    this.jit = new Jit(memory, table, this.translator, imports);
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
   }
@@ -287,12 +304,14 @@ export class Cpu {
     this.statistics.jumpFlushes++;
   }
 
-  /** INVLPG. Most pages it names never held code, and the jump cache may stay as it is. */
-  invalidatePage(address: bigint): void {
+  /** INVLPG; true when code may have moved. Most pages it names never held any. */
+  invalidatePage(address: bigint): boolean {
     const low = Number(address & 0xffff_ffffn) | 0;
     const high = Number((address >> 32n) & 0xffff_ffffn) | 0;
     const all = this.paging.flushPage(low, high);
-    if (all || this.knownCodePages.has(pageNumber(low, high))) this.flushJumps();
+    const moved = all || this.knownCodePages.has(pageNumber(low, high));
+    if (moved) this.flushJumps();
+    return moved;
   }
 
   // ---- memory -----------------------------------------------------------------------------------
@@ -315,15 +334,29 @@ export class Cpu {
     this.statistics.slowAccesses++;
     const low = this.words[(layout.state + state.slowAddress) >> 2] as number;
     const high = this.words[(layout.state + state.slowAddress + 4) >> 2] as number;
-    const result = this.resolve(low, high, kind, this.mode === 1);
-    if (result === 0) this.fault(this.lastFault, at);
-    return result;
+    this.retry = false;
+    const result = this.resolve(low, high, kind, this.mode === 1, at < 0);
+    if (result !== 0) return result;
+    if (this.retry) {
+      this.setRip(at, false);
+      this.registers.set32(state.exit, exitReason.helper);
+    } else this.fault(this.lastFault, at);
+    return 0;
   }
+
+  /** A store would have changed compiled code that may be running: the interpreter does it. */
+  private retry = false;
 
   private lastFault = new GuestFault(vector.generalProtection);
 
   /** Host address of an access, staging it when it crosses pages or reaches a device; 0: fault. */
-  private resolve(low: number, high: number, kind: number, isUser: boolean): number {
+  private resolve(
+    low: number,
+    high: number,
+    kind: number,
+    isUser: boolean,
+    isCompiled = false,
+  ): number {
     const bytes = kind & 0xff;
     const write = (kind & accessKind.write) !== 0;
     const offset = low & 0xfff;
@@ -333,8 +366,13 @@ export class Cpu {
     const host = this.paging.hostOf(page);
     if (host < 0) return this.stageDevice(page + offset, bytes, write);
     const number = page / 4096;
-    if (write && this.translator.hasCode(number))
-      this.translator.invalidate(number, offset, kind & accessKind.page ? 4096 : offset + bytes);
+    if (write && this.translator.hasCode(number)) {
+      const end = kind & accessKind.page ? 4096 : offset + bytes;
+      if (this.translator.invalidate(number, offset, end) && isCompiled) {
+        this.retry = true;
+        return 0;
+      }
+    }
     this.paging.fill(low, high, isUser, !this.translator.hasCode(number));
     return host + offset;
   }
@@ -407,7 +445,11 @@ export class Cpu {
     if (!staged) return;
     if (staged.kind === "crossing") {
       this.writePhysical(staged.first, staged.firstBytes, staging);
-      this.writePhysical(staged.second, staged.bytes - staged.firstBytes, staging + staged.firstBytes);
+      this.writePhysical(
+        staged.second,
+        staged.bytes - staged.firstBytes,
+        staging + staged.firstBytes,
+      );
       return;
     }
     for (let at = 0; at < staged.bytes; at += 4) {
@@ -429,7 +471,8 @@ export class Cpu {
 
   private load(host: number, bytes: number): bigint {
     let value = 0n;
-    for (let i = bytes - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[host + i] as number);
+    for (let i = bytes - 1; i >= 0; i--)
+      value = (value << 8n) | BigInt(this.bytes[host + i] as number);
     return value;
   }
 
@@ -496,7 +539,8 @@ export class Cpu {
   }
 
   private setRip(at: number, next: boolean): void {
-    const where = (this.words[at >> 2] as number) >>> 16;
+    // Compiled code's sites are negative and hold what a record's field does.
+    const where = at < 0 ? at & 0xffff : (this.words[at >> 2] as number) >>> 16;
     const offset = (where & 0xfff) + (next ? where >>> 12 : 0);
     const low = (this.words[(layout.state + state.virtualPage) >> 2] as number) >>> 0;
     const high = this.words[(layout.state + state.virtualPage + 4) >> 2] as number;
@@ -528,7 +572,8 @@ export class Cpu {
   private deliverFault(first: GuestFault): void {
     let fault = first;
     for (;;) {
-      this.statistics.exceptions[fault.vector] = (this.statistics.exceptions[fault.vector] ?? 0) + 1;
+      this.statistics.exceptions[fault.vector] =
+        (this.statistics.exceptions[fault.vector] ?? 0) + 1;
       if (fault.vector === vector.pageFault) this.registers.set64(state.cr2, fault.address);
       try {
         deliver(this, fault.vector, hasErrorCode(fault.vector) ? fault.errorCode : 0, "exception");
@@ -572,6 +617,7 @@ export class Cpu {
       if (this.tripleFault) return "shutdown";
       if (registers.get32(state.fuel) <= 0 || this.halted) {
         if (this.machine.stopReason || kicked()) return "kicked";
+        this.jit.poll();
         this.apic.tick(this.machine.clock.now());
         registers.set32(state.fuel, fuelSlice);
       }
@@ -593,7 +639,19 @@ export class Cpu {
       this.enter(at);
       const reason = registers.get32(state.exit);
       this.statistics.exits[reason] = (this.statistics.exits[reason] as number) + 1;
+      if (reason === exitReason.hot) this.foundHot();
     }
+  }
+
+  private foundHot(): void {
+    const at = registersRecord(this.registers);
+    this.translator.stopCounting(at);
+    const low = this.words[(layout.state + state.rip) >> 2] as number;
+    const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
+    const page = this.fetch(low, high);
+    if (page < 0) return;
+    const host = this.paging.hostOf(page * 4096);
+    this.jit.hot({ page, offset: low & 0xfff, mode: this.mode, host, record: at });
   }
 
   /** For tests: runs from RIP to the next HLT; the vector of an exception, or -1. */
@@ -602,7 +660,13 @@ export class Cpu {
     this.registers.set32(state.fuel, fuelSlice);
     while (!this.halted) {
       const at = this.lookup();
-      if (at !== 0) this.enter(at);
+      if (at !== 0) {
+        this.enter(at);
+        if (this.registers.get32(state.exit) === exitReason.hot) {
+          this.foundHot();
+          this.jit.compilePending();
+        }
+      }
       if (this.pending) {
         const { vector: number } = this.pending;
         this.pending = undefined;
@@ -642,8 +706,9 @@ export class Cpu {
 
   /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
   private translate(page: number, offset: number, low: number, high: number): number {
-    if (this.translator.isFull) {
+    if (this.translator.isFull || this.jit.isFull) {
       this.translator.flush();
+      this.jit.flush();
       this.flushJumps();
     }
     const host = this.paging.hostOf(page * 4096);
@@ -667,7 +732,8 @@ export class Cpu {
     const tlb = this.fetchTlb;
     const at = ((low >>> 12) & (fetchTlbEntries - 1)) * 4;
     const tag = low & ~0xfff;
-    if (tlb[at] === tag && tlb[at + 1] === high && tlb[at + 2] === this.mode) return tlb[at + 3] as number;
+    if (tlb[at] === tag && tlb[at + 1] === high && tlb[at + 2] === this.mode)
+      return tlb[at + 3] as number;
     const physical = this.page(low, high, access.fetch, this.mode === 1);
     if (physical < 0 || this.paging.hostOf(physical) < 0) {
       this.pending = physical < 0 ? this.lastFault : generalProtection();
@@ -680,6 +746,10 @@ export class Cpu {
     tlb[at + 3] = physical / 4096;
     return physical / 4096;
   }
+}
+
+function registersRecord(registers: Registers): number {
+  return registers.get32(state.record);
 }
 
 function pageNumber(low: number, high: number): number {

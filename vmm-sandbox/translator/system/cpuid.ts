@@ -25,23 +25,23 @@ const kvmFeatures = bits(1, 3, 24);
 const leaf81Edx = bits(11, 20, 26, 27, 29);
 
 const basic = {
-  0x0: [0x16, ...text("GenuineIntel", [0, 2, 1])],
+  0: [0x16, ...text("GenuineIntel", [0, 2, 1])],
   // Family 6, model 0x3c: an unremarkable 64-bit core.
-  0x1: [0x000306c1, 0x00010800, leaf1Ecx, leaf1Edx],
-  0x2: [0x00feff01, 0, 0, 0],
-  0x6: [bits(2), 0, 0, 0], // ARAT
-  0x7: [0, leaf7Ebx, 0, leaf7Edx],
-  0x15: [1, 1, tscKhz * 1000, 0],
-  0x16: [tscKhz / 1000, tscKhz / 1000, 100, 0],
-  0x4000_0000: [0x4000_0001, ...text("KVMKVMKVM\0\0\0", [0, 1, 2])],
-  0x4000_0001: [kvmFeatures, 0, 0, 0],
-  0x8000_0000: [0x8000_0008, 0, 0, 0],
-  0x8000_0001: [0, 0, bits(0), leaf81Edx], // LAHF in 64-bit mode
-  0x8000_0002: text("manyworlds softw", [0, 1, 2, 3]),
-  0x8000_0003: text("are CPU         ", [0, 1, 2, 3]),
-  0x8000_0004: text("                ", [0, 1, 2, 3]),
-  0x8000_0007: [0, 0, 0, bits(8)], // invariant TSC
-  0x8000_0008: [0x3028, 0, 0, 0], // 40 physical, 48 virtual bits
+  1: [0x000306c1, 0x00010800, leaf1Ecx, leaf1Edx],
+  2: [0x00feff01, 0, 0, 0],
+  6: [bits(2), 0, 0, 0], // ARAT
+  7: [0, leaf7Ebx, 0, leaf7Edx],
+  21: [1, 1, tscKhz * 1000, 0],
+  22: [tscKhz / 1000, tscKhz / 1000, 100, 0],
+  1073741824: [0x4000_0001, ...text("KVMKVMKVM\0\0\0", [0, 1, 2])],
+  1073741825: [kvmFeatures, 0, 0, 0],
+  2147483648: [0x8000_0008, 0, 0, 0],
+  2147483649: [0, 0, bits(0), leaf81Edx], // LAHF in 64-bit mode
+  2147483650: text("manyworlds softw", [0, 1, 2, 3]),
+  2147483651: text("are CPU         ", [0, 1, 2, 3]),
+  2147483652: text("                ", [0, 1, 2, 3]),
+  2147483655: [0, 0, 0, bits(8)], // invariant TSC
+  2147483656: [0x3028, 0, 0, 0], // 40 physical, 48 virtual bits
 } as Readonly<Record<number, readonly number[]>>;
 
 function text(value: string, order: readonly number[]): number[] {

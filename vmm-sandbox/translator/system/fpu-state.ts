@@ -4,7 +4,7 @@
 import { operandKind } from "../isa/decode.ts";
 import { layout, state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
-import { generalProtection, GuestFault, vector } from "./fault.ts";
+import { GuestFault, generalProtection, vector } from "./fault.ts";
 import type { Helper } from "./helpers.ts";
 
 const mxcsrMask = 0xffff;
@@ -37,8 +37,7 @@ const fxsave: Helper = (cpu, it) => {
     put(40 + i * 16, 8, registers.get64(state.st + physical * 16 + 8) & 0xffffn);
   }
   const count = it.size === 64 || cpu.isLong ? 16 : 8;
-  for (let i = 0; i < count * 2; i++)
-    put(160 + i * 8, 8, registers.get64(state.xmm + i * 8));
+  for (let i = 0; i < count * 2; i++) put(160 + i * 8, 8, registers.get64(state.xmm + i * 8));
   return "continue";
 };
 

@@ -1,8 +1,8 @@
-import { state } from "../state.ts";
-import type { Helper } from "./helpers.ts";
-import { checkFpu } from "./fpu-state.ts";
-import { invalidOpcode } from "./fault.ts";
 import { operandKind } from "../isa/decode.ts";
+import { state } from "../state.ts";
+import { invalidOpcode } from "./fault.ts";
+import { checkFpu } from "./fpu-state.ts";
+import type { Helper } from "./helpers.ts";
 
 const fpu: Helper = (cpu, it) => {
   checkFpu(cpu);
@@ -35,7 +35,10 @@ const fpu: Helper = (cpu, it) => {
     return "continue";
   }
   if (key === 0x7e0) {
-    registers.setGpr(0, (registers.gpr(0) & ~0xffffn) | BigInt(registers.get32(state.fsw) & 0xffff));
+    registers.setGpr(
+      0,
+      (registers.gpr(0) & ~0xffffn) | BigInt(registers.get32(state.fsw) & 0xffff),
+    );
     return "continue";
   }
   cpu.statistics.countUndefined(it);

@@ -10,7 +10,7 @@ import { type Instruction, operandKind } from "../isa/decode.ts";
 import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { cpuid } from "./cpuid.ts";
-import { generalProtection, GuestFault, invalidOpcode, vector } from "./fault.ts";
+import { GuestFault, generalProtection, invalidOpcode, vector } from "./fault.ts";
 import { interruptReturn } from "./interrupts.ts";
 import { segmentIndex } from "./registers.ts";
 import {
@@ -35,12 +35,19 @@ function privileged(helper: Helper): Helper {
 /** Reads operand `n`, zero-extended. */
 function read(cpu: Cpu, it: Instruction, n: number, size = it.sizes[n] as number): bigint {
   const value = it.values[n] as number;
-  if (it.kinds[n] === operandKind.memory) return cpu.readData(cpu.registers.get64(state.ea), size / 8);
+  if (it.kinds[n] === operandKind.memory)
+    return cpu.readData(cpu.registers.get64(state.ea), size / 8);
   if (value >= 16) return (cpu.registers.gpr(value - 16) >> 8n) & 0xffn;
   return BigInt.asUintN(size, cpu.registers.gpr(value));
 }
 
-function write(cpu: Cpu, it: Instruction, n: number, value: bigint, size = it.sizes[n] as number): void {
+function write(
+  cpu: Cpu,
+  it: Instruction,
+  n: number,
+  value: bigint,
+  size = it.sizes[n] as number,
+): void {
   if (it.kinds[n] === operandKind.memory) {
     cpu.writeData(cpu.registers.get64(state.ea), size / 8, value);
     return;
@@ -147,8 +154,7 @@ function storeSelector(segment: number): Helper {
 }
 
 const invlpg = privileged((cpu) => {
-  cpu.invalidatePage(cpu.registers.get64(state.ea));
-  return "leave";
+  return cpu.invalidatePage(cpu.registers.get64(state.ea)) ? "leave" : "continue";
 });
 
 const moveToSegment: Helper = (cpu, it) => {

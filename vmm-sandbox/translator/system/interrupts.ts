@@ -5,7 +5,7 @@
  */
 import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
-import { generalProtection, GuestFault, hasErrorCode, vector } from "./fault.ts";
+import { GuestFault, generalProtection, hasErrorCode, vector } from "./fault.ts";
 import { segmentIndex } from "./registers.ts";
 import { canonical, loadCodeSegment, readDescriptor } from "./segments.ts";
 
@@ -26,8 +26,7 @@ export function deliver(cpu: Cpu, number: number, errorCode: number, kind: Inter
   if (type !== 14 && type !== 15) throw generalProtection(code);
   if (kind === "software" && dpl < registers.cpl) throw generalProtection(code);
   if (!((low >> 47n) & 1n)) throw new GuestFault(vector.segmentNotPresent, code);
-  const target =
-    (low & 0xffffn) | ((low >> 32n) & 0xffff_0000n) | ((high & 0xffff_ffffn) << 32n);
+  const target = (low & 0xffffn) | ((low >> 32n) & 0xffff_0000n) | ((high & 0xffff_ffffn) << 32n);
   const selector = Number((low >> 16n) & 0xffffn);
   const ist = Number((low >> 32n) & 7n);
   const descriptor = readDescriptor(cpu, selector, vector.generalProtection);

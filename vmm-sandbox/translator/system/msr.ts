@@ -5,19 +5,19 @@
 import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { generalProtection } from "./fault.ts";
-import { canonical } from "./segments.ts";
 import { segmentIndex } from "./registers.ts";
+import { canonical } from "./segments.ts";
 
 /** 64-bit registers that live in `state`. */
 const inState: Readonly<Record<number, number>> = {
-  0xc000_0081: state.star,
-  0xc000_0082: state.lstar,
-  0xc000_0083: state.cstar,
-  0xc000_0084: state.sfmask,
-  0xc000_0100: state.segmentBase + segmentIndex.fs * 8,
-  0xc000_0101: state.segmentBase + segmentIndex.gs * 8,
-  0xc000_0102: state.kernelGsBase,
-  0xc000_0103: state.tscAux,
+  3221225601: state.star,
+  3221225602: state.lstar,
+  3221225603: state.cstar,
+  3221225604: state.sfmask,
+  3221225728: state.segmentBase + segmentIndex.fs * 8,
+  3221225729: state.segmentBase + segmentIndex.gs * 8,
+  3221225730: state.kernelGsBase,
+  3221225731: state.tscAux,
 };
 const addresses = new Set([0xc000_0082, 0xc000_0083, 0xc000_0100, 0xc000_0101, 0xc000_0102]);
 

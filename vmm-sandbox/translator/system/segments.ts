@@ -4,7 +4,7 @@
  */
 import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
-import { generalProtection, GuestFault, vector } from "./fault.ts";
+import { GuestFault, generalProtection, vector } from "./fault.ts";
 import { attribute, type DescriptorCache, segmentIndex } from "./registers.ts";
 
 export function canonical(address: bigint): boolean {

@@ -1,14 +1,15 @@
 /**
- * Vector instructions too irregular for emitters: string compares, dot products, MPSADBW.
+ * Vector instructions too irregular for emitters: string compares with explicit
+ * lengths or masks, MPSADBW.
  *
- * Intel SDM volume 2: PCMPESTRI…PCMPISTRM (§4.1 for the steps and names used here), DPPS, DPPD,
+ * Intel SDM volume 2: PCMPESTRI, PCMPESTRM, PCMPISTRM (§4.1 for the steps and names used here),
  * MPSADBW.
  */
 import { type Instruction, operandKind } from "../isa/decode.ts";
 import { layout, state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
-import type { Helper } from "./helpers.ts";
 import { generalProtection } from "./fault.ts";
+import type { Helper } from "./helpers.ts";
 
 /** The 16 bytes of a vector operand, copied. */
 function vectorBytes(cpu: Cpu, it: Instruction, operand: number, aligned: boolean): DataView {
@@ -49,13 +50,20 @@ function explicitLength(cpu: Cpu, register: number, wide: boolean, limit: number
 }
 
 /** IntRes1: one bit for each element of the second string. */
-function aggregate(a: number[], b: number[], lengthA: number, lengthB: number, how: number): number {
+function aggregate(
+  a: number[],
+  b: number[],
+  lengthA: number,
+  lengthB: number,
+  how: number,
+): number {
   const n = a.length;
   let result = 0;
   for (let j = 0; j < n; j++) {
     const validB = j < lengthB;
     let bit = false;
-    if (how === 0) bit = validB && a.indexOf(b[j] as number) >= 0 && a.indexOf(b[j] as number) < lengthA;
+    if (how === 0)
+      bit = validB && a.indexOf(b[j] as number) >= 0 && a.indexOf(b[j] as number) < lengthA;
     else if (how === 1)
       for (let i = 0; i + 1 < lengthA && validB; i += 2)
         bit ||= (b[j] as number) >= (a[i] as number) && (b[j] as number) <= (a[i + 1] as number);
@@ -112,31 +120,6 @@ function resultMask(bits: number, n: number, expand: boolean): DataView {
   return view;
 }
 
-/** Products are rounded one by one and added in pairs, as the manual's pseudo-code does. */
-const dotSingles: Helper = (cpu, it) => {
-  const b = vectorBytes(cpu, it, 1, true);
-  const a = vectorBytes(cpu, it, 0, true);
-  const p = [0, 1, 2, 3].map((i) =>
-    it.immediate & (0x10 << i) ? Math.fround(a.getFloat32(i * 4, true) * b.getFloat32(i * 4, true)) : 0,
-  ) as [number, number, number, number];
-  const sum = Math.fround(Math.fround(p[0] + p[1]) + Math.fround(p[2] + p[3]));
-  for (let i = 0; i < 4; i++) a.setFloat32(i * 4, it.immediate & (1 << i) ? sum : 0, true);
-  setVector(cpu, it.values[0] as number, a);
-  return "continue";
-};
-
-const dotDoubles: Helper = (cpu, it) => {
-  const b = vectorBytes(cpu, it, 1, true);
-  const a = vectorBytes(cpu, it, 0, true);
-  const p = [0, 1].map((i) =>
-    it.immediate & (0x10 << i) ? a.getFloat64(i * 8, true) * b.getFloat64(i * 8, true) : 0,
-  ) as [number, number];
-  const sum = p[0] + p[1];
-  for (let i = 0; i < 2; i++) a.setFloat64(i * 8, it.immediate & (1 << i) ? sum : 0, true);
-  setVector(cpu, it.values[0] as number, a);
-  return "continue";
-};
-
 const sumsOfDifferences: Helper = (cpu, it) => {
   const b = vectorBytes(cpu, it, 1, true);
   const a = vectorBytes(cpu, it, 0, true);
@@ -156,7 +139,5 @@ export const vectorHelpers: Readonly<Record<string, Helper>> = {
   pcmpestri: compareStrings(true, false),
   pcmpestrm: compareStrings(true, true),
   pcmpistrm: compareStrings(false, true),
-  dpps: dotSingles,
-  dppd: dotDoubles,
   mpsadbw: sumsOfDifferences,
 };

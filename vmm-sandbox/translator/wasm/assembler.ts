@@ -146,6 +146,19 @@ export function endFunction(): Body {
   return body;
 }
 
+/** Takes what was assembled so far out, to be appended later: prologues are known last. */
+export function takeCode(): Uint8Array {
+  const code = bytes.slice(0, at);
+  at = 0;
+  return code;
+}
+
+export function appendCode(code: Uint8Array): void {
+  while (at + code.length > bytes.length) grow();
+  bytes.set(code, at);
+  at += code.length;
+}
+
 /** Bytes of code assembled so far in this function. */
 export function codeSize(): number {
   return at;
@@ -182,6 +195,16 @@ export function releaseLocals(mark: number): void {
     if (type) freeLocals[type].push(index);
   }
 }
+
+function fresh<T extends Value>(type: ValueTypeName): Local<T> {
+  return new Local<T>(paramCount + localTypes.push(type) - 1);
+}
+
+/** Locals that no other code of the function uses, before or after. */
+export const ownLocal = {
+  i64: (): Local<I64> => fresh<I64>("i64"),
+  v128: (): Local<V128> => fresh<V128>("v128"),
+};
 
 /** Evaluates once, for several uses. */
 export const keep = {

@@ -1,5 +1,15 @@
 /** Names of the vector operators (Core Specification 2.0 §5.4.8), in the assembler's style. */
-import { type F32, type F64, type I32, type I64, byte, type V128, vector, vectorIf, vectorMemory } from "./assembler.ts";
+import {
+  byte,
+  type F32,
+  type F64,
+  type I32,
+  type I64,
+  type V128,
+  vector,
+  vectorIf,
+  vectorMemory,
+} from "./assembler.ts";
 
 // SAFE: a phantom, see assembler.ts.
 const phantom = undefined as never;

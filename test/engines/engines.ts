@@ -1,0 +1,171 @@
+/** The engines, each with daemons, state and sockets in a folder of the suite's own. */
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Daemon } from "./daemon.ts";
+import { makeImageTar } from "./image.ts";
+import type { Engine, EngineName } from "./row.ts";
+
+export interface Place {
+  /** Short, because it holds sockets, whose paths have 108 bytes. */
+  readonly directory: string;
+  /** The reference's binary, and the one under test. */
+  readonly runc: string;
+  readonly underTest: string;
+}
+
+/** Debian's names of what an engine needs; a missing file is the reason for skipping it. */
+// biome-ignore format: table
+const needed: Readonly<Record<EngineName, readonly string[]>> = {
+  docker:          ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd"],
+  "docker-userns": ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd"],
+  swarm:           ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd"],
+  containerd:      ["/usr/bin/containerd", "/usr/bin/ctr"],
+  podman:          ["/usr/bin/podman", "/usr/bin/conmon"],
+};
+
+export function missingFor(
+  engine: EngineName,
+  exists: (file: string) => boolean,
+): string | undefined {
+  const file = needed[engine].find((path) => !exists(path));
+  return file === undefined ? undefined : `there is no ${file}`;
+}
+
+export async function startEngine(name: EngineName, place: Place): Promise<Engine> {
+  const directory = join(place.directory, name);
+  mkdirSync(directory, { mode: 0o711 });
+  const own = { ...place, directory };
+  if (name === "podman") return startPodman(own);
+  if (name === "containerd") return startContainerd(own);
+  return startDocker(name, own);
+}
+
+async function containerdOf(directory: string): Promise<{ daemon: Daemon; socket: string }> {
+  const socket = join(directory, "c.sock");
+  const config = join(directory, "containerd.toml");
+  writeFileSync(
+    config,
+    `version = 2
+root = "${directory}/croot"
+state = "${directory}/cstate"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "${socket}"
+`,
+  );
+  const log = join(directory, "containerd.log");
+  const daemon = await Daemon.start(["containerd", "--config", config], { log, socket });
+  return { daemon, socket };
+}
+
+/**
+ * dockerd without a bridge and firewall rules. For user namespaces it runs in a mount namespace of
+ * its own, where /etc/subuid and /etc/subgid are ours; the host's stay as they are.
+ */
+async function startDocker(name: EngineName, place: Place): Promise<Engine> {
+  const { directory } = place;
+  const containerd = await containerdOf(directory);
+  const socket = join(directory, "d.sock");
+  const flags = [
+    "--bridge=none",
+    "--iptables=false",
+    "--ip6tables=false",
+    `--data-root=${directory}/data`,
+    `--exec-root=${directory}/exec`,
+    `--host=unix://${socket}`,
+    `--pidfile=${directory}/d.pid`,
+    `--containerd=${containerd.socket}`,
+    `--config-file=${directory}/daemon.json`,
+    `--add-runtime=reference=${place.runc}`,
+    `--add-runtime=under-test=${place.underTest}`,
+  ];
+  writeFileSync(join(directory, "daemon.json"), "{}");
+  if (name === "swarm") flags.push("--default-runtime=under-test");
+  const command = name === "docker-userns" ? remapped(directory, flags) : ["dockerd", ...flags];
+  const log = join(directory, "dockerd.log");
+  let docker: Daemon;
+  try {
+    docker = await Daemon.start(command, { log, socket, timeoutMs: 60_000 });
+    importInto(["docker", "-H", `unix://${socket}`], directory);
+  } catch (error) {
+    await containerd.daemon[Symbol.asyncDispose]();
+    throw error;
+  }
+  return {
+    name,
+    prelude: `
+SOCKET=unix://${socket}
+e() { docker -H $SOCKET "$@"; }
+run() { e run --runtime "$RUNTIME" --network none --name "$NAME" "$@"; }
+create() { e create --runtime "$RUNTIME" --network none --name "$NAME" "$@"; }`,
+    async [Symbol.asyncDispose]() {
+      await docker[Symbol.asyncDispose]();
+      await containerd.daemon[Symbol.asyncDispose]();
+      unmountBelow(directory);
+    },
+  };
+}
+
+function remapped(directory: string, flags: readonly string[]): readonly string[] {
+  const ids = join(directory, "subid");
+  writeFileSync(ids, "nobody:200000:65536\n");
+  const script = `mount --bind ${ids} /etc/subuid && mount --bind ${ids} /etc/subgid && exec "$@"`;
+  const daemon = ["dockerd", "--userns-remap=nobody", ...flags];
+  return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", ...daemon];
+}
+
+async function startContainerd(place: Place): Promise<Engine> {
+  const { directory } = place;
+  const { daemon, socket } = await containerdOf(directory);
+  const rootfs = join(directory, "bundle-rootfs");
+  mkdirSync(rootfs);
+  execFileSync("tar", ["-C", rootfs, "-xf", makeImageTar(directory)]);
+  return {
+    name: "containerd",
+    prelude: `
+e() { ctr --address ${socket} "$@"; }
+[ "$RUNTIME" = under-test ] && BINARY=${place.underTest} || BINARY=${place.runc}
+run() { e run --runc-binary "$BINARY" --rootfs "$@"; }
+IMAGE=${rootfs}`,
+    async [Symbol.asyncDispose]() {
+      await daemon[Symbol.asyncDispose]();
+      unmountBelow(directory);
+    },
+  };
+}
+
+async function startPodman(place: Place): Promise<Engine> {
+  const { directory } = place;
+  const store = `--root ${directory}/root --runroot ${directory}/run --cgroup-manager cgroupfs --events-backend file`;
+  const limits = "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none";
+  importInto(["podman", ...store.split(" ")], directory);
+  return {
+    name: "podman",
+    prelude: `
+[ "$RUNTIME" = under-test ] && BINARY=${place.underTest} || BINARY=${place.runc}
+e() { podman --runtime "$BINARY" ${store} "$@"; }
+run() { e run ${limits} --name "$NAME" "$@"; }
+create() { e create ${limits} --name "$NAME" "$@"; }`,
+    async [Symbol.asyncDispose]() {
+      unmountBelow(directory);
+    },
+  };
+}
+
+function importInto(client: readonly string[], directory: string): void {
+  const [file = "", ...args] = client;
+  const tar = makeImageTar(directory);
+  const command = [...args, "import", "--change", 'CMD ["/bin/sh"]', tar, "mw-test:latest"];
+  const done = spawnSync(file, command, { encoding: "utf8" });
+  if (done.status !== 0) throw new Error(`Cannot import the image: ${done.stderr}`);
+}
+
+/** Daemons leave mounts of containers that they did not stop themselves. */
+function unmountBelow(directory: string): void {
+  const targets = readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+    .filter((target) => target.startsWith(`${directory}/`));
+  for (const target of targets.reverse()) spawnSync("umount", ["-l", target]);
+}

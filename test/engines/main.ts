@@ -1,0 +1,71 @@
+/**
+ * `npm run test:engines -- --runtime PATH [--engine NAME] [--only TEXT]`: Docker, Podman, containerd
+ * and Swarm with a runtime binary, compared with the same engines on runc.
+ *
+ * Ends with "N passed, N failed, N skipped".
+ */
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { style } from "../../scripts/terminal.ts";
+import { missingFor, startEngine } from "./engines.ts";
+import type { EngineName, EngineRow } from "./row.ts";
+import { engineRows } from "./rows.ts";
+import { compareRow, type RowResult } from "./run-row.ts";
+import { swarmRows } from "./swarm.ts";
+
+const ours = fileURLToPath(new URL("../../dist/manyworlds-oci", import.meta.url));
+const engineNames = ["docker", "docker-userns", "podman", "containerd", "swarm"] as const;
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      runtime: { type: "string" },
+      engine: { type: "string", multiple: true, default: [] },
+      only: { type: "string", multiple: true, default: [] },
+    },
+  });
+  const underTest = resolve(values.runtime ?? process.env["RUNTIME"] ?? ours);
+  if (!existsSync(underTest)) throw new Error(`Cannot find the runtime "${underTest}"`);
+  const place = { directory: mkdtempSync("/tmp/mwe-"), runc: "/usr/sbin/runc", underTest };
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const engine of engineNames) {
+    if (values.engine.length > 0 && !values.engine.includes(engine)) continue;
+    const rows = [...engineRows, ...swarmRows].filter(
+      ({ engines, id }) =>
+        engines.includes(engine) &&
+        (values.only.length === 0 || values.only.some((text) => id.includes(text))),
+    );
+    for (const result of await runEngine(engine, rows, place)) {
+      counts[result.outcome] += 1;
+      print(engine, result);
+    }
+  }
+  rmSync(place.directory, { recursive: true, force: true });
+  console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+  return counts.failed === 0 ? 0 : 1;
+}
+
+async function runEngine(
+  name: EngineName,
+  rows: readonly EngineRow[],
+  place: Parameters<typeof startEngine>[1],
+): Promise<readonly RowResult[]> {
+  if (rows.length === 0) return [];
+  const missing = missingFor(name, existsSync);
+  if (missing !== undefined)
+    return rows.map((row) => ({ row, outcome: "skipped", reason: missing }));
+  await using engine = await startEngine(name, place);
+  const results: RowResult[] = [];
+  for (const row of rows) results.push(await compareRow(row, engine, place.directory));
+  return results;
+}
+
+function print(engine: EngineName, { row, outcome, reason = "" }: RowResult): void {
+  const mark = { passed: style.green("ok  "), failed: style.red("FAIL"), skipped: "skip" }[outcome];
+  console.log(`${mark} ${engine} ${row.id}${outcome === "passed" ? "" : `: ${row.claim}`}`);
+  if (reason !== "") console.log(`     ${reason.trim().replaceAll("\n", "\n     ")}`);
+}
+
+process.exitCode = await main();
