@@ -13,6 +13,8 @@ import { GuestMemory } from "../../../vmm-sandbox/machine/index.ts";
 const MEMORY_BYTES = 0x4_0000;
 const RINGS = 0x1000;
 const RING_STRIDE = 0x3000;
+/** Indirect tables: never offered for writing, or a device's own data would become descriptors. */
+const TABLES = 0xc000;
 const DATA = 0x1_0000;
 const DATA_END = 0x3_0000;
 const RED_ZONE = DATA_END;
@@ -154,7 +156,7 @@ export class HostileDriver {
     const table = this.#rings(queue);
     const head = random.chance(98) ? random.below(size) : random.below(65536);
     if (random.chance(25)) {
-      const indirect = DATA + random.below(0x1000) * 16;
+      const indirect = TABLES + random.below(0x3f0) * 16;
       const count = 1 + random.below(6);
       this.#chain(indirect, 0, count, count);
       this.#describe(
@@ -179,13 +181,16 @@ export class HostileDriver {
     const readable = random.below(count + 1);
     for (let i = 0; i < count; i++) {
       const index = (head + i) % size;
-      const write = i >= readable !== random.chance(2);
-      const address = this.#address();
-      const length = this.#length();
-      // Nothing of the red zone is ever offered for writing.
-      const kept = address < DATA_END && address + length > DATA_END ? DATA_END - address : length;
+      const wanted = i >= readable !== random.chance(2);
+      const nested = random.chance(1);
+      const address = nested ? TABLES + random.below(0x3f0) * 16 : this.#address();
+      // Nothing of the red zone, and no table or ring, is ever offered for writing.
+      const write = wanted && !nested && (address >= DATA || address === 0) && !inRedZone(address);
+      const length = nested ? 32 : this.#length();
+      const end = address < RINGS ? RINGS : DATA_END;
+      const kept = address < end && address + length > end ? end - address : length;
       if (!write) this.#forge(address, kept);
-      const flags = (write ? 2 : 0) | (i < count - 1 ? 1 : 0) | (random.chance(1) ? 4 : 0);
+      const flags = (write ? 2 : 0) | (i < count - 1 ? 1 : 0) | (nested ? 4 : 0);
       this.#describe(
         table,
         index,
@@ -236,10 +241,17 @@ export class HostileDriver {
     this.#transport.write(offset, random.pick([4, 4, 4, 2, 1]), value);
   }
 
-  /** Changes ring memory under the device, as another vCPU would. */
+  /** Changes available rings and chain links under the device, as another vCPU would. */
   #scribble(): void {
-    const address = RINGS + this.#random.below(RING_STRIDE * this.#sizes.length - 2);
-    this.#memory.writeU8(address, this.#random.below(256));
+    const random = this.#random;
+    const base = this.#rings(random.below(this.#sizes.length));
+    if (random.chance(50)) {
+      this.#memory.writeU8(base + 0x1000 + random.below(0x100), random.below(256));
+      return;
+    }
+    const at = base + random.below(64) * 16;
+    if (random.chance(50)) this.#memory.writeU8(at + 12, random.below(4));
+    else this.#memory.writeU16(at + 14, random.below(70));
   }
 
   /** Save and restore in a new device. */
@@ -249,6 +261,10 @@ export class HostileDriver {
     this.#transport = this.#plug();
     this.#transport.restore(state);
   }
+}
+
+function inRedZone(address: number): boolean {
+  return address >= RED_ZONE && address < MEMORY_BYTES;
 }
 
 const [first = 0, ...rest] = Object.values(registers);
