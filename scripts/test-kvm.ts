@@ -95,6 +95,7 @@ function copyPackage(name: string, folder: string, done: Set<string>): void {
 function guestScript(only: string): string {
   const grep = only === "" ? "" : ` --grep '${only.replaceAll("'", "")}'`;
   return `modprobe kvm_amd || exit 1
+modprobe tun
 mkdir -p /tmp/debian
 ln -s /boot/vmlinuz-* /tmp/debian/vmlinuz
 ln -s /lib/modules/$(uname -r) /tmp/debian/modules

@@ -1,10 +1,11 @@
 /** KVM as a machine's CPUs: the VM, a thread per vCPU, doorbells as ioeventfds. */
+
+import { Poller } from "../host/poller.ts";
 import type { Bell, CpuBackend, VcpuRegisters } from "../machine/cpu-backend.ts";
 import type { GuestMemory } from "../machine/guest-memory.ts";
 import type { InterruptController } from "../machine/interrupts.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { VcpuState, VmExit } from "../machine/vcpu.ts";
-import { Poller } from "./poller.ts";
 import { type RegisterChanges, VcpuThread } from "./vcpu-thread.ts";
 import { KvmVm, portable } from "./vm.ts";
 

@@ -7,12 +7,12 @@
  * ```
  */
 import type { Worker } from "node:worker_threads";
+import { startWorker } from "../host/start-worker.ts";
 import type { VcpuRegisters } from "../machine/cpu-backend.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { GeneralRegisters, SystemRegisters, VcpuState, VmExit } from "../machine/vcpu.ts";
 import { MAILBOX_BYTES, serveMailbox } from "./exit-mailbox.ts";
 import { type KickTarget, kickVcpu } from "./kick-signal.ts";
-import { startWorker } from "./start-worker.ts";
 import type { PortableHandle } from "./vm.ts";
 
 export interface ThreadSetup {

@@ -5,6 +5,8 @@ import {
   type BlockBackend,
   Console,
   Entropy,
+  Net,
+  type NetBackend,
   Vsock,
 } from "../../../vmm-sandbox/devices/index.ts";
 import { encodeHeader } from "../../../vmm-sandbox/devices/vsock-packet.ts";
@@ -87,6 +89,17 @@ const subjects: Readonly<Record<string, Subject>> = {
     forge: (bytes, random) => void bytes.fill(random.below(256)),
   },
   block: { make: () => new Block(memoryDisk(64 * 1024), "fuzz"), forge: forgeBlock },
+  net: {
+    make: () => {
+      const backend: NetBackend = {
+        // Everything comes back.
+        send: (frame) => backend.onFrame?.(frame),
+        onFrame: undefined,
+      };
+      return new Net(backend, { mac: Uint8Array.of(2, 0, 0, 0, 0, 1) });
+    },
+    forge: (bytes, random) => void bytes.fill(random.below(256)),
+  },
   vsock: {
     make: () => {
       const device = new Vsock(3);

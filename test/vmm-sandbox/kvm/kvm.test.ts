@@ -6,13 +6,13 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { planBoot, writeBoot } from "../../../vmm-sandbox/boot/index.ts";
+import { startWorker } from "../../../vmm-sandbox/host/start-worker.ts";
 import {
   drainEventFd,
   KvmUnavailableError,
   KvmVcpu,
   KvmVm,
   openKvm,
-  startWorker,
 } from "../../../vmm-sandbox/kvm/index.ts";
 import { type BusDevice, Machine, type VmExit } from "../../../vmm-sandbox/machine/index.ts";
 import { makeVmlinux } from "../boot/images.ts";
