@@ -73,7 +73,8 @@ function stageProject(folder: string, kernels: string, only: string): string {
     cpSync(part, join(folder, part), { recursive: true, verbatimSymlinks: true });
   for (const name of ["vmlinux", "bzImage"])
     copyFileSync(join(kernels, name), join(folder, "kernels", name));
-  copyPackage("mocha", folder, new Set());
+  const done = new Set<string>();
+  for (const name of ["mocha", "iced-x86"]) copyPackage(name, folder, done);
   copyFileSync(bunExecutable(), join(folder, "bun"));
   writeFileSync(join(folder, "test-kvm.sh"), guestScript(only));
   return folder;

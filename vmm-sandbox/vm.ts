@@ -7,6 +7,7 @@
  * ```
  */
 import { type AcpiMachine, planBoot, writeBoot } from "./boot/index.ts";
+import { formatCrash } from "./crash-report.ts";
 import {
   Block,
   Console,
@@ -113,6 +114,17 @@ export class Vm implements AsyncDisposable {
       this.machine.stop({ kind: "crash", why: explainExit(failed) });
     }
     return this.machine.stopReason ?? { kind: "stopped" };
+  }
+
+  /** For a machine that crashed: registers, code and last words. */
+  async describeCrash(): Promise<string> {
+    const reason = this.machine.stopReason;
+    return await formatCrash({
+      why: reason?.kind === "crash" ? reason.why : (reason?.kind ?? "it runs"),
+      registers: await this.#backend.registers(0),
+      memory: this.machine.memory,
+      consoleTail: this.#tail,
+    });
   }
 
   /** The last lines the guest wrote to any console. */

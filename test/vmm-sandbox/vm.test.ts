@@ -83,6 +83,11 @@ describe("Vm", function () {
   it("reports a triple fault as a crash", async () => {
     await using vm = await start({ kernel: kernel("0f 0b") });
     assert.deepEqual(await vm.run(), { kind: "crash", why: "triple fault" });
+    const report = await vm.describeCrash();
+    assert.match(report, /The guest crashed: triple fault/);
+    assert.match(report, /rip 0000000001000000/);
+    assert.match(report, /cs 28 \(base 0, 32 bits\)/);
+    assert.match(report, /0000000001000000 {2}ud2/);
   });
 
   it("ends a guest that spins for ever, on request, and leaves no thread behind", async () => {
