@@ -164,7 +164,9 @@ export class Snapshots implements Disposable {
       });
     }
     const record: SnapshotRecord = { chain };
-    replaceFile(this.#layout.tmp, join(directory, "snapshot.json"), JSON.stringify(record));
+    // Nothing of a container is flushed: after a power cut its process is gone anyway.
+    const path = join(directory, "snapshot.json");
+    replaceFile(this.#layout.tmp, path, JSON.stringify(record), { flush: false });
     for (const name of ["upper", "work", "merged"]) mkdirSync(join(directory, name));
     this.#copyRoot(chain.at(-1), join(directory, "upper"));
     return this.#describe(id, chain, options);
