@@ -82,6 +82,7 @@ export async function prune(store: Store, options: PruneOptions = {}): Promise<R
   }
   const leftovers = removeLeftovers(store);
   const garbage = collectGarbage(store);
+  store.snapshots.settle();
   return {
     untagged,
     deleted: [...deleted, ...garbage.deleted],
@@ -93,6 +94,11 @@ export async function prune(store: Store, options: PruneOptions = {}): Promise<R
 function collectGarbage(store: Store): { deleted: string[]; reclaimedBytes: number } {
   const blobs = new Set<Digest>();
   const chains = store.snapshots.inUse();
+  // A name with a digest may be that of an index, which is stored beside its image.
+  for (const { reference } of store.images.names()) {
+    const { digest } = parseReference(reference);
+    if (digest !== undefined) blobs.add(digest);
+  }
   for (const { record } of store.images.list()) {
     for (const { digest } of [record.manifest, record.config, ...record.layers]) blobs.add(digest);
     for (const chainId of record.chain) chains.add(chainId);

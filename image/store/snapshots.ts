@@ -24,6 +24,7 @@ import { completeLayer } from "./layer-fixup.ts";
 import type { Layout } from "./layout.ts";
 import { lock } from "./lock.ts";
 import { type OverlayMount, planOverlay } from "./overlay.ts";
+import { settleLayers } from "./settle.ts";
 import { isBeingMade, WorkDirectory } from "./work-directory.ts";
 
 const CHAIN_DIGITS = 20;
@@ -128,6 +129,7 @@ export class Snapshots implements Disposable {
   ): Promise<readonly Digest[]> {
     const chain = chainIds(layers.map((layer) => layer.diffId));
     if (this.has(chain)) return chain;
+    settleLayers(this.#layout, { onlyOld: true });
     this.#pool ??= new UnpackPool();
     const failed = new AbortController();
     const signal = options.signal
@@ -164,7 +166,8 @@ export class Snapshots implements Disposable {
       });
     }
     const record: SnapshotRecord = { chain };
-    replaceFile(this.#layout.tmp, join(directory, "snapshot.json"), JSON.stringify(record));
+    const path = join(directory, "snapshot.json");
+    replaceFile(this.#layout.tmp, path, JSON.stringify(record), { flush: false });
     for (const name of ["upper", "work", "merged"]) mkdirSync(join(directory, name));
     this.#copyRoot(chain.at(-1), join(directory, "upper"));
     return this.#describe(id, chain, options);
@@ -228,6 +231,11 @@ export class Snapshots implements Disposable {
     }
     using tmp = openDirectory(this.#layout.tmp);
     removeTree(tmp, textToByteString(gone));
+  }
+
+  /** Flushes the disk and marks all layers as safe from a power failure; at quiet times. */
+  settle(): void {
+    settleLayers(this.#layout);
   }
 
   /** Removes what processes that are gone left half made. */
@@ -335,7 +343,8 @@ export class Snapshots implements Disposable {
     const parent = chain[index - 1];
     const { diffId } = layer;
     const record: LayerRecord = { chainId, diffId, parent, entries, expandedBytes, warnings };
-    replaceFile(this.#layout.tmp, join(work.path, "layer.json"), JSON.stringify(record));
+    const path = join(work.path, "layer.json");
+    replaceFile(this.#layout.tmp, path, JSON.stringify(record), { flush: false });
     work.moveTo(this.#layerDirectory(chainId));
   }
 
@@ -393,7 +402,7 @@ export class Snapshots implements Disposable {
     const path = join(this.#containerDirectory(id), "snapshot.json");
     const bytes = readIfExists(path);
     // Made, but killed before its record was written: it stands on nothing.
-    if (bytes === undefined) return { chain: [] };
+    if (bytes === undefined || bytes.length === 0) return { chain: [] };
     return JSON.parse(bytes.toString("utf8")) as SnapshotRecord; // SAFE: our own file
   }
 }

@@ -8,6 +8,7 @@ import { readIfExists, replaceFile } from "./files.ts";
 import { Images } from "./images.ts";
 import { type Layout, layoutOf, makeDirectories } from "./layout.ts";
 import { lock } from "./lock.ts";
+import { dropUnsettledLayers } from "./settle.ts";
 import { type SnapshotRights, Snapshots } from "./snapshots.ts";
 
 const LAYOUT_FILE = "oci-layout";
@@ -39,6 +40,7 @@ export interface Store extends Disposable {
 export function openStore(root: string, options: StoreOptions = {}): Store {
   const layout = layoutOf(resolve(root));
   prepareDirectories(layout);
+  dropUnsettledLayers(layout);
   const limits = { ...defaultLayerLimits, ...options.limits };
   const blobs = new Blobs(layout);
   const images = new Images(layout, blobs);
