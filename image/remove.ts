@@ -46,8 +46,11 @@ export async function removeImage(
   const image = store.images.get(query);
   const reference = referenceOf(image, query);
   const others = image.tags.length + image.digests.length - (reference === undefined ? 0 : 1);
-  if (reference !== undefined && others > 0 && hasOtherTags(image, reference))
-    return { untagged: untag(store, image, reference), deleted: [], reclaimedBytes: 0 };
+  if (reference !== undefined && others > 0 && hasOtherTags(image, reference)) {
+    const untagged = untag(store, image, reference);
+    store.writeIndex();
+    return { untagged, deleted: [], reclaimedBytes: 0 };
+  }
   if (reference === undefined && image.tags.length > 1 && options.force !== true)
     throw new InUseError(
       `Cannot remove image "${query}": it has ${image.tags.length} names: ${image.tags.join(", ")}`,
@@ -59,6 +62,7 @@ export async function removeImage(
       hint: `remove the container first, or use --force`,
     });
   store.images.remove(image);
+  store.writeIndex();
   const garbage = collectGarbage(store);
   return {
     untagged: [...image.tags, ...image.digests],
@@ -80,6 +84,7 @@ export async function prune(store: Store, options: PruneOptions = {}): Promise<R
     untagged.push(...image.tags, ...image.digests);
     deleted.push(image.id);
   }
+  store.writeIndex();
   const leftovers = removeLeftovers(store);
   const garbage = collectGarbage(store);
   store.snapshots.settle();

@@ -6,6 +6,7 @@ import { defaultLayerLimits, type LayerLimits } from "../limits.ts";
 import { Blobs } from "./blobs.ts";
 import { readIfExists, replaceFile } from "./files.ts";
 import { Images } from "./images.ts";
+import { writeIndex } from "./index-file.ts";
 import { type Layout, layoutOf, makeDirectories } from "./layout.ts";
 import { lock } from "./lock.ts";
 import { dropUnsettledLayers } from "./settle.ts";
@@ -27,6 +28,8 @@ export interface Store extends Disposable {
   readonly blobs: Blobs;
   readonly images: Images;
   readonly snapshots: Snapshots;
+  /** Brings `index.json`, which only other tools read, up to date; after names have changed. */
+  writeIndex(): void;
   /**
    * Keeps `prune` and `remove` of other processes away while something is being built up, such as
    * a pull between its first blob and its name. Waits while one of them runs.
@@ -58,6 +61,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     blobs,
     images,
     snapshots,
+    writeIndex: () => writeIndex(layout, images),
     lease: ({ signal } = {}) => take("shared", signal),
     exclusive: ({ signal } = {}) => take("exclusive", signal),
     [Symbol.dispose]: () => snapshots[Symbol.dispose](),

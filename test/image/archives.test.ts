@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -282,6 +283,20 @@ describe("image archives and operations", () => {
     }).trim();
     assert.equal(`sha256:${id}`, image.id);
   }).timeout(120_000);
+
+  it("the store is an OCI image layout that skopeo reads", async function () {
+    if (!hasCommand("skopeo")) this.skip();
+    const image = await sample("busybox:1", "other:2");
+    store.writeIndex();
+    for (const name of ["docker.io/library/busybox:1", "docker.io/library/other:2"]) {
+      const args = ["inspect", "--raw", `oci:${store.root}:${name}`];
+      const raw = execFileSync("skopeo", args);
+      assert.equal(sha256(raw), image.record.manifest.digest);
+    }
+    await removeImage(store, "other:2");
+    const index = JSON.parse(readFileSync(join(store.root, "index.json"), "utf8"));
+    assert.equal(index.manifests.length, 1);
+  });
 
   it("import stores a root file system archive as an image", async () => {
     const layer = await layerFromArchive(store, new Blob([gzipSync(base.tar)]).stream());
