@@ -10,7 +10,8 @@ import { writeIndex } from "./index-file.ts";
 import { type Layout, layoutOf, makeDirectories } from "./layout.ts";
 import { lock } from "./lock.ts";
 import { dropUnsettledLayers } from "./settle.ts";
-import { type SnapshotRights, Snapshots } from "./snapshots.ts";
+import type { SnapshotRights } from "./snapshot-types.ts";
+import { Snapshots } from "./snapshots.ts";
 
 const LAYOUT_FILE = "oci-layout";
 const LAYOUT_VERSION = "1.0.0";
