@@ -1,4 +1,5 @@
 /** The devices of a machine. */
+export { Balloon, type Discard } from "./balloon.ts";
 export { Block, type BlockBackend } from "./block.ts";
 export { Console } from "./console.ts";
 export { Entropy } from "./entropy.ts";

@@ -49,6 +49,10 @@ export class KvmBackend implements CpuBackend {
     return fd instanceof Fd && this.#vm.mapFile(fd, fileOffset, guestAddress, sizeBytes);
   }
 
+  discard(guestAddress: number, sizeBytes: number): void {
+    this.#vm.discard(guestAddress, sizeBytes);
+  }
+
   async attach(machine: Machine): Promise<void> {
     await Promise.all(this.#threads.map((thread) => thread.attach(machine)));
     for (const thread of this.#threads) machine.addVcpu(thread);

@@ -29,6 +29,8 @@ export interface CpuBackend extends AsyncDisposable {
    * The file must stay as it is while the machine runs.
    */
   mapFile?(fd: unknown, fileOffset: number, guestAddress: number, sizeBytes: number): boolean;
+  /** Gives whole pages of RAM back to the host: zeros, when they are touched again. */
+  discard(guestAddress: number, sizeBytes: number): void;
   /** Makes the vCPUs of this machine, each on a thread of its own; none runs yet. */
   attach(machine: Machine): Promise<void>;
   /** The first vCPU's registers at boot; the others wait for its start-up signal. */
