@@ -19,6 +19,13 @@ export interface VcpuRegisters {
   readonly system: SystemRegisters;
 }
 
+/** Plain data, fit for structuredClone. */
+export interface CpuState {
+  readonly vcpus: readonly VcpuState[];
+  /** What the backend keeps besides: interrupt controllers, clock. */
+  readonly chips: unknown;
+}
+
 export interface CpuBackend extends AsyncDisposable {
   readonly name: "kvm" | "software";
   readonly memory: GuestMemory;
@@ -47,6 +54,7 @@ export interface CpuBackend extends AsyncDisposable {
   pause(): void;
   /** Only at rest. */
   registers(vcpu: number): Promise<VcpuRegisters>;
-  save(): Promise<readonly VcpuState[]>;
-  restore(states: readonly VcpuState[]): Promise<void>;
+  save(): Promise<CpuState>;
+  /** Into a backend with as many vCPUs, whose RAM is what it was. */
+  restore(state: CpuState): Promise<void>;
 }
