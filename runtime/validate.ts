@@ -2,6 +2,7 @@
  * What must be right in config.json before anything is changed; each refusal names the field.
  * Source: runtime-spec 1.3 config.md and config-linux.md, the sentences with MUST.
  */
+import { MS_BIND } from "../linux/index.ts";
 import { type Hook, type RuntimeConfig, SpecError } from "../oci/index.ts";
 import { exists } from "./files.ts";
 import { parseMountOptions } from "./launch/mount-options.ts";
@@ -78,11 +79,14 @@ function checkMounts({ mounts = [] }: RuntimeConfig): void {
   mounts.forEach((mount, index) => {
     if (typeof mount.destination !== "string" || mount.destination === "")
       throw broken(`mounts[${index}].destination`, "is missing");
-    const { runtime } = parseMountOptions(mount.options);
-    for (const option of runtime)
-      throw broken(`mounts[${index}].options`, `has "${option}", which is not supported yet`);
-    if (mount.uidMappings !== undefined || mount.gidMappings !== undefined)
-      throw broken(`mounts[${index}].uidMappings`, "is not supported yet");
+    if ((mount.uidMappings === undefined) !== (mount.gidMappings === undefined))
+      throw broken(`mounts[${index}].uidMappings`, "and gidMappings go together");
+    const { runtime, flags } = parseMountOptions(mount.options);
+    const isMapped = runtime.has("idmap") || runtime.has("ridmap") || mount.uidMappings;
+    if (isMapped && (flags & MS_BIND) === 0 && mount.type !== "bind")
+      throw broken(`mounts[${index}].options`, "map IDs, which is for bind mounts");
+    if (runtime.has("tmpcopyup") && mount.type !== "tmpfs")
+      throw broken(`mounts[${index}].options`, 'have "tmpcopyup", which is for tmpfs');
   });
 }
 
