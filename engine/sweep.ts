@@ -15,7 +15,12 @@ import {
   SIGKILL,
   syscall,
 } from "../linux/index.ts";
-import { deleteContainer, killContainer, NoContainerError, readContainer } from "../runtime/index.ts";
+import {
+  deleteContainer,
+  killContainer,
+  NoContainerError,
+  readContainer,
+} from "../runtime/index.ts";
 import { ignoreMissing } from "./containers/directory.ts";
 import type { Places } from "./places.ts";
 import { discard } from "./prepare.ts";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { World, whyNot } from "./world.ts";
@@ -120,6 +121,33 @@ describe("after SIGKILL", function () {
       return false;
     }
   }
+});
+
+describe("a full disk", function () {
+  this.timeout(60_000);
+  it("is named, loses nothing, and the same pull works with space", async function () {
+    const reason = whyNot();
+    if (reason !== undefined) {
+      console.log(`      skipped: ${reason}`);
+      this.skip();
+    }
+    await using world = await World.make();
+    const small = world.path("small");
+    mkdirSync(small);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=700k", "tmpfs", small]);
+    try {
+      const { status, stderr } = world.mw(["pull", "-q", world.image], { root: small });
+      assert.equal(status, 1, stderr);
+      assert.match(stderr, /disk is full/);
+      assert.match(stderr, /hint: free space/);
+      assert.equal(world.mw(["images", "-q"], { root: small }).stdout, "");
+      execFileSync("mount", ["-o", "remount,size=64m", small]);
+      const again = world.mw(["run", "--rm", world.image, "echo", "fits"], { root: small });
+      assert.equal(again.stdout, "fits\n", again.stderr);
+    } finally {
+      execFileSync("umount", [small]);
+    }
+  });
 });
 
 describe("bad registries", function () {
