@@ -250,7 +250,7 @@ function freezerOf({ controllers, directories }: CgroupPlace): string {
 
 export function isFrozen(place: CgroupPlace): boolean {
   try {
-    if (place.version === 2) return /^frozen 1$/m.test(readText(`${tree(place)}/cgroup.events`));
+    if (place.version === 2) return readText(`${tree(place)}/cgroup.events`).includes("frozen 1");
     const directory = place.directories[place.controllers["freezer"] ?? ""];
     if (directory === undefined) return false;
     return readText(`${directory}/freezer.state`).startsWith("FROZEN");
