@@ -6,7 +6,8 @@
  * vCPU threads: the backend's; they come here only for device registers
  * ```
  */
-import { type AcpiMachine, planBoot, writeBoot } from "./boot/index.ts";
+import { type AcpiMachine, type BootPlan, planBoot, writeBoot } from "./boot/index.ts";
+import { formatCrash } from "./crash-report.ts";
 import {
   Block,
   Console,
@@ -41,7 +42,9 @@ export interface Disk {
 
 export interface VmConfig {
   readonly backend: CpuBackend;
+  /** Its bytes; when they are a mapping of a file, that file too, so that they are not copied. */
   readonly kernel: Uint8Array;
+  readonly kernelFile?: unknown;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;
   /** In this order /dev/vda, /dev/vdb… */
@@ -52,6 +55,8 @@ export interface VmConfig {
   readonly onSerial?: (byte: number) => void;
 }
 
+/** Smaller parts are cheaper to copy than to map. */
+const MIN_MAPPED_BYTES = 64 * 1024;
 /** Lines of console output kept for a crash report. */
 const TAIL_BYTES = 8 * 1024;
 
@@ -95,7 +100,7 @@ export class Vm implements AsyncDisposable {
         memorySizeBytes: config.backend.memory.sizeBytes,
         acpi: vm.#describe(),
       });
-      writeBoot(config.backend.memory, plan);
+      vm.#load(config, plan);
       await config.backend.attach(vm.machine);
       await config.backend.setEntry(plan.registers);
     } catch (error) {
@@ -115,6 +120,17 @@ export class Vm implements AsyncDisposable {
     return this.machine.stopReason ?? { kind: "stopped" };
   }
 
+  /** For a machine that crashed: registers, code and last words. */
+  async describeCrash(): Promise<string> {
+    const reason = this.machine.stopReason;
+    return await formatCrash({
+      why: reason?.kind === "crash" ? reason.why : (reason?.kind ?? "it runs"),
+      registers: await this.#backend.registers(0),
+      memory: this.machine.memory,
+      consoleTail: this.#tail,
+    });
+  }
+
   /** The last lines the guest wrote to any console. */
   get consoleTail(): string {
     return this.#tail;
@@ -123,6 +139,17 @@ export class Vm implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#backend[Symbol.asyncDispose]();
     for (const disk of this.#disks) disk[Symbol.dispose]();
+  }
+
+  /** Maps the large parts of the kernel where the backend can, and writes the rest. */
+  #load({ backend, kernel, kernelFile }: VmConfig, plan: BootPlan): void {
+    const isMapped = ({ address, bytes }: BootPlan["writes"][number]) =>
+      kernelFile !== undefined &&
+      bytes.buffer === kernel.buffer &&
+      bytes.length >= MIN_MAPPED_BYTES &&
+      backend.mapFile?.(kernelFile, bytes.byteOffset - kernel.byteOffset, address, bytes.length) ===
+        true;
+    writeBoot(backend.memory, plan, isMapped);
   }
 
   #attach(device: VirtioDevice, index: number): VirtioMmio {

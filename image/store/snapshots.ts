@@ -117,6 +117,7 @@ export class Snapshots implements Disposable {
       });
     }
     const record: SnapshotRecord = { chain };
+    // Nothing of a container is flushed: after a power cut its process is gone anyway.
     const path = join(directory, "snapshot.json");
     replaceFile(this.#layout.tmp, path, JSON.stringify(record), { flush: false });
     for (const name of ["upper", "work", "merged"]) mkdirSync(join(directory, name));

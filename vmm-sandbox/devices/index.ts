@@ -4,6 +4,7 @@ export { Console } from "./console.ts";
 export { Entropy } from "./entropy.ts";
 export { DiskError, FileBackend } from "./file-backend.ts";
 export { VirtioFs } from "./fs/virtio-fs.ts";
+export { Net, type NetBackend, type NetOptions } from "./net.ts";
 export { KeyboardController, PowerPorts } from "./power.ts";
 export { Serial } from "./serial.ts";
 export { type Driver, deviceTypes, type VirtioDevice } from "./virtio-device.ts";

@@ -1,10 +1,12 @@
 /** KVM as a machine's CPUs: the VM, a thread per vCPU, doorbells as ioeventfds. */
+
+import { Fd } from "../../linux/index.ts";
+import { Poller } from "../host/poller.ts";
 import type { Bell, CpuBackend, VcpuRegisters } from "../machine/cpu-backend.ts";
 import type { GuestMemory } from "../machine/guest-memory.ts";
 import type { InterruptController } from "../machine/interrupts.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { VcpuState, VmExit } from "../machine/vcpu.ts";
-import { Poller } from "./poller.ts";
 import { type RegisterChanges, VcpuThread } from "./vcpu-thread.ts";
 import { KvmVm, portable } from "./vm.ts";
 
@@ -18,14 +20,21 @@ export class KvmBackend implements CpuBackend {
   readonly name = "kvm";
   readonly cpus: number;
   readonly #vm: KvmVm;
-  readonly #poller = new Poller();
+  readonly #poller: Poller;
   readonly #unbind: (() => void)[] = [];
-  #threads: readonly VcpuThread[] = [];
+  readonly #threads: readonly VcpuThread[];
 
   /** Throws KvmUnavailableError. */
   constructor(options: KvmOptions) {
     this.cpus = options.cpus;
     this.#vm = new KvmVm(options);
+    const handle = portable(this.#vm);
+    // Threads take their time to start: they do so while the kernel is being loaded.
+    this.#threads = Array.from(
+      { length: options.cpus },
+      (_, index) => new VcpuThread(handle, index, options.cpus),
+    );
+    this.#poller = new Poller();
   }
 
   get memory(): GuestMemory {
@@ -36,12 +45,12 @@ export class KvmBackend implements CpuBackend {
     return this.#vm;
   }
 
+  mapFile(fd: unknown, fileOffset: number, guestAddress: number, sizeBytes: number): boolean {
+    return fd instanceof Fd && this.#vm.mapFile(fd, fileOffset, guestAddress, sizeBytes);
+  }
+
   async attach(machine: Machine): Promise<void> {
-    const handle = portable(this.#vm);
-    const starts = Array.from({ length: this.cpus }, (_, index) =>
-      VcpuThread.start(handle, index, this.cpus, machine),
-    );
-    this.#threads = await Promise.all(starts);
+    await Promise.all(this.#threads.map((thread) => thread.attach(machine)));
     for (const thread of this.#threads) machine.addVcpu(thread);
   }
 

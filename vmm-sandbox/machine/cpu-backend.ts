@@ -24,6 +24,11 @@ export interface CpuBackend extends AsyncDisposable {
   readonly memory: GuestMemory;
   readonly interrupts: InterruptController;
   readonly cpus: number;
+  /**
+   * Puts part of an open file into RAM without copying, if this backend can; false: copy it.
+   * The file must stay as it is while the machine runs.
+   */
+  mapFile?(fd: unknown, fileOffset: number, guestAddress: number, sizeBytes: number): boolean;
   /** Makes the vCPUs of this machine, each on a thread of its own; none runs yet. */
   attach(machine: Machine): Promise<void>;
   /** The first vCPU's registers at boot; the others wait for its start-up signal. */

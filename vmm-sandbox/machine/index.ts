@@ -12,6 +12,7 @@ export {
 export type { InterruptController, InterruptLine } from "./interrupts.ts";
 export * from "./layout.ts";
 export { Machine, type MachineParts, type StopReason } from "./machine.ts";
+export { walkPageTables } from "./page-walk.ts";
 export {
   type DescriptorTable,
   type GeneralRegisters,
