@@ -1,7 +1,6 @@
 /** What engines pass to a runtime besides the bundle, and read back: pid files, exec, run, flags. */
 import assert from "node:assert/strict";
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
-import { listen } from "../console.ts";
 import type { Container } from "../container.ts";
 import { cgroupDirectory } from "../leftovers.ts";
 import { controller } from "../machine.ts";
