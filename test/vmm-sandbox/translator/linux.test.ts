@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
+import { encodeInitramfs } from "../../../vmm-sandbox/guest/initramfs.ts";
 import { prepareLinux } from "./boot-linux.ts";
-import { writeCpio } from "./initramfs.ts";
 
 const kernelFile = process.env["MANYWORLDS_GUEST_KERNEL"] ?? ".cache/guest-kernel/current/bzImage";
 const busybox = "/bin/busybox";
@@ -22,12 +22,13 @@ async function run(hotThreshold: number): Promise<string> {
   let output = "";
   const { machine, vcpu } = prepareLinux({
     kernel: readFileSync(kernelFile),
-    initrd: writeCpio([
-      { name: "bin", mode: 0o40755, data: new Uint8Array(0) },
-      { name: "proc", mode: 0o40755, data: new Uint8Array(0) },
-      { name: "dev", mode: 0o40755, data: new Uint8Array(0) },
-      { name: "bin/busybox", mode: 0o100755, data: program },
-      { name: "init", mode: 0o100755, data: new TextEncoder().encode(init) },
+    initrd: encodeInitramfs([
+      { path: "bin", type: "directory" },
+      { path: "proc", type: "directory" },
+      { path: "dev", type: "directory" },
+      { path: "dev/console", type: "character", major: 5, minor: 1 },
+      { path: "bin/busybox", type: "file", data: program, mode: 0o755 },
+      { path: "init", type: "file", data: new TextEncoder().encode(init), mode: 0o755 },
     ]),
     commandLine: "console=ttyS0 quiet panic=-1 reboot=k mitigations=off",
     ramBytes: 192 << 20,
