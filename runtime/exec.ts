@@ -19,23 +19,18 @@ import {
 import type { NamespaceType, Process } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import { openCgroupEntrances } from "./cgroups/cgroup.ts";
-import { executionError, reportError } from "./create.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { readLink } from "./files.ts";
 import { planExecutableCheck, planExecute } from "./launch/execute.ts";
 import { planListener } from "./launch/listener.ts";
 import { flagsOf, namespaceFiles } from "./launch/namespaces.ts";
 import { planAffinity } from "./launch/placement.ts";
-import {
-  planBecomeRoot,
-  planPrologue,
-  planSignals,
-  planStdioOwner,
-  planWorkingDirectory,
-} from "./launch/plan.ts";
+import { planBecomeRoot, planPrologue } from "./launch/plan.ts";
 import { planCredentials, planLimits } from "./launch/process.ts";
+import { executionError, reportError } from "./launch/report.ts";
 import { RowList } from "./launch/row-list.ts";
 import { spawnProgram } from "./launch/spawn.ts";
+import { planSignals, planStdioOwner, planWorkingDirectory } from "./launch/surroundings.ts";
 import {
   message,
   messageSizeBytes,

@@ -1,12 +1,13 @@
 /**
  * Where things lie below the store's root.
  *
- *   oci-layout, index.json        the store is an OCI image layout that other tools can read
+ *   oci-layout, index.json        the store is an OCI image layout: other tools read it as oci:ROOT
  *   blobs/sha256/HEX, sha512/HEX  verified content, never changed
  *   ingest/ALGORITHM-HEX.part     a blob on its way; .state says which ranges are there
  *   images/CONFIG.MANIFEST.json   an image; CONFIG is the ID that docker shows
  *   names/HASH.json               a name and the manifest it stands for
  *   layers/CHAIN/fs               an unpacked layer, CHAIN the first 20 digits of its chain ID
+ *   layers/boot                   the boot during which the layers were looked through
  *   containers/ID/…               upper and work directories, snapshot.json
  *   tmp/                          what is being made; renamed into place when complete
  *   lock                          shared by users, exclusive for those who delete

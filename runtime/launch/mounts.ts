@@ -25,7 +25,7 @@ import {
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
 } from "../../linux/index.ts";
-import type { Mount } from "../../oci/index.ts";
+import { type Mount, SpecError } from "../../oci/index.ts";
 import type { Destinations, RootFacts } from "./destinations.ts";
 import { type MountAttributes, type ParsedOptions, parseMountOptions } from "./mount-options.ts";
 import type { RowList } from "./row-list.ts";
@@ -34,6 +34,8 @@ import type { RowList } from "./row-list.ts";
 export interface MountFacts extends RootFacts {
   /** Whether the source of a bind mount is a directory. */
   isDirectory(source: string): boolean;
+  /** Whether the source of a bind mount is the kernel's /proc. */
+  isProcfs(source: string): boolean;
   /** How cgroups look to this container; undefined without cgroups. */
   readonly cgroups: CgroupMounts | undefined;
 }
@@ -90,6 +92,7 @@ function planMount(
   facts: MountFacts,
 ): void {
   const options = parseMountOptions(mount.options);
+  checkProc(destinations.placeOf(mount.destination), mount, facts);
   if (isBind(mount)) planBind(rows, destinations, mount, options, facts);
   else if (mount.type === "cgroup" || mount.type === "cgroup2")
     planCgroupMount(rows, root, destinations, mount, options, facts);
@@ -106,6 +109,29 @@ function planMount(
   }
 }
 
+/** Files of /proc that lxcfs and others show instead of the kernel's; as runc. */
+// biome-ignore format: table
+const replaceable = new Set([
+  "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
+  "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled", "net/dev",
+]);
+
+/**
+ * Security labels are written through /proc, so it must be the kernel's (CVE-2019-16884): only
+ * procfs may be mounted there, and below it only some files.
+ */
+function checkProc(place: string, mount: Mount, facts: MountFacts): void {
+  if (place !== "/proc" && !place.startsWith("/proc/")) return;
+  if (replaceable.has(place.slice("/proc/".length))) return;
+  const isProc = isBind(mount) ? facts.isProcfs(mount.source ?? "") : mount.type === "proc";
+  if (place === "/proc" && isProc) return;
+  throw new SpecError({
+    document: "config.json",
+    path: "mounts",
+    problem: `has "${mount.destination}", which cannot be mounted because it is inside /proc`,
+  });
+}
+
 function planFileSystem(
   rows: RowList,
   root: Argument,
@@ -114,7 +140,11 @@ function planFileSystem(
   { flags, data, recursive }: ParsedOptions,
 ): void {
   const { destination, type = "none", source = type } = mount;
-  const target = destinations.directory(destination);
+  // A symlink here would put the kernel's files where the image wants them (CVE-2019-19921).
+  const isKernels = type === "proc" || type === "sysfs";
+  const target = isKernels
+    ? destinations.plainDirectory(destination)
+    : destinations.directory(destination);
   rows.call("fchdir", [target]);
   const keepsMode = type === "tmpfs" && !modeOption.test(data);
   if (keepsMode)

@@ -39,6 +39,16 @@ export const secondDoors: Readonly<Record<string, string>> = {
   "runtime/oci-main.ts":   "manyworlds oci loads the runtime only, and nothing of the cli",
 };
 
+/** Doors for tests alone: what compares a CPU with the real one calls machine code of its own. */
+export const testDoors: readonly string[] = [
+  "linux/ffi.ts",
+  "linux/bun.ffi.ts",
+  "linux/koffi.ffi.ts",
+];
+
+/** Development tools that shipped code may load with import(), when it runs from its sources. */
+export const sourceLoaders: readonly string[] = ["tsx/esm/api"];
+
 /** Parts of vmm-sandbox that must not know one another (design.md, decision 4). */
 // biome-ignore format: table
 export const strangers: readonly (readonly [string, string])[] = [

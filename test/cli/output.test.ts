@@ -281,6 +281,16 @@ describe("progress", () => {
     progress[Symbol.dispose]();
     assert.equal(written.join("").includes("\u001b[1A\u001b[Jwarning: slow\n"), true);
   });
+  it("touches the terminal no more once it is disposed, however often: it is the container's", () => {
+    const { progress, written, wait } = record("tty");
+    progress.onProgress({ type: "item", id: "a", phase: "done" });
+    progress[Symbol.dispose]();
+    const before = written.length;
+    wait(1000);
+    progress[Symbol.dispose]();
+    assert.deepEqual(written.slice(before), []);
+  });
+
   it("json writes one event a line", () => {
     const { progress, written } = record("json");
     progress.onProgress({ type: "status", text: "x" });

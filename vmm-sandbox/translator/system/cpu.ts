@@ -17,6 +17,7 @@ import type { Instruction } from "../isa/decode.ts";
 import { access, Paging } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
+import { fpuHelpers } from "../x87/fpu.ts";
 import {
   combinesToDoubleFault,
   GuestFault,
@@ -24,7 +25,6 @@ import {
   hasErrorCode,
   vector,
 } from "./fault.ts";
-import { fpuHelpers } from "./fpu.ts";
 import { fpuStateHelpers } from "./fpu-state.ts";
 import { type Helper, helpers } from "./helpers.ts";
 import { deliver, type InterruptKind } from "./interrupts.ts";
