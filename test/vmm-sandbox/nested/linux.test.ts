@@ -9,6 +9,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Row } from "../../../linux/index.ts";
+import { VirtioFs } from "../../../vmm-sandbox/devices/fs/virtio-fs.ts";
 import { Net } from "../../../vmm-sandbox/devices/index.ts";
 import { encodeInitramfs } from "../../../vmm-sandbox/guest/initramfs.ts";
 import { planModules } from "../../../vmm-sandbox/guest/kernel-modules.ts";
@@ -226,6 +227,22 @@ describe("Linux on KVM", function () {
         "/busybox ip addr add 10.88.0.2/24 dev eth0; /busybox ip link set eth0 up; /busybox ping -c 2 -W 20 10.88.0.1; /busybox cat /sys/class/net/eth0/address",
       );
       assert.match(stdout, /2 packets received[\s\S]*02:00:00:00:00:02/, stderr);
+    });
+
+    it("shares a host directory both ways", async () => {
+      const folder = mkdtempSync(join(tmpdir(), "shared-"));
+      writeFileSync(join(folder, "from-host"), "host wrote this\n");
+      {
+        using shared = new VirtioFs("shared", { path: folder, readOnly: false });
+        await using sandbox = await start(path, { devices: [shared] });
+        const { stdout, stderr } = await run(
+          sandbox,
+          "/busybox mkdir /mnt && /busybox mount -t virtiofs shared /mnt && /busybox cat /mnt/from-host && echo guest wrote this > /mnt/from-guest && /busybox ls /mnt",
+        );
+        assert.equal(stdout, "host wrote this\nfrom-guest\nfrom-host\n", stderr);
+      }
+      assert.equal(readFileSync(join(folder, "from-guest"), "utf8"), "guest wrote this\n");
+      rmSync(folder, { recursive: true });
     });
 
     it("goes on in another machine where it was saved, as Linux and as its processes", async () => {
