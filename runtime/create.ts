@@ -21,7 +21,7 @@ import {
   SIGKILL,
   syscall,
 } from "../linux/index.ts";
-import type { NamespaceType, RuntimeConfig } from "../oci/index.ts";
+import type { Mount, NamespaceType, RuntimeConfig } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import {
   type CgroupPlace,
@@ -37,11 +37,13 @@ import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
+import type { PreparedMount } from "./launch/mounts.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
 import { executionError, reportError } from "./launch/report.ts";
 import { spawnProgram } from "./launch/spawn.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import { prepareMounts } from "./mount-sources.ts";
 import { expandLinks, rootResolver } from "./root-facts.ts";
 import type { EncodedFilter } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
@@ -165,11 +167,13 @@ class Launch {
     const listener = connectListener(config.linux?.seccomp);
     if (listener !== undefined) inherited.push(listener);
     this.#open.push(...inherited);
+    const prepared = prepareMounts(config, this.#record.rootfs, (fd) => this.#open.push(fd));
     const plan = planLaunch(
       config,
-      this.#context(this.#lift(theirs), entrances, joined, start, listener),
+      this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared),
     );
     const keep = inherited.map(({ number }) => number);
+    for (const { tree, userNamespace } of prepared.values()) keep.push(tree ?? userNamespace ?? 0);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
     const { pid, pidfd, encoded } = spawnProgram(plan.program, {
       flags: plan.cloneFlags,
@@ -239,6 +243,7 @@ class Launch {
     joined: ReadonlyMap<NamespaceType, Fd>,
     start: Fd | undefined,
     listener: Fd | undefined,
+    prepared: ReadonlyMap<Mount, PreparedMount>,
   ): LaunchContext {
     const { options, record } = { options: this.#options, record: this.#record };
     const namespaces = planNamespaces(options.config.linux?.namespaces);
@@ -262,6 +267,7 @@ class Launch {
         this.#open.push(root),
       ),
       isProcfs,
+      prepared,
       isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
       ...(listener === undefined ? {} : { listener: listener.number }),

@@ -17,6 +17,8 @@ import {
   mmioRegisters,
   PowerPorts,
   Serial,
+  type SerialState,
+  type TransportState,
   type VirtioDevice,
   VirtioMmio,
 } from "./devices/index.ts";
@@ -25,6 +27,7 @@ import {
   COM1_GSI,
   COM1_PORT,
   type CpuBackend,
+  type CpuState,
   I8042_PORT,
   IO_APIC_ADDRESS,
   LOCAL_APIC_ADDRESS,
@@ -55,6 +58,13 @@ export interface VmConfig {
   readonly onSerial?: (byte: number) => void;
 }
 
+/** Plain data, fit for structuredClone. */
+export interface VmState {
+  readonly cpu: CpuState;
+  readonly transports: readonly TransportState[];
+  readonly serial: SerialState;
+}
+
 /** Smaller parts are cheaper to copy than to map. */
 const MIN_MAPPED_BYTES = 64 * 1024;
 /** Lines of console output kept for a crash report. */
@@ -65,6 +75,7 @@ export class Vm implements AsyncDisposable {
   readonly console: Console;
   readonly transports: readonly VirtioMmio[];
   readonly #backend: CpuBackend;
+  readonly #serial: Serial;
   readonly #disks: readonly FileBackend[];
   #tail = "";
 
@@ -86,7 +97,11 @@ export class Vm implements AsyncDisposable {
       ...(config.devices ?? []),
     ];
     this.transports = devices.map((device, index) => this.#attach(device, index));
-    this.#attachLegacy(config);
+    this.#serial = new Serial(this.machine.interrupts.line(COM1_GSI), (byte) => {
+      this.#remember(Uint8Array.of(byte));
+      config.onSerial?.(byte);
+    });
+    this.#attachLegacy();
   }
 
   /** Builds the machine and boots the kernel into it; `run` starts it. */
@@ -110,6 +125,34 @@ export class Vm implements AsyncDisposable {
     return vm;
   }
 
+  /** Brings the guest to rest: `run` returns "paused", and goes on when it is called again. */
+  pause(): void {
+    this.#backend.pause();
+  }
+
+  /** Everything but RAM and disks. Only while the machine is at rest. */
+  async save(): Promise<VmState> {
+    return {
+      cpu: await this.#backend.save(),
+      transports: this.transports.map((transport) => transport.save()),
+      serial: this.#serial.save(),
+    };
+  }
+
+  /** Into a machine made alike, whose RAM holds what that one's held. */
+  async restore(state: VmState): Promise<void> {
+    if (state.transports.length !== this.transports.length) {
+      throw new RangeError(
+        `Cannot restore ${state.transports.length} devices: expected ${this.transports.length}`,
+      );
+    }
+    await this.#backend.restore(state.cpu);
+    this.#serial.restore(state.serial);
+    state.transports.forEach((transport, index) => {
+      this.transports[index]?.restore(transport);
+    });
+  }
+
   /** Runs until the machine stops, and says why. */
   async run(): Promise<StopReason> {
     const exits = await this.#backend.run();
@@ -117,7 +160,7 @@ export class Vm implements AsyncDisposable {
     if (this.machine.stopReason === undefined && failed !== undefined) {
       this.machine.stop({ kind: "crash", why: explainExit(failed) });
     }
-    return this.machine.stopReason ?? { kind: "stopped" };
+    return this.machine.stopReason ?? { kind: "paused" };
   }
 
   /** For a machine that crashed: registers, code and last words. */
@@ -168,13 +211,9 @@ export class Vm implements AsyncDisposable {
     return transport;
   }
 
-  #attachLegacy(config: VmConfig): void {
+  #attachLegacy(): void {
     const { pio } = this.machine;
-    const serial = new Serial(this.machine.interrupts.line(COM1_GSI), (byte) => {
-      this.#remember(Uint8Array.of(byte));
-      config.onSerial?.(byte);
-    });
-    pio.attach({ name: "com1", base: COM1_PORT, sizeBytes: 8, device: serial });
+    pio.attach({ name: "com1", base: COM1_PORT, sizeBytes: 8, device: this.#serial });
     pio.attach({
       name: "power",
       base: ACPI_PORT,

@@ -83,16 +83,29 @@ class Bars implements Progress {
 
   readonly onProgress = (event: ProgressEvent): void => {
     if (event.type !== "item") {
-      this.#erase();
-      this.#terminal.write(
-        event.type === "warning" ? `warning: ${event.text}\n` : `${event.text}\n`,
-      );
-      this.#draw();
+      const text = event.type === "warning" ? `warning: ${event.text}` : event.text;
+      if (this.#isFinished()) this.#settle();
+      else this.#erase();
+      this.#terminal.write(`${text}\n`);
+      if (this.#items.size > 0) this.#draw();
       return;
     }
     update(this.#items, event, this.#terminal.now());
     this.#schedule();
   };
+
+  #isFinished(): boolean {
+    return [...this.#items.values()].every(({ phase }) => phase === "done" || phase === "exists");
+  }
+
+  /** The last frame stays where it is; whatever is written from now on comes below it. */
+  #settle(): void {
+    if (this.#items.size > 0) this.#draw();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#items.clear();
+    this.#linesDrawn = 0;
+  }
 
   #schedule(): void {
     const wait = this.#drawnAt + FRAME_MS - this.#terminal.now();
@@ -127,9 +140,7 @@ class Bars implements Progress {
   }
 
   [Symbol.dispose](): void {
-    if (this.#items.size > 0) this.#draw();
-    clearTimeout(this.#timer);
-    this.#items.clear();
+    this.#settle();
   }
 }
 

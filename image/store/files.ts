@@ -12,12 +12,12 @@ import { join } from "node:path";
 import { randomHex } from "../builtin.ts";
 import { diskFull, isDiskFull, StoreError } from "../errors.ts";
 
-/** Written aside in `tmp`, flushed unless a power failure may take it, renamed. */
+/** Written aside in `tmp`, flushed (unless it need not outlive a power cut), renamed. */
 export function replaceFile(
   tmp: string,
   path: string,
   content: string | Uint8Array,
-  { flush = true } = {},
+  { flush = true }: { readonly flush?: boolean } = {},
 ): void {
   const aside = join(tmp, `file-${process.pid}-${randomHex(6)}`);
   try {

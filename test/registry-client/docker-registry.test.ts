@@ -317,7 +317,7 @@ describe("with Debian's docker-registry behind a password and TLS", () => {
     const isUnauthorized = (error: unknown) =>
       error instanceof RegistryError &&
       error.failure.problem === "unauthorized" &&
-      error.hint !== undefined;
+      error.hint?.endsWith(`: manyworlds login ${registry.domain}`) === true;
     await assert.rejects(stranger.client.ping(registry.domain, { signal }), isUnauthorized);
     await assert.rejects(
       stranger.client.login(registry.domain, { username: "me", password: "wrong", signal }),

@@ -2,11 +2,12 @@
 
 import { Fd } from "../../linux/index.ts";
 import { Poller } from "../host/poller.ts";
-import type { Bell, CpuBackend, VcpuRegisters } from "../machine/cpu-backend.ts";
+import type { Bell, CpuBackend, CpuState, VcpuRegisters } from "../machine/cpu-backend.ts";
 import type { GuestMemory } from "../machine/guest-memory.ts";
 import type { InterruptController } from "../machine/interrupts.ts";
 import type { Machine } from "../machine/machine.ts";
-import type { VcpuState, VmExit } from "../machine/vcpu.ts";
+import type { VmExit } from "../machine/vcpu.ts";
+import { type ChipState, restoreChips, saveChips } from "./chips.ts";
 import { type RegisterChanges, VcpuThread } from "./vcpu-thread.ts";
 import { KvmVm, portable } from "./vm.ts";
 
@@ -47,6 +48,10 @@ export class KvmBackend implements CpuBackend {
 
   mapFile(fd: unknown, fileOffset: number, guestAddress: number, sizeBytes: number): boolean {
     return fd instanceof Fd && this.#vm.mapFile(fd, fileOffset, guestAddress, sizeBytes);
+  }
+
+  discard(guestAddress: number, sizeBytes: number): void {
+    this.#vm.discard(guestAddress, sizeBytes);
   }
 
   async attach(machine: Machine): Promise<void> {
@@ -92,20 +97,18 @@ export class KvmBackend implements CpuBackend {
     return await thread.getRegisters();
   }
 
-  async save(): Promise<readonly VcpuState[]> {
-    return await Promise.all(this.#threads.map((thread) => thread.save()));
+  async save(): Promise<CpuState> {
+    const vcpus = await Promise.all(this.#threads.map((thread) => thread.save()));
+    return { vcpus, chips: saveChips(this.#vm.fd) };
   }
 
-  async restore(states: readonly VcpuState[]): Promise<void> {
-    if (states.length !== this.cpus) {
-      throw new RangeError(`Cannot restore ${states.length} vCPUs: expected ${this.cpus}`);
+  async restore({ vcpus, chips }: CpuState): Promise<void> {
+    if (vcpus.length !== this.cpus) {
+      throw new RangeError(`Cannot restore ${vcpus.length} vCPUs: expected ${this.cpus}`);
     }
-    await Promise.all(
-      this.#threads.map(async (thread, i) => {
-        const state = states[i];
-        if (state !== undefined) await thread.restore(state);
-      }),
-    );
+    // SAFE: `save` made it.
+    restoreChips(this.#vm.fd, chips as ChipState);
+    await Promise.all(vcpus.map((state, index) => this.#threads[index]?.restore(state)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

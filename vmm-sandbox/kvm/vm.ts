@@ -76,6 +76,7 @@ export function adopt(handle: PortableHandle): KvmHandle {
   return { ...handle, system: Fd.take(handle.system), fd: Fd.take(handle.fd) };
 }
 
+const MADV_DONTNEED = 4;
 /** More CPUID leaves than any host reports. */
 const MAX_CPUID_ENTRIES = 256;
 
@@ -151,16 +152,11 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
    * not possible because the parts do not lie alike within their pages.
    */
   mapFile(fd: Fd, fileOffset: number, guestAddress: number, sizeBytes: number): boolean {
-    const region = this.#ram.find(
-      (ram) =>
-        guestAddress >= ram.guestAddress &&
-        guestAddress + sizeBytes <= ram.guestAddress + ram.sizeBytes,
-    );
-    if (region === undefined || fileOffset % PAGE_SIZE !== 0 || guestAddress % PAGE_SIZE !== 0)
+    const host = this.#hostAddress(guestAddress, sizeBytes);
+    if (host === undefined || fileOffset % PAGE_SIZE !== 0 || guestAddress % PAGE_SIZE !== 0)
       return false;
     const whole = Math.floor(sizeBytes / PAGE_SIZE) * PAGE_SIZE;
     if (whole === 0) return false;
-    const host = region.address + (guestAddress - region.guestAddress);
     const flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE;
     call("mmap", host, whole, PROT_READ | PROT_WRITE, flags, fd, fileOffset);
     if (whole < sizeBytes) {
@@ -169,6 +165,21 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
       call("pread64", fd, tail, tail.length, fileOffset + whole);
     }
     return true;
+  }
+
+  /** Frees whole pages of guest RAM; a page of a mapped file is the file's again. madvise(2) */
+  discard(guestAddress: number, sizeBytes: number): void {
+    const host = this.#hostAddress(guestAddress, sizeBytes);
+    if (host !== undefined) call("madvise", host, sizeBytes, MADV_DONTNEED);
+  }
+
+  #hostAddress(guestAddress: number, sizeBytes: number): number | undefined {
+    const region = this.#ram.find(
+      (ram) =>
+        guestAddress >= ram.guestAddress &&
+        guestAddress + sizeBytes <= ram.guestAddress + ram.sizeBytes,
+    );
+    return region === undefined ? undefined : region.address + (guestAddress - region.guestAddress);
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,7 @@
 /** Short in CI; `npm run fuzz -- vmm-sandbox` runs it for longer. */
 import assert from "node:assert/strict";
 import {
+  Balloon,
   Block,
   type BlockBackend,
   Console,
@@ -99,6 +100,13 @@ const subjects: Readonly<Record<string, Subject>> = {
       return new Net(backend, { mac: Uint8Array.of(2, 0, 0, 0, 0, 1) });
     },
     forge: (bytes, random) => void bytes.fill(random.below(256)),
+  },
+  balloon: {
+    make: () => new Balloon(() => {}),
+    forge: (bytes, random) => {
+      const view = new DataView(bytes.buffer);
+      for (let at = 0; at + 4 <= bytes.length; at += 4) view.setUint32(at, random.below(100), true);
+    },
   },
   vsock: {
     make: () => {

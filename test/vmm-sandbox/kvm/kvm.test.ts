@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { planBoot, writeBoot } from "../../../vmm-sandbox/boot/index.ts";
 import { startWorker } from "../../../vmm-sandbox/host/start-worker.ts";
 import {
@@ -95,6 +96,11 @@ class Guest implements Disposable {
     this.vcpu[Symbol.dispose]();
     this.vm[Symbol.dispose]();
   }
+}
+
+function residentBytes(): number {
+  const pages = readFileSync("/proc/self/statm", "latin1").split(" ")[1];
+  return Number(pages) * 4096;
 }
 
 /** Port 0xe0 raises the line, 0xe1 stops the machine. */
@@ -383,6 +389,17 @@ describe("KVM", function () {
     });
     assert.deepEqual(stable(again), stable(state));
     assert.ok(state.msrs.length > 20, `${state.msrs.length} MSRs`);
+  });
+
+  it("gives guest memory back to the host: zeros, and fewer resident pages", () => {
+    using guest = new Guest();
+    const { memory } = guest.vm;
+    memory.fill(0x100_0000, 0x100_0000, 0xff);
+    const before = residentBytes();
+    guest.vm.discard(0x100_0000, 0x100_0000);
+    assert.ok(before - residentBytes() > 0xc0_0000, `${before} -> ${residentBytes()}`);
+    assert.equal(memory.readU64(0x100_0000), 0n);
+    assert.equal(memory.readU64(0x1ff_fff8), 0n);
   });
 
   it("offers TSC deadline, x2APIC and the hypervisor bit, hides nested virtualisation", () => {

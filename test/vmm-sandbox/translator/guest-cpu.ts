@@ -2,7 +2,8 @@
 import { GuestMemory } from "../../../vmm-sandbox/machine/guest-memory.ts";
 import { Machine } from "../../../vmm-sandbox/machine/machine.ts";
 import { layout, state } from "../../../vmm-sandbox/translator/state.ts";
-import { Cpu, createCpuMemory } from "../../../vmm-sandbox/translator/system/cpu.ts";
+import { createCpuMemory } from "../../../vmm-sandbox/translator/system/core-instance.ts";
+import { Cpu } from "../../../vmm-sandbox/translator/system/cpu.ts";
 import { flatCode64, flatData } from "../../../vmm-sandbox/translator/system/segments.ts";
 import { addresses, instructionOffset, offsets } from "./host-cpu.ts";
 
@@ -60,6 +61,7 @@ export class GuestCpu {
     const { registers } = this.cpu;
     const words = new DataView(view.buffer, view.byteOffset, view.byteLength);
     for (let i = 0; i < 16; i++) registers.setGpr(i, words.getBigUint64(i * 8, true));
+    this.loadFpu(words);
     registers.bytes.set(view.subarray(offsets.xmm, offsets.xmm + 256), layout.state + state.xmm);
     registers.rflags = words.getUint32(offsets.flags, true) & ~0x200;
     this.ram.set(view.subarray(offsets.data, offsets.data + offsets.dataBytes), physical.data);
@@ -71,8 +73,41 @@ export class GuestCpu {
       registers.bytes.subarray(layout.state + state.xmm, layout.state + state.xmm + 256),
       offsets.xmm,
     );
+    this.storeFpu(words);
     words.setBigUint64(offsets.flags, BigInt(registers.rflags | 0x200), true);
     view.set(this.ram.subarray(physical.data, physical.data + offsets.dataBytes), offsets.data);
     return -1;
+  }
+
+  /** The x87 part of an FXSAVE image: FCW, FSW with TOP, tags, and ST(0) to ST(7). */
+  private loadFpu(words: DataView): void {
+    const { registers } = this.cpu;
+    const at = offsets.fx;
+    const status = words.getUint16(at + 2, true);
+    const top = (status >> 11) & 7;
+    registers.set32(state.fcw, words.getUint16(at, true));
+    registers.set32(state.fsw, status & 0xc7ff);
+    registers.set32(state.ftop, top);
+    registers.set32(state.ftags, words.getUint8(at + 4));
+    registers.set32(state.mxcsr, words.getUint32(at + 24, true));
+    for (let i = 0; i < 8; i++) {
+      const to = state.st + ((top + i) & 7) * 16;
+      registers.set64(to, words.getBigUint64(at + 32 + i * 16, true));
+      registers.set64(to + 8, words.getBigUint64(at + 40 + i * 16, true) & 0xffffn);
+    }
+  }
+
+  private storeFpu(words: DataView): void {
+    const { registers } = this.cpu;
+    const at = offsets.fx;
+    const top = registers.get32(state.ftop);
+    words.setUint16(at, registers.get32(state.fcw), true);
+    words.setUint16(at + 2, (registers.get32(state.fsw) & 0xc7ff) | (top << 11), true);
+    words.setUint8(at + 4, registers.get32(state.ftags));
+    for (let i = 0; i < 8; i++) {
+      const from = state.st + ((top + i) & 7) * 16;
+      words.setBigUint64(at + 32 + i * 16, registers.get64(from), true);
+      words.setBigUint64(at + 40 + i * 16, registers.get64(from + 8) & 0xffffn, true);
+    }
   }
 }

@@ -4,15 +4,15 @@
  * Machine code at a fixed low address loads a state, runs the instruction, stores the state and
  * goes on with the next one, so a batch costs one foreign call.
  *
- *   state, 0x280 bytes: 16 general registers · +0x80 RFLAGS · +0x100 16 XMM · +0x200 64 bytes of
- *   data, copied to `addresses.data` before and back after
+ *   state, 0x340 bytes: 16 general registers · +0x80 RFLAGS · +0x100 x87 and XMM as FXSAVE has
+ *   them · +0x300 64 bytes of data, copied to `addresses.data` before and back after
  */
 import type { FfiDriver } from "../../../linux/ffi.ts";
 
 /** Below 2 GiB, for absolute addresses, and above where a program's heap can be. */
 export const addresses = { code: 0x6000_0000, data: 0x6800_0000 } as const;
-export const stateBytes = 0x280;
-export const offsets = { flags: 0x80, xmm: 0x100, data: 0x200, dataBytes: 64 } as const;
+export const stateBytes = 0x340;
+export const offsets = { flags: 0x80, fx: 0x100, xmm: 0x1a0, data: 0x300, dataBytes: 64 } as const;
 export const maxBatch = 256;
 
 const variables = 0x7000_0000;
@@ -22,6 +22,7 @@ const [current, count, savedRsp, savedRax] = [0, 8, 16, 24].map((o) => variables
   number,
   number,
 ];
+const defaultMxcsr = variables + 32;
 const states = variables + 0x1000;
 /** The instruction under test starts here, so that RIP-relative addresses agree. */
 export const instructionOffset = 0x400;
@@ -70,7 +71,7 @@ function loadState(code: Code): void {
     code.vector(0x6f, 0, offsets.data + i * 16);
     code.vectorAbsolute(0x7f, 0, addresses.data + i * 16);
   }
-  for (let i = 0; i < 16; i++) code.vector(0x6f, i, offsets.xmm + i * 16);
+  code.emit(0x48, 0x0f, 0xae, 0x88).disp(offsets.fx); // fxrstor64 [rax + fx]
   // push [rax + flags]; popfq
   code.emit(0xff, 0xb0).disp(offsets.flags).emit(0x9d);
   for (let i = 1; i < 16; i++) code.move(0x8b, i, i * 8);
@@ -84,7 +85,9 @@ function storeState(code: Code, loop: number): void {
   // pushfq; pop [rax + flags]
   code.emit(0x9c, 0x8f, 0x80).disp(offsets.flags);
   code.absolute(0x8b, 1, savedRax).move(0x89, 1, 0);
-  for (let i = 0; i < 16; i++) code.vector(0x7f, i, offsets.xmm + i * 16);
+  code.emit(0x48, 0x0f, 0xae, 0x80).disp(offsets.fx); // fxsave64 [rax + fx]
+  code.emit(0xdb, 0xe3); // fninit: JavaScript must not see our control word
+  code.emit(0x0f, 0xae, 0x14, 0x25).disp(defaultMxcsr); // ldmxcsr
   for (let i = 0; i < 4; i++) {
     code.vectorAbsolute(0x6f, 0, addresses.data + i * 16);
     code.vector(0x7f, 0, offsets.data + i * 16);
@@ -137,6 +140,7 @@ export class HostCpu {
     mapFixed(addresses.data, 0x1000);
     const memory = mapFixed(variables, 0x1000 + maxBatch * stateBytes);
     this.variables = new DataView(memory.buffer, memory.byteOffset, 0x1000);
+    this.variables.setUint32(32, 0x1f80, true);
     this.states = memory.subarray(0x1000);
     const code = prologue();
     this.loop = code.bytes.length;

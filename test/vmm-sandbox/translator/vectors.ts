@@ -49,11 +49,15 @@ const excluded = new Set(
   ),
 );
 
+/** Approximated through doubles, or not comparable (FXSAVE does not hold what they change). */
+const approximated = new Set([0xf0, 0xf1, 0xf2, 0xf3, 0xf9, 0xfb, 0xfe, 0xff]);
+
 export const testedRows: readonly Row[] = rows.filter(
   (row) =>
     (row.mnemonic in emitters ||
       row.mnemonic in stringOperations ||
-      row.mnemonic in vectorHelpers) &&
+      row.mnemonic in vectorHelpers ||
+      row.mnemonic === "fpu") &&
     !excluded.has(row.mnemonic),
 );
 
@@ -84,6 +88,7 @@ export function encode(row: Row, random: Random): Encoded {
   const tail: number[] = [];
   if (memory) ({ modRm, rex } = memoryForm(random, modRm, rex, tail));
   else modRm |= 0xc0;
+  if (row.mnemonic === "fpu") modRm = fpuModRm(row.opcode, modRm, memory, random);
   if (row.digit >= 0) modRm = (modRm & 0xc7) | (row.digit << 3);
   if (row.rm >= 0) modRm = (modRm & 0xf8) | row.rm;
   if (useRex || rex) out.push(0x40 | rex);
@@ -108,6 +113,37 @@ export function encode(row: Row, random: Random): Encoded {
     usesMemory: memory || isString || letters.includes("O"),
     size,
   };
+}
+
+/** Only what is defined, and nothing that leaves FPU exceptions unmasked or moves whole images. */
+function fpuModRm(opcode: number, drawn: number, memory: boolean, random: Random): number {
+  for (
+    let modRm = drawn;
+    ;
+    modRm = memory ? (drawn & 0xc7) | (random.below(8) << 3) : 0xc0 | random.below(64)
+  ) {
+    const reg = (modRm >> 3) & 7;
+    if (memory) {
+      if (opcode === 0xd9 && (reg === 1 || reg === 4 || reg === 5 || reg === 6)) continue;
+      if (opcode === 0xdb && (reg === 4 || reg === 6)) continue;
+      if (opcode === 0xdd && reg >= 4 && reg <= 6) continue;
+      if (opcode === 0xdf && reg === 4) continue; // FBLD: bad digits are undefined
+      return modRm;
+    }
+    if (
+      opcode === 0xd9 &&
+      ((modRm >= 0xd1 && modRm <= 0xdf) || [0xe2, 0xe3, 0xe6, 0xe7, 0xef].includes(modRm))
+    )
+      continue;
+    if (opcode === 0xd9 && approximated.has(modRm)) continue;
+    if (opcode === 0xda && reg >= 4 && modRm !== 0xe9) continue;
+    if (opcode === 0xdb && (reg === 4 || reg === 7)) continue;
+    if (opcode === 0xdc && (reg === 2 || reg === 3)) continue;
+    if (opcode === 0xdd && (reg === 1 || reg >= 6)) continue;
+    if (opcode === 0xde && (reg === 2 || (reg === 3 && modRm !== 0xd9))) continue;
+    if (opcode === 0xdf && (reg < 4 || reg === 7 || (reg === 4 && modRm !== 0xe0))) continue;
+    return modRm;
+  }
 }
 
 function memoryForm(random: Random, modRmIn: number, rexIn: number, tail: number[]) {
@@ -193,6 +229,47 @@ function quad(random: Random): bigint {
   return (BigInt(random.word()) << 32n) | BigInt(random.word());
 }
 
+/** x87: every kind of number, mostly full stacks, exceptions masked. */
+function fillFpu(words: DataView, random: Random): void {
+  const at = offsets.fx;
+  const precision = random.pick([0, 2, 3, 3, 3]);
+  words.setUint16(at, 0x7f | (precision << 8) | (random.below(4) << 10), true);
+  words.setUint16(at + 2, (random.below(8) << 11) | (random.below(0x10000) & 0x4700), true);
+  words.setUint8(at + 4, random.chance(8) ? random.below(256) : 0xff);
+  words.setUint32(at + 24, 0x1f80, true);
+  for (let i = 0; i < 8; i++) {
+    const [mantissa, high] = extendedValue(random);
+    words.setBigUint64(at + 32 + i * 16, mantissa, true);
+    words.setBigUint64(at + 40 + i * 16, BigInt(high), true);
+  }
+}
+
+function extendedValue(random: Random): readonly [bigint, number] {
+  const sign = random.below(2) << 15;
+  const one = 1n << 63n;
+  const fraction = random.pick([
+    0n,
+    quad(random) >> 1n,
+    1n,
+    one - 1n,
+    (quad(random) >> 44n) << 43n,
+  ]);
+  switch (random.below(8)) {
+    case 0:
+      return [0n, sign];
+    case 1:
+      return [one, sign | 0x7fff];
+    case 2:
+      return [one | fraction, sign | 0x7fff];
+    case 3:
+      return [fraction, sign];
+    case 4:
+      return [one | fraction, sign | random.below(0x7fff)];
+    default:
+      return [one | fraction, sign | (16383 - 40 + random.below(110))];
+  }
+}
+
 /** Fills one state. */
 export function fillState(view: Uint8Array, row: Row, usesMemory: boolean, random: Random): void {
   const words = new DataView(view.buffer, view.byteOffset, stateBytes);
@@ -219,7 +296,9 @@ export function fillState(view: Uint8Array, row: Row, usesMemory: boolean, rando
   // Arithmetic flags and DF; IF is always set in user mode.
   const flags = (random.below(0x1000) & 0x8d5) | 0x202 | (isString && random.chance(2) ? 0x400 : 0);
   words.setBigUint64(offsets.flags, BigInt(flags), true);
-  for (let i = offsets.xmm; i < offsets.data + offsets.dataBytes; i += 8) {
+  fillFpu(words, random);
+  for (let i = offsets.xmm; i < stateBytes; i += 8) {
+    if (i >= offsets.xmm + 256 && i < offsets.data) continue;
     const kind = random.below(4);
     if (kind === 0) words.setFloat64(i, random.pick(floats), true);
     else if (kind === 1) {

@@ -54,6 +54,8 @@ export const specialHandlers = {
   pass: 12,
   /** Goes to the function of a region. */
   region: 13,
+  /** RIP of the next instruction + displacement + a segment's base */
+  addressRipSegment: 14,
 } as const;
 export const firstPlanHandler = 16;
 
@@ -186,6 +188,9 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
       break;
     case "addressRip":
       ea.set(i64.add(site.nextRip(), displacement()));
+      break;
+    case "addressRipSegment":
+      ea.set(i64.add(i64.add(site.nextRip(), displacement()), register(record.d)));
       break;
     case "addressAbsolute":
       ea.set(i64.load(rec.get(), record.immediate));

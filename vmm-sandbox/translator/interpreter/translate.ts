@@ -335,8 +335,8 @@ export class Translator {
     if (index !== noRegister) handler = specialHandlers.addressIndex;
     if (segment >= 4) handler = specialHandlers.addressSegment;
     if (instruction.addressSize !== 64) handler = specialHandlers.address32;
-    if (base === ripRegister && segment < 4 && instruction.addressSize === 64)
-      handler = specialHandlers.addressRip;
+    if (base === ripRegister)
+      handler = segment < 4 ? specialHandlers.addressRip : specialHandlers.addressRipSegment;
     const at = this.record(handler, where);
     if (instruction.displacementHigh !== 0) {
       // Segment overrides of 64-bit absolute addresses go through the segment record after it.
