@@ -240,6 +240,13 @@ function extract(fpu: Fpu): void {
     fpu.summarize();
     return;
   }
+  if (!fpu.isEmpty(-1)) {
+    // No room for the second result: both are the default NaN.
+    fpu.set(0, f.indefinite);
+    fpu.push(f.indefinite);
+    fpu.summarize();
+    return;
+  }
   const x = fpu.raw(0);
   let exponent: f.Float80;
   let significand = x;
