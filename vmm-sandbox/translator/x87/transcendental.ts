@@ -222,6 +222,7 @@ function scaled(fpu: Fpu, x: f.Float80, y: f.Float80): f.Float80 {
   if ([x, y].some((v) => f.isNan(v) || f.isUnsupported(v))) return f.propagate(context, x, y);
   if (f.isInfinity(y)) {
     if (y.sign ? f.isInfinity(x) : f.isZero(x)) return f.invalid(context);
+    if (f.isDenormal(x)) context.flags |= f.exception.denormal;
     return y.sign ? f.zero(x.sign) : f.infinity(x.sign);
   }
   if (f.isDenormal(x) || f.isDenormal(y)) context.flags |= f.exception.denormal;
@@ -234,7 +235,14 @@ function scaled(fpu: Fpu, x: f.Float80, y: f.Float80): f.Float80 {
 /** FXTRACT: exponent to ST(0)'s place, significand on top. */
 function extract(fpu: Fpu): void {
   if (fpu.isEmpty(0)) {
+    fpu.set(0, f.indefinite);
+    fpu.push(f.indefinite);
     fpu.underflow();
+    fpu.summarize();
+    return;
+  }
+  if (!fpu.isEmpty(-1)) {
+    // No room for the second result: both are the default NaN.
     fpu.set(0, f.indefinite);
     fpu.push(f.indefinite);
     fpu.summarize();
