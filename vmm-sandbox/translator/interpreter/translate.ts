@@ -108,8 +108,8 @@ export class Translator {
     return this.halves[known.first >> 1] === specialHandlers.stale ? 0 : known.first;
   }
 
-  /** Entries after which a run is compiled. */
-  hotThreshold = 60;
+  /** Entries after which a run is compiled: docs/decisions/065. */
+  hotThreshold = 1000;
 
   /** Whether the run that begins with this record still stands for its code. */
   isLive(first: number): boolean {
