@@ -339,7 +339,8 @@ class Launch {
     moveNetDevices(this.#options.config.linux?.netDevices, this.#pid);
     const { hooks, linux } = this.#options.config;
     const state = ociState(this.#record, "creating", this.#pid);
-    runHooks("prestart", hooks?.prestart, state);
+    // The oldest hooks know only "created"; runtime-spec 1.0 had no other status for them.
+    runHooks("prestart", hooks?.prestart, { ...state, status: "created" });
     runHooks("createRuntime", hooks?.createRuntime, state);
     if (hooks?.createContainer === undefined || this.#pidfd === undefined) return;
     const place = { pidfd: this.#pidfd, flags: hookFlags(linux?.namespaces) };
