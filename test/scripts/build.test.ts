@@ -52,12 +52,8 @@ describe("npm run build", () => {
 
   it("packs the executable, the library and its types, and no source", () => {
     const args = ["pack", "--dry-run", "--json", "--ignore-scripts"];
-    const options = {
-      cwd: project,
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    } as const;
-    const packed = JSON.parse(execFileSync("npm", args, options)) as unknown;
+    const { stdout } = spawnSync("npm", args, { cwd: project, encoding: "utf8" });
+    const packed = JSON.parse(stdout) as unknown;
     // npm 11 gives a list of packages, npm 12 an object by name.
     const [first] = Object.values(packed as Record<string, { files: readonly PackedFile[] }>);
     const paths = first?.files.map((file) => file.path) ?? [];
