@@ -1,7 +1,7 @@
 /**
- * Rows that a peer fails by its own fault (the suite is right, the peer is not), and what we decided. A row that fails
- * and is not listed here, or is listed and passes, makes the run fail. Checked with Debian 12's
- * runc 1.1.5 and crun 1.8.1, which both implement specification 1.0.2.
+ * Rows that a peer fails by its own fault (the suite is right, the peer is not), and rows that we
+ * decided against. A row that fails and is not listed here, or is listed and passes, makes the run
+ * fail. Checked with Debian 12's runc 1.1.5 and crun 1.8.1, which both implement specification 1.0.2.
  */
 import { basename } from "node:path";
 
