@@ -4,8 +4,9 @@
  * docs/decisions/064).
  */
 import { invalidOpcode } from "../system/fault.ts";
+import { compareCodes } from "./compare.ts";
 import * as f from "./float80.ts";
-import { compareCodes, condition, type Fpu } from "./fpu.ts";
+import { condition, type Fpu } from "./stack.ts";
 
 type Unary = (fpu: Fpu, x: f.Float80) => f.Float80;
 
