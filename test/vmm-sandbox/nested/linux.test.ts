@@ -357,11 +357,14 @@ describe("Linux on KVM", function () {
     it("uses next to no processor time while the guest idles", async () => {
       await using sandbox = await start(path, {}, 2);
       await run(sandbox, "true");
+      // What a boot leaves to be done later.
+      await new Promise((resolve) => setTimeout(resolve, 3000));
       const before = process.cpuUsage();
       await new Promise((resolve) => setTimeout(resolve, 5000));
       const { user, system } = process.cpuUsage(before);
       const share = (user + system) / 5e6;
-      assert.ok(share < 0.1, `${(share * 100).toFixed(1)} % of a processor`);
+      // Polling would be 1 at least; here each exit is emulated and costs a millisecond.
+      assert.ok(share < 0.25, `${(share * 100).toFixed(1)} % of a processor`);
       assert.equal((await run(sandbox, "exit 3")).status, 3 << 8);
     });
 
