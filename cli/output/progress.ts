@@ -38,16 +38,27 @@ export function chooseStyle(
   return isTerminal && env["TERM"] !== "dumb" ? "tty" : "plain";
 }
 
-/** Progress on this process's standard error; nothing is drawn before the first event. */
+/**
+ * Progress on this process's standard error. Nothing is touched before the first event: asking the
+ * engine for process.stderr takes milliseconds, and most runs have nothing to show.
+ */
 export function openProgress(
   wanted: "auto" | ProgressStyle | undefined,
   env: Readonly<Record<string, string | undefined>>,
 ): Progress {
-  const isTerminal = process.stderr.isTTY === true;
-  return showProgress(
-    chooseStyle(wanted, isTerminal, env),
-    ownTerminal(wantsColour(env, isTerminal)),
-  );
+  let shown: Progress | undefined;
+  const show = (): Progress => {
+    const isTerminal = process.stderr.isTTY === true;
+    const style = chooseStyle(wanted, isTerminal, env);
+    return showProgress(style, ownTerminal(wantsColour(env, isTerminal)));
+  };
+  return {
+    onProgress(event) {
+      shown ??= show();
+      shown.onProgress(event);
+    },
+    [Symbol.dispose]: () => shown?.[Symbol.dispose](),
+  };
 }
 
 function ownTerminal(colour: boolean): Terminal {
