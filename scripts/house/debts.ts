@@ -8,5 +8,4 @@ export const longFiles: Readonly<Record<string, number>> = {
   "vmm-sandbox/translator/system/cpu.ts":            430,
   "vmm-sandbox/translator/wasm/assembler.ts":        560,
   "vmm-sandbox/translator/x87/float80.ts":           420,
-  "vmm-sandbox/translator/x87/fpu.ts":               510,
 };
