@@ -44,6 +44,7 @@ import { executionError, reportError } from "./launch/report.ts";
 import { spawnProgram } from "./launch/spawn.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { prepareMounts } from "./mount-sources.ts";
+import { moveNetDevices } from "./net-devices.ts";
 import { expandLinks, rootResolver } from "./root-facts.ts";
 import type { EncodedFilter } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
@@ -335,9 +336,11 @@ class Launch {
   }
 
   #runEarlyHooks(): void {
+    moveNetDevices(this.#options.config.linux?.netDevices, this.#pid);
     const { hooks, linux } = this.#options.config;
     const state = ociState(this.#record, "creating", this.#pid);
-    runHooks("prestart", hooks?.prestart, state);
+    // The oldest hooks know only "created"; runtime-spec 1.0 had no other status for them.
+    runHooks("prestart", hooks?.prestart, { ...state, status: "created" });
     runHooks("createRuntime", hooks?.createRuntime, state);
     if (hooks?.createContainer === undefined || this.#pidfd === undefined) return;
     const place = { pidfd: this.#pidfd, flags: hookFlags(linux?.namespaces) };
@@ -345,7 +348,8 @@ class Launch {
   }
 }
 
-function hasEarlyHooks({ hooks }: RuntimeConfig): boolean {
+function hasEarlyHooks({ hooks, linux }: RuntimeConfig): boolean {
+  if (Object.keys(linux?.netDevices ?? {}).length > 0) return true;
   const early = [hooks?.prestart, hooks?.createRuntime, hooks?.createContainer];
   return early.some((list) => (list?.length ?? 0) > 0);
 }

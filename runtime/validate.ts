@@ -3,7 +3,7 @@
  * Source: runtime-spec 1.3 config.md and config-linux.md, the sentences with MUST.
  */
 import { MS_BIND } from "../linux/index.ts";
-import { type Hook, type RuntimeConfig, SpecError } from "../oci/index.ts";
+import { type Hook, type Linux, type RuntimeConfig, SpecError } from "../oci/index.ts";
 import { exists } from "./files.ts";
 import { parseMountOptions } from "./launch/mount-options.ts";
 import { checkMemoryPolicy } from "./launch/placement.ts";
@@ -55,6 +55,22 @@ function checkLinux({ linux = {} }: RuntimeConfig): void {
   }
   if (seccomp !== undefined) checkSeccompProfile(seccomp);
   checkMemoryPolicy(linux);
+  checkNetDevices(linux);
+}
+
+/** IFNAMSIZ, less the NUL. */
+const deviceNameLimit = 15;
+
+function checkNetDevices({ netDevices = {}, namespaces = [] }: Linux): void {
+  const names = Object.entries(netDevices).map(([name, device]) => device.name || name);
+  if (names.length === 0) return;
+  if (!namespaces.some(({ type }) => type === "network"))
+    throw broken("linux.netDevices", "needs a network namespace");
+  for (const name of [...names, ...Object.keys(netDevices)])
+    if (name.length > deviceNameLimit || name === "." || name === ".." || /[/:\s]|^$/.test(name))
+      throw broken("linux.netDevices", `has ${JSON.stringify(name)}, not a device name`);
+  if (new Set(names).size < names.length)
+    throw broken("linux.netDevices", "names one device twice");
 }
 
 function checkVersion(version: unknown): void {
@@ -139,8 +155,6 @@ function checkUnsupported({ linux, process }: RuntimeConfig): void {
   if (linux?.intelRdt !== undefined && !exists("/sys/fs/resctrl/schemata"))
     throw broken("linux.intelRdt", "needs the resctrl file system, which is not mounted");
   if (linux?.intelRdt !== undefined) throw broken("linux.intelRdt", "is not supported yet");
-  if (Object.keys(linux?.netDevices ?? {}).length > 0)
-    throw broken("linux.netDevices", "is not supported yet");
   if (linux?.mountLabel && !exists("/sys/fs/selinux/enforce"))
     throw broken("linux.mountLabel", "needs SELinux, which this kernel lacks");
   if (process?.selinuxLabel && !exists("/sys/fs/selinux/enforce"))

@@ -36,7 +36,7 @@ export function features(_args: readonly string[], { print }: VerbContext): numb
       selinux: { enabled: false },
       intelRdt: { enabled: false },
       mountExtensions: { idmap: { enabled: true } },
-      netDevices: { enabled: false },
+      netDevices: { enabled: true },
     },
     annotations: { "org.manyworlds.checkpoint.enabled": "false" },
     potentiallyUnsafeConfigAnnotations: [],

@@ -22,9 +22,7 @@ const powerOff = `
   ee            ; out dx, al
   eb fe         ; jmp $`;
 
-describe("Vm", function () {
-  this.timeout(30_000);
-
+describe("Vm", () => {
   before(function () {
     try {
       openKvm()[Symbol.dispose]();

@@ -118,9 +118,7 @@ function bytes(hex: string): Uint8Array {
   return Uint8Array.from(Buffer.from(hex.replace(/;[^\n]*/g, "").replace(/\s+/g, ""), "hex"));
 }
 
-describe("KVM", function () {
-  this.timeout(30_000);
-
+describe("KVM", () => {
   before(function () {
     try {
       openKvm()[Symbol.dispose]();
