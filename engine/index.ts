@@ -7,6 +7,7 @@ import type { Diagnosis } from "./doctor/index.ts";
 import type { ExplainRequest, Explanation } from "./explain.ts";
 import type { HostFacts } from "./host-facts.ts";
 import type { HistoryLine, ImageLine } from "./images.ts";
+import type { RunningContainer, RunRequest } from "./library.ts";
 import type { Places } from "./places.ts";
 import type { OnProgress } from "./progress.ts";
 import type { ForegroundRequest, ForegroundResult } from "./run.ts";
@@ -17,6 +18,7 @@ export { ContainerError, ImageNotFoundError } from "./errors.ts";
 export type { ExplainRequest, Explanation } from "./explain.ts";
 export type { HostFacts } from "./host-facts.ts";
 export type { HistoryLine, ImageLine } from "./images.ts";
+export type { RunningContainer, RunRequest } from "./library.ts";
 export type * from "./options.ts";
 export type * from "./progress.ts";
 export type { ForegroundRequest, ForegroundResult } from "./run.ts";
@@ -198,4 +200,9 @@ export async function explainBundle(bundle: string): Promise<Explanation> {
 /** Verbs on whole images and on the disk, loaded together. */
 export async function storeOperations(): Promise<typeof import("./store-operations.ts")> {
   return import("./store-operations.ts");
+}
+
+/** Starts a container and returns while it runs. */
+export async function run(request: RunRequest): Promise<RunningContainer> {
+  return (await import("./library.ts")).run(request);
 }

@@ -37,6 +37,8 @@ export interface ForegroundRequest {
   readonly forwardSignals?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
+  /** All is fetched and prepared: from here on the terminal belongs to the container. */
+  readonly onReady?: (() => void) | undefined;
 }
 
 export interface ForegroundResult {
@@ -75,6 +77,7 @@ export async function runForeground(request: ForegroundRequest): Promise<Foregro
   } finally {
     lease[Symbol.dispose]();
   }
+  request.onReady?.();
   return await supervise(places, prepared, request);
 }
 

@@ -2,7 +2,8 @@
  * Cleans up after runs that were killed: a file in running/ whose lock nobody holds means that the
  * owner is gone. Its process is killed, its cgroup, mounts and, with --rm, its directory go.
  */
-import { statSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
+import { join } from "node:path";
 import {
   AT_FDCWD,
   Fd,
@@ -11,9 +12,15 @@ import {
   LOCK_NB,
   O_CLOEXEC,
   O_RDWR,
+  SIGKILL,
   syscall,
 } from "../linux/index.ts";
-import { deleteContainer, NoContainerError, readContainer } from "../runtime/index.ts";
+import {
+  deleteContainer,
+  killContainer,
+  NoContainerError,
+  readContainer,
+} from "../runtime/index.ts";
 import { ignoreMissing } from "./containers/directory.ts";
 import type { Places } from "./places.ts";
 import { discard } from "./prepare.ts";
@@ -66,8 +73,12 @@ function takeLock(path: string): Fd | undefined {
 /** Kills what still runs and removes its cgroup; no state at all means that nothing was started. */
 export function endProcess({ runRoot }: Places, id: string): void {
   try {
-    deleteContainer(readContainer(runRoot, id), { force: true });
+    const container = readContainer(runRoot, id);
+    // the owner may have died before it knew the PID: the cgroup knows
+    killContainer(container, SIGKILL, { all: true });
+    deleteContainer(container, { force: true });
   } catch (error) {
     if (!(error instanceof NoContainerError)) throw error;
+    rmSync(join(runRoot, id), { recursive: true, force: true });
   }
 }

@@ -67,6 +67,7 @@ export async function buildImage(store: Store, request: ImageRequest): Promise<I
   const bytes = Buffer.from(JSON.stringify(manifest));
   const image = store.images.put(await store.blobs.put(mediaTypes.ociManifest, bytes));
   for (const reference of request.references ?? []) store.images.tag(image, reference);
+  store.writeIndex();
   return store.images.get(image.id);
 }
 

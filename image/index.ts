@@ -29,16 +29,8 @@ export type { Image, ImageRecord, Images, NameRecord } from "./store/images.ts";
 export type { BlobWriter } from "./store/ingest.ts";
 export { mountOverlay, type OverlayMount } from "./store/overlay.ts";
 export type { Range } from "./store/ranges.ts";
-export type {
-  LayerRecord,
-  LayerSource,
-  Snapshot,
-  SnapshotOptions,
-  SnapshotRights,
-  Snapshots,
-  UnpackImageOptions,
-  UnpackProgress,
-} from "./store/snapshots.ts";
+export type * from "./store/snapshot-types.ts";
+export type { Snapshots } from "./store/snapshots.ts";
 export { openStore, type Store, type StoreOptions } from "./store/store.ts";
 export type { JobProgress } from "./unpack/job.ts";
 export { allocatedBytes, type ImageUsage, type StoreUsage, storeUsage } from "./usage.ts";

@@ -46,8 +46,11 @@ export async function removeImage(
   const image = store.images.get(query);
   const reference = referenceOf(image, query);
   const others = image.tags.length + image.digests.length - (reference === undefined ? 0 : 1);
-  if (reference !== undefined && others > 0 && hasOtherTags(image, reference))
-    return { untagged: untag(store, image, reference), deleted: [], reclaimedBytes: 0 };
+  if (reference !== undefined && others > 0 && hasOtherTags(image, reference)) {
+    const untagged = untag(store, image, reference);
+    store.writeIndex();
+    return { untagged, deleted: [], reclaimedBytes: 0 };
+  }
   if (reference === undefined && image.tags.length > 1 && options.force !== true)
     throw new InUseError(
       `Cannot remove image "${query}": it has ${image.tags.length} names: ${image.tags.join(", ")}`,
@@ -59,6 +62,7 @@ export async function removeImage(
       hint: `remove the container first, or use --force`,
     });
   store.images.remove(image);
+  store.writeIndex();
   const garbage = collectGarbage(store);
   return {
     untagged: [...image.tags, ...image.digests],
@@ -80,8 +84,10 @@ export async function prune(store: Store, options: PruneOptions = {}): Promise<R
     untagged.push(...image.tags, ...image.digests);
     deleted.push(image.id);
   }
+  store.writeIndex();
   const leftovers = removeLeftovers(store);
   const garbage = collectGarbage(store);
+  store.snapshots.settle();
   return {
     untagged,
     deleted: [...deleted, ...garbage.deleted],
@@ -93,6 +99,11 @@ export async function prune(store: Store, options: PruneOptions = {}): Promise<R
 function collectGarbage(store: Store): { deleted: string[]; reclaimedBytes: number } {
   const blobs = new Set<Digest>();
   const chains = store.snapshots.inUse();
+  // A name with a digest may be that of an index, which is stored beside its image.
+  for (const { reference } of store.images.names()) {
+    const { digest } = parseReference(reference);
+    if (digest !== undefined) blobs.add(digest);
+  }
   for (const { record } of store.images.list()) {
     for (const { digest } of [record.manifest, record.config, ...record.layers]) blobs.add(digest);
     for (const chainId of record.chain) chains.add(chainId);

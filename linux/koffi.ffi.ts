@@ -9,8 +9,10 @@ export function openKoffiDriver(): FfiDriver {
   const libc = koffi.load("libc.so.6");
   const mmap = libc.func("void *mmap(uintptr_t, size_t, int, int, int, int64_t)");
   const mprotect = libc.func("int mprotect(void *, size_t, int)");
+  // koffi keeps one list of names for all threads of the process, each of which loads us anew.
+  const name = `manyworlds_${process.hrtime.bigint()}`;
   const prototype = koffi.proto(
-    "int64_t manyworlds_native(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t)",
+    `int64_t ${name}(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t)`,
   );
   return {
     name: "koffi",

@@ -226,7 +226,7 @@ async function requestBlob(
     if (url === undefined) throw error;
     const response = await repository.session.sendElsewhere(url, headers, signal);
     if ([200, 206, 416].includes(response.status)) return response;
-    throw await registryError(action, response);
+    throw await registryError(action, response, repository.session.server);
   }
 }
 

@@ -52,10 +52,12 @@ export interface RegistryClientOptions {
   readonly findCredentials?: FindCredentials;
   /** Domain → mirrors (`https://host/prefix`), asked in order before the registry itself. */
   readonly mirrors?: Readonly<Record<string, readonly string[]>>;
-  /** `host` or `host:port` that may speak plain HTTP or show any certificate. */
+  /** `host`, `host:port` or `10.0.0.0/8`: may speak plain HTTP or show any certificate. */
   readonly insecure?: readonly string[];
   /** Further certificate authorities, in PEM. */
   readonly ca?: readonly string[];
+  /** docker's and podman's directories of certificates per registry; default: those in /etc. */
+  readonly certificateDirectories?: readonly string[];
   /** Default: HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the environment. */
   readonly proxies?: ProxySettings;
   readonly retry?: Partial<RetryPolicy>;
@@ -76,6 +78,8 @@ export interface PushManifestOptions extends WithSignal {
   readonly tag?: string;
 }
 
+// Not from certificates.ts, which loads TLS.
+const defaultCertificateDirectories = ["/etc/containers/certs.d", "/etc/docker/certs.d"] as const;
 const DEFAULT_IDLE_TIMEOUT_MS = 60_000;
 
 export function openRegistryClient(options: RegistryClientOptions = {}): RegistryClient {
@@ -94,6 +98,10 @@ export class RegistryClient implements AsyncDisposable {
 
   constructor(options: RegistryClientOptions) {
     const emit = options.onEvent ?? (() => {});
+    const certificates = {
+      ca: options.ca ?? [],
+      directories: options.certificateDirectories ?? defaultCertificateDirectories,
+    };
     const proxyFor = compileProxies(options.proxies ?? proxySettings(process.env));
     this.#configPath = options.configPath ?? dockerConfigPath();
     this.#mirrors = options.mirrors ?? {};
@@ -102,7 +110,7 @@ export class RegistryClient implements AsyncDisposable {
     this.#findCredentials = this.#openCredentials();
     this.#context = {
       client: () => {
-        this.#http ??= openHttpClient({ ca: options.ca ?? [], proxyFor });
+        this.#http ??= openHttpClient({ certificates, proxyFor });
         return this.#http;
       },
       findCredentials: (server, wait) => this.#findCredentials(server, wait),

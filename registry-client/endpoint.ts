@@ -6,6 +6,7 @@
  */
 import { quoteText, SpecError } from "../oci/index.ts";
 import { serverForDomain } from "./auth/credentials.ts";
+import { bareHost, compileAddressRange } from "./http/hosts.ts";
 import { isLoopback } from "./http/loopback.ts";
 
 export interface Endpoint {
@@ -16,7 +17,7 @@ export interface Endpoint {
 }
 
 export interface EndpointOptions {
-  /** `host` or `host:port` of registries that may use plain HTTP or any certificate. */
+  /** `host`, `host:port` or a range of addresses, where plain HTTP or any certificate will do. */
   readonly insecure: readonly string[];
 }
 
@@ -75,7 +76,8 @@ export function allowsPlainHttp(url: URL, options: EndpointOptions): boolean {
 export function isNamedInsecure(url: URL, { insecure }: EndpointOptions): boolean {
   return insecure.some((name) => {
     const lower = name.toLowerCase();
-    return lower === url.host || lower === url.hostname;
+    if (lower === url.host || lower === url.hostname) return true;
+    return compileAddressRange(name)?.(bareHost(url.hostname)) ?? false;
   });
 }
 

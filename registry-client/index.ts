@@ -11,6 +11,7 @@ export {
   type RepositoryReference,
 } from "./client.ts";
 export { ContentError, type ContentFailure } from "./content-error.ts";
+export { type DaemonSettings, readDaemonSettings } from "./daemon-settings.ts";
 export type { RegistryEvent } from "./events.ts";
 export type { ByteRange, FetchRangesOptions, WriteAt } from "./fetch-ranges.ts";
 export { BodyTooLargeError } from "./http/body.ts";

@@ -8,7 +8,8 @@
  *                       └► PATCH Location (piece) … PUT Location?digest ()   ─ 201 ─► uploaded
  *
  * Distribution-spec 1.1, "Pushing blobs". A broken PATCH is followed by GET Location, whose Range
- * tells how much arrived.
+ * tells how much arrived. Distribution 2.8 forgets an upload that broke within a piece: its address
+ * holds the offset before the piece, which then no longer matches. Such a blob is sent again.
  */
 import type { Descriptor } from "../oci/index.ts";
 import { discardBody } from "./http/body.ts";

@@ -1,5 +1,6 @@
 /** A registry answered, but not with what was asked. */
 import { json, quoteText } from "../oci/index.ts";
+import { DOCKER_HUB_SERVER } from "./auth/credentials.ts";
 import { readBody } from "./http/body.ts";
 import type { ExchangeResult } from "./http/exchange.ts";
 import { parseRetryAfter } from "./retry-after.ts";
@@ -83,10 +84,14 @@ export function senselessAnswer(
 const MAX_ERROR_BODY_BYTES = 64 * 1024;
 const MAX_ERROR_ENTRIES = 16;
 
-/** Makes the error for an answer, and reads its body to the end. */
+/**
+ * Makes the error for an answer, and reads its body to the end.
+ * @param server docker's name for the registry, by which one logs in
+ */
 export async function registryError(
   action: string,
   response: ExchangeResult,
+  server: string,
 ): Promise<RegistryError> {
   const { status, headers, url } = response;
   const body = await readBody(response.body, "an error", MAX_ERROR_BODY_BYTES).catch(
@@ -94,7 +99,7 @@ export async function registryError(
   );
   const problem = problemOf(status);
   const retryAfterMs = parseRetryAfter(headers.get("retry-after"), Date.now());
-  const hint = hintFor(problem, url);
+  const hint = hintFor(problem, server);
   return new RegistryError({
     action,
     host: url.host,
@@ -123,14 +128,15 @@ function problemOf(status: number): RegistryProblem {
   }
 }
 
-function hintFor(problem: RegistryProblem, url: URL): string | undefined {
+function hintFor(problem: RegistryProblem, server: string): string | undefined {
+  const command = server === DOCKER_HUB_SERVER ? "manyworlds login" : `manyworlds login ${server}`;
   switch (problem) {
     case "unauthorized":
-      return `check the name, and log in: registries answer so for private and for missing repositories ("${url.host}")`;
+      return `check the name, as missing repositories look private; if it is right: ${command}`;
     case "forbidden":
-      return `log in to "${url.host}" as a user who may do this`;
+      return `log in as a user who may do this: ${command}`;
     case "rate-limited":
-      return "log in, wait, or name a mirror: registries count pulls, anonymous ones most strictly";
+      return `registries count pulls, anonymous ones most strictly: ${command}, wait, or use a mirror`;
     default:
       return undefined;
   }

@@ -101,6 +101,11 @@ export class RegistrySession {
     return this.#candidates[0]?.base.host ?? "";
   }
 
+  /** docker's name for it in config.json. */
+  get server(): string {
+    return this.#candidates[0]?.server ?? "";
+  }
+
   /** Whether the registry is on this machine, as far as its name tells. */
   get isLoopback(): boolean {
     return isLoopback(this.#candidates[0]?.base.hostname ?? "");
@@ -125,7 +130,7 @@ export class RegistrySession {
       const connection = await this.#connection.get(request.signal);
       const response = await this.#authorized(connection, request);
       if (request.expected.includes(response.status)) return response;
-      throw await registryError(request.action, response);
+      throw await registryError(request.action, response, connection.endpoint.server);
     };
     if (request.retries === false) return attempt();
     const { retry: policy, emit } = this.#context;

@@ -13,19 +13,15 @@ import {
   AT_FDCWD,
   call,
   type EncodedProgram,
-  errnoName,
-  errnoText,
   F_DUPFD_CLOEXEC,
   Fd,
   O_CLOEXEC,
-  O_PATH,
   O_RDONLY,
-  open_how,
   type Program,
   SIGKILL,
   syscall,
 } from "../linux/index.ts";
-import type { NamespaceType, RuntimeConfig } from "../oci/index.ts";
+import type { Mount, NamespaceType, RuntimeConfig } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import {
   type CgroupPlace,
@@ -38,14 +34,18 @@ import {
 import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { LaunchError } from "./errors.ts";
-import { exists, isDirectory, readLink, realPath } from "./files.ts";
+import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
+import type { PreparedMount } from "./launch/mounts.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
-import { howInRoot } from "./launch/row-list.ts";
+import { executionError, reportError } from "./launch/report.ts";
 import { spawnProgram } from "./launch/spawn.ts";
-import { fileExists, message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import { prepareMounts } from "./mount-sources.ts";
+import { moveNetDevices } from "./net-devices.ts";
+import { expandLinks, rootResolver } from "./root-facts.ts";
 import type { EncodedFilter } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { listenAt, socketPair } from "./sockets.ts";
@@ -93,10 +93,6 @@ export interface CreatedContainer {
   readonly pidfd: Fd;
 }
 
-const EPERM = 1;
-const ENOENT = 2;
-const EACCES = 13;
-
 export function createContainer(options: CreateOptions): CreatedContainer {
   const { id, config, bundle, stateRoot } = options;
   checkConfig(config);
@@ -123,37 +119,6 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     if (error instanceof HookError) runPoststopHooks(record);
     throw error;
   }
-}
-
-/** What is known of the root before the container has it. Whoever asks closes what `keep` is given. */
-export function rootResolver(
-  rootfs: string,
-  rootMount: RootMount | undefined,
-  keep: (root: Fd) => void,
-): (path: string) => string | undefined {
-  if (rootMount !== undefined) return rootMount.resolve ?? (() => undefined);
-  const root = Fd.from("openat", AT_FDCWD, rootfs, O_PATH | O_CLOEXEC);
-  keep(root);
-  return resolverIn(rootfs, root);
-}
-
-/** Looks a path up as the container will: the kernel resolves it below the root. */
-function resolverIn(rootfs: string, root: Fd): (path: string) => string | undefined {
-  const known = new Map<string, string | undefined>();
-  return (path) => {
-    if (known.has(path)) return known.get(path);
-    const found = syscall("openat2", root, path, howInRoot(O_PATH), open_how.sizeBytes);
-    const place = found < 0 ? undefined : placeBelow(Fd.take(found), rootfs);
-    known.set(path, place);
-    return place;
-  };
-}
-
-function placeBelow(found: Fd, rootfs: string): string | undefined {
-  using place = found;
-  const link = readLink(`/proc/self/fd/${place.number}`);
-  if (rootfs === "/") return link;
-  return link.startsWith(`${rootfs}/`) ? link.slice(rootfs.length) : undefined;
 }
 
 function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
@@ -203,11 +168,13 @@ class Launch {
     const listener = connectListener(config.linux?.seccomp);
     if (listener !== undefined) inherited.push(listener);
     this.#open.push(...inherited);
+    const prepared = prepareMounts(config, this.#record.rootfs, (fd) => this.#open.push(fd));
     const plan = planLaunch(
       config,
-      this.#context(this.#lift(theirs), entrances, joined, start, listener),
+      this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared),
     );
     const keep = inherited.map(({ number }) => number);
+    for (const { tree, userNamespace } of prepared.values()) keep.push(tree ?? userNamespace ?? 0);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
     const { pid, pidfd, encoded } = spawnProgram(plan.program, {
       flags: plan.cloneFlags,
@@ -277,6 +244,7 @@ class Launch {
     joined: ReadonlyMap<NamespaceType, Fd>,
     start: Fd | undefined,
     listener: Fd | undefined,
+    prepared: ReadonlyMap<Mount, PreparedMount>,
   ): LaunchContext {
     const { options, record } = { options: this.#options, record: this.#record };
     const namespaces = planNamespaces(options.config.linux?.namespaces);
@@ -293,9 +261,14 @@ class Launch {
       hasKcore: exists("/proc/kcore"),
       rootless: record.owner !== 0,
       cgroups,
+      ...(options.rootMount === undefined
+        ? { expandInRoot: (path: string) => expandLinks(record.rootfs, path) }
+        : {}),
       resolveInRoot: rootResolver(record.rootfs, options.rootMount, (root) =>
         this.#open.push(root),
       ),
+      isProcfs,
+      prepared,
       isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
       ...(listener === undefined ? {} : { listener: listener.number }),
@@ -363,9 +336,11 @@ class Launch {
   }
 
   #runEarlyHooks(): void {
+    moveNetDevices(this.#options.config.linux?.netDevices, this.#pid);
     const { hooks, linux } = this.#options.config;
     const state = ociState(this.#record, "creating", this.#pid);
-    runHooks("prestart", hooks?.prestart, state);
+    // The oldest hooks know only "created"; runtime-spec 1.0 had no other status for them.
+    runHooks("prestart", hooks?.prestart, { ...state, status: "created" });
     runHooks("createRuntime", hooks?.createRuntime, state);
     if (hooks?.createContainer === undefined || this.#pidfd === undefined) return;
     const place = { pidfd: this.#pidfd, flags: hookFlags(linux?.namespaces) };
@@ -373,52 +348,8 @@ class Launch {
   }
 }
 
-function hasEarlyHooks({ hooks }: RuntimeConfig): boolean {
+function hasEarlyHooks({ hooks, linux }: RuntimeConfig): boolean {
+  if (Object.keys(linux?.netDevices ?? {}).length > 0) return true;
   const early = [hooks?.prestart, hooks?.createRuntime, hooks?.createContainer];
   return early.some((list) => (list?.length ?? 0) > 0);
-}
-
-/** What `not executed` means, in runc's words: engines read them. */
-export function executionError(config: RuntimeConfig, value: number): LaunchError {
-  const command = config.process?.args?.[0] ?? "";
-  const errno = value & 0xffff;
-  const text = describeExecution(command, errno, (value & fileExists) !== 0);
-  const exitCode = errno === ENOENT ? 127 : 126;
-  return new LaunchError(`unable to start container process: ${text}`, exitCode);
-}
-
-function describeExecution(command: string, errno: number, exists: boolean): string {
-  const quoted = JSON.stringify(command);
-  const problem = lowerErrno(errno);
-  if (exists) return `exec ${command}: ${problem}`;
-  if (!command.includes("/") && (errno === ENOENT || errno === EACCES))
-    return `exec: ${quoted}: executable file not found in $PATH`;
-  if (errno === ENOENT) return `exec: ${quoted}: stat ${command}: ${problem}`;
-  return errno === EACCES || errno === EPERM
-    ? `exec: ${quoted}: permission denied`
-    : `exec ${command}: ${problem}`;
-}
-
-/** As Go prints errors: engines compare with these texts. */
-export function lowerErrno(errno: number): string {
-  return errnoText(errnoName(errno)).toLowerCase();
-}
-
-/** The block of a program that failed: header +16 failed row, +20 errno. */
-export function reportError(
-  block: Uint8Array,
-  program: Program,
-  encoded: EncodedProgram,
-): LaunchError {
-  const view = new DataView(block.buffer);
-  const errno = view.getUint32(20, true);
-  const row = program.rows[encoded.rowIndex(view.getUint32(16, true)) ?? -1];
-  const problem = lowerErrno(errno);
-  const what =
-    row === undefined || !("call" in row)
-      ? "an unknown step"
-      : row.note === undefined
-        ? row.call
-        : `${row.note}: ${row.call}`;
-  return new LaunchError(`unable to start container process: ${what}: ${problem}`);
 }

@@ -5,10 +5,10 @@ import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import { placeCgroup } from "./cgroups/cgroup.ts";
 import { readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
-import { rootResolver } from "./create.ts";
-import { exists, isDirectory } from "./files.ts";
+import { exists, isDirectory, isProcfs } from "./files.ts";
 import { planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchPlan, planLaunch, type RootMount } from "./launch/plan.ts";
+import { rootResolver } from "./root-facts.ts";
 import { checkConfig } from "./validate.ts";
 
 export interface ExplainOptions {
@@ -44,6 +44,7 @@ export function explainLaunch(config: RuntimeConfig, options: ExplainOptions): L
     rootless: process.geteuid?.() !== 0,
     grantable: namespaces.has("user") ? everyCapability : permittedCapabilities(),
     cgroups: cgroupMountsOf(layout, place, namespaces.created.has("cgroup")),
+    isProcfs,
     isDirectory: (source) => isDirectory(source) ?? true,
     ...(config.process?.terminal === true && { console: CONSOLE }),
     ...(rootMount !== undefined && { rootMount }),

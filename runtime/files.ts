@@ -111,6 +111,16 @@ export function isDirectory(path: string): boolean | undefined {
   return (st_mode & S_IFMT) === S_IFDIR;
 }
 
+/** statfs(2), linux/magic.h. */
+const PROC_SUPER_MAGIC = 0x9fa0;
+const statfsSize = 120;
+
+export function isProcfs(path: string): boolean {
+  const bytes = new Uint8Array(statfsSize);
+  if (syscall("statfs", path, bytes) < 0) return false;
+  return new DataView(bytes.buffer).getUint32(0, true) === PROC_SUPER_MAGIC;
+}
+
 /** Absolute, without symlinks; proc(5): the link of an open descriptor. */
 export function realPath(path: string): string {
   using place = Fd.from("openat", AT_FDCWD, path, O_PATH | O_CLOEXEC);
@@ -121,6 +131,13 @@ export function readLink(path: string): string {
   const bytes = new Uint8Array(pathLimit);
   const length = call("readlink", path, bytes, bytes.length);
   return decoder.decode(bytes.subarray(0, length));
+}
+
+/** undefined when it is no symlink, or not there. */
+export function readLinkIfThere(path: string): string | undefined {
+  const bytes = new Uint8Array(pathLimit);
+  const length = syscall("readlink", path, bytes, bytes.length);
+  return length < 0 ? undefined : decoder.decode(bytes.subarray(0, length));
 }
 
 export function makeDirectories(path: string, mode: number): void {

@@ -19,9 +19,9 @@ import {
 } from "../linux/index.ts";
 import type { ContainerState, Hook } from "../oci/index.ts";
 import { LaunchError } from "./errors.ts";
-import { planSignals } from "./launch/plan.ts";
 import { RowList } from "./launch/row-list.ts";
 import { spawnProgram } from "./launch/spawn.ts";
+import { planSignals } from "./launch/surroundings.ts";
 import { type ContainerRecord, ociState } from "./state.ts";
 import { decodeStatus } from "./wait.ts";
 

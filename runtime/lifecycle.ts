@@ -1,11 +1,11 @@
 /** What can be done with a container that exists: start, signal, pause, delete. */
 import { call, Fd, hasErrno, SIGKILL, SOCK_SEQPACKET, syscall } from "../linux/index.ts";
 import { deleteCgroup, freezeCgroup, signalCgroup, sleep } from "./cgroups/cgroup.ts";
-import { executionError, lowerErrno } from "./create.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { exists } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
+import { executionError, lowerErrno } from "./launch/report.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { connectTo } from "./sockets.ts";
 import { type Container, ociState, readContainer, removeState, startSocketPath } from "./state.ts";
@@ -102,7 +102,7 @@ export function resumeContainer({ status, cgroup }: Container): void {
 /** Removes a container that has stopped, or with `force` any; returns what a poststop hook said. */
 export function deleteContainer(container: Container, { force = false } = {}): string | undefined {
   const { status, id } = container;
-  if (status !== "stopped" && status !== "created" && status !== "creating" && !force)
+  if (status !== "stopped" && status !== "creating" && !force)
     throw new StatusError(`cannot delete container ${id} that is not stopped: ${status}`);
   if (container.pid > 0) {
     killContainer(container, SIGKILL);
@@ -124,8 +124,11 @@ function awaitEnd({ directory, id }: Container): void {
 export function destroyContainer(container: Container): string | undefined {
   const { cgroup, directory, config } = container;
   if (cgroup !== undefined) {
-    // Without a PID namespace of its own other processes may be left.
-    if (!planNamespaces(config.linux?.namespaces).has("pid")) signalCgroup(cgroup, SIGKILL);
+    // Without a PID namespace of its own other processes may be left; and a launch that was
+    // interrupted may have begun what nobody wrote down.
+    const isUnknown = container.status === "creating";
+    if (isUnknown || !planNamespaces(config.linux?.namespaces).has("pid"))
+      signalCgroup(cgroup, SIGKILL);
     deleteCgroup(cgroup);
   }
   if (exists(directory)) removeState(directory);

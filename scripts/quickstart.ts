@@ -123,8 +123,8 @@ function show(args: readonly string[]): boolean {
 
 function end(): number {
   heading("Done. What to try next");
-  console.error(`  ${manyworlds} run --rm -it ${busybox} sh           a shell in a container
-  ${manyworlds} run --rm --memory 64m ${busybox} free   with limits, as docker takes them
+  console.error(`  ${manyworlds} run --rm -it ${busybox} sh              a shell in a container
+  ${manyworlds} run --rm --memory 64m ${busybox} free  with limits, as docker takes them
   ${manyworlds} explain ${busybox}                      every system call that starts it
   ${manyworlds} doctor                               what this machine can do
   npm test                                        check everything, as CI does

@@ -16,6 +16,8 @@ import { acceptOne, vsockAddress, vsockPorts } from "./vsock-ports.ts";
 export interface GuestKernel {
   /** A bzImage or an ELF vmlinux. */
   readonly image: Uint8Array;
+  /** When `image` is a mapping of a file, that file (host/file-mapping.ts): it is not copied. */
+  readonly file?: unknown;
   /** What it does not have built in, in the order of loading. */
   readonly modules: readonly { readonly name: string; readonly bytes: Uint8Array }[];
 }
@@ -73,6 +75,7 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
   const vm = await Vm.create({
     backend: config.backend,
     kernel: config.kernel.image,
+    kernelFile: config.kernel.file,
     initrd: encodeFirstRoot(config),
     commandLine: [KERNEL_PARAMETERS, config.commandLine ?? ""].join(" ").trim(),
     devices: [vsock, ...(config.devices ?? [])],

@@ -6,7 +6,8 @@
  * vCPU threads: the backend's; they come here only for device registers
  * ```
  */
-import { type AcpiMachine, planBoot, writeBoot } from "./boot/index.ts";
+import { type AcpiMachine, type BootPlan, planBoot, writeBoot } from "./boot/index.ts";
+import { formatCrash } from "./crash-report.ts";
 import {
   Block,
   Console,
@@ -16,6 +17,8 @@ import {
   mmioRegisters,
   PowerPorts,
   Serial,
+  type SerialState,
+  type TransportState,
   type VirtioDevice,
   VirtioMmio,
 } from "./devices/index.ts";
@@ -24,6 +27,7 @@ import {
   COM1_GSI,
   COM1_PORT,
   type CpuBackend,
+  type CpuState,
   I8042_PORT,
   IO_APIC_ADDRESS,
   LOCAL_APIC_ADDRESS,
@@ -41,7 +45,9 @@ export interface Disk {
 
 export interface VmConfig {
   readonly backend: CpuBackend;
+  /** Its bytes; when they are a mapping of a file, that file too, so that they are not copied. */
   readonly kernel: Uint8Array;
+  readonly kernelFile?: unknown;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;
   /** In this order /dev/vda, /dev/vdb… */
@@ -52,6 +58,15 @@ export interface VmConfig {
   readonly onSerial?: (byte: number) => void;
 }
 
+/** Plain data, fit for structuredClone. */
+export interface VmState {
+  readonly cpu: CpuState;
+  readonly transports: readonly TransportState[];
+  readonly serial: SerialState;
+}
+
+/** Smaller parts are cheaper to copy than to map. */
+const MIN_MAPPED_BYTES = 64 * 1024;
 /** Lines of console output kept for a crash report. */
 const TAIL_BYTES = 8 * 1024;
 
@@ -60,6 +75,7 @@ export class Vm implements AsyncDisposable {
   readonly console: Console;
   readonly transports: readonly VirtioMmio[];
   readonly #backend: CpuBackend;
+  readonly #serial: Serial;
   readonly #disks: readonly FileBackend[];
   #tail = "";
 
@@ -81,7 +97,11 @@ export class Vm implements AsyncDisposable {
       ...(config.devices ?? []),
     ];
     this.transports = devices.map((device, index) => this.#attach(device, index));
-    this.#attachLegacy(config);
+    this.#serial = new Serial(this.machine.interrupts.line(COM1_GSI), (byte) => {
+      this.#remember(Uint8Array.of(byte));
+      config.onSerial?.(byte);
+    });
+    this.#attachLegacy();
   }
 
   /** Builds the machine and boots the kernel into it; `run` starts it. */
@@ -95,7 +115,7 @@ export class Vm implements AsyncDisposable {
         memorySizeBytes: config.backend.memory.sizeBytes,
         acpi: vm.#describe(),
       });
-      writeBoot(config.backend.memory, plan);
+      vm.#load(config, plan);
       await config.backend.attach(vm.machine);
       await config.backend.setEntry(plan.registers);
     } catch (error) {
@@ -105,6 +125,34 @@ export class Vm implements AsyncDisposable {
     return vm;
   }
 
+  /** Brings the guest to rest: `run` returns "paused", and goes on when it is called again. */
+  pause(): void {
+    this.#backend.pause();
+  }
+
+  /** Everything but RAM and disks. Only while the machine is at rest. */
+  async save(): Promise<VmState> {
+    return {
+      cpu: await this.#backend.save(),
+      transports: this.transports.map((transport) => transport.save()),
+      serial: this.#serial.save(),
+    };
+  }
+
+  /** Into a machine made alike, whose RAM holds what that one's held. */
+  async restore(state: VmState): Promise<void> {
+    if (state.transports.length !== this.transports.length) {
+      throw new RangeError(
+        `Cannot restore ${state.transports.length} devices: expected ${this.transports.length}`,
+      );
+    }
+    await this.#backend.restore(state.cpu);
+    this.#serial.restore(state.serial);
+    state.transports.forEach((transport, index) => {
+      this.transports[index]?.restore(transport);
+    });
+  }
+
   /** Runs until the machine stops, and says why. */
   async run(): Promise<StopReason> {
     const exits = await this.#backend.run();
@@ -112,7 +160,18 @@ export class Vm implements AsyncDisposable {
     if (this.machine.stopReason === undefined && failed !== undefined) {
       this.machine.stop({ kind: "crash", why: explainExit(failed) });
     }
-    return this.machine.stopReason ?? { kind: "stopped" };
+    return this.machine.stopReason ?? { kind: "paused" };
+  }
+
+  /** For a machine that crashed: registers, code and last words. */
+  async describeCrash(): Promise<string> {
+    const reason = this.machine.stopReason;
+    return await formatCrash({
+      why: reason?.kind === "crash" ? reason.why : (reason?.kind ?? "it runs"),
+      registers: await this.#backend.registers(0),
+      memory: this.machine.memory,
+      consoleTail: this.#tail,
+    });
   }
 
   /** The last lines the guest wrote to any console. */
@@ -123,6 +182,17 @@ export class Vm implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#backend[Symbol.asyncDispose]();
     for (const disk of this.#disks) disk[Symbol.dispose]();
+  }
+
+  /** Maps the large parts of the kernel where the backend can, and writes the rest. */
+  #load({ backend, kernel, kernelFile }: VmConfig, plan: BootPlan): void {
+    const isMapped = ({ address, bytes }: BootPlan["writes"][number]) =>
+      kernelFile !== undefined &&
+      bytes.buffer === kernel.buffer &&
+      bytes.length >= MIN_MAPPED_BYTES &&
+      backend.mapFile?.(kernelFile, bytes.byteOffset - kernel.byteOffset, address, bytes.length) ===
+        true;
+    writeBoot(backend.memory, plan, isMapped);
   }
 
   #attach(device: VirtioDevice, index: number): VirtioMmio {
@@ -141,13 +211,9 @@ export class Vm implements AsyncDisposable {
     return transport;
   }
 
-  #attachLegacy(config: VmConfig): void {
+  #attachLegacy(): void {
     const { pio } = this.machine;
-    const serial = new Serial(this.machine.interrupts.line(COM1_GSI), (byte) => {
-      this.#remember(Uint8Array.of(byte));
-      config.onSerial?.(byte);
-    });
-    pio.attach({ name: "com1", base: COM1_PORT, sizeBytes: 8, device: serial });
+    pio.attach({ name: "com1", base: COM1_PORT, sizeBytes: 8, device: this.#serial });
     pio.attach({
       name: "power",
       base: ACPI_PORT,

@@ -27,6 +27,7 @@ export const run: Handler<typeof runFlags> = async ({ values, args }, { env, roo
     detachKeys: values["detach-keys"],
     forwardSignals: values["sig-proxy"] ?? true,
     onProgress: progress.onProgress,
+    onReady: () => progress[Symbol.dispose](),
   });
   if (status === undefined) process.stderr.write(`Detached from ${id.slice(0, 12)}\n`);
   return status ?? 0;

@@ -66,13 +66,15 @@ export async function loadImages(
       ? await loadLayout(store, archive, options)
       : await loadDocker(store, archive);
   if (found.length === 0) throw new LayerError("Cannot load the archive: it holds no image");
-  return found.map(({ manifest, references }) => {
+  const loaded = found.map(({ manifest, references }) => {
     const image = store.images.put(manifest);
     const { reference } = options;
     const names = references.length > 0 || reference === undefined ? references : [reference];
     for (const name of names) store.images.tag(image, parseReference(name));
     return { image: store.images.get(image.id), references: names };
   });
+  store.writeIndex();
+  return loaded;
 }
 
 interface DockerItem {

@@ -12,14 +12,19 @@ import { join } from "node:path";
 import { randomHex } from "../builtin.ts";
 import { diskFull, isDiskFull, StoreError } from "../errors.ts";
 
-/** Written aside in `tmp`, flushed, renamed. */
-export function replaceFile(tmp: string, path: string, content: string | Uint8Array): void {
+/** Written aside in `tmp`, flushed (unless it need not outlive a power cut), renamed. */
+export function replaceFile(
+  tmp: string,
+  path: string,
+  content: string | Uint8Array,
+  { flush = true }: { readonly flush?: boolean } = {},
+): void {
   const aside = join(tmp, `file-${process.pid}-${randomHex(6)}`);
   try {
     const fd = openSync(aside, "wx", 0o644);
     try {
       writeFileSync(fd, content);
-      fsyncSync(fd);
+      if (flush) fsyncSync(fd);
     } finally {
       closeSync(fd);
     }

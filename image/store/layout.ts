@@ -1,12 +1,13 @@
 /**
  * Where things lie below the store's root.
  *
- *   oci-layout, index.json        the store is an OCI image layout that other tools can read
+ *   oci-layout, index.json        the store is an OCI image layout: other tools read it as oci:ROOT
  *   blobs/sha256/HEX, sha512/HEX  verified content, never changed
  *   ingest/ALGORITHM-HEX.part     a blob on its way; .state says which ranges are there
  *   images/CONFIG.MANIFEST.json   an image; CONFIG is the ID that docker shows
  *   names/HASH.json               a name and the manifest it stands for
  *   layers/CHAIN/fs               an unpacked layer, CHAIN the first 20 digits of its chain ID
+ *   layers/boot                   the boot during which the layers were looked through
  *   containers/ID/…               upper and work directories, snapshot.json
  *   tmp/                          what is being made; renamed into place when complete
  *   lock                          shared by users, exclusive for those who delete
@@ -41,16 +42,17 @@ export function layoutOf(root: string): Layout {
   };
 }
 
-/** Only the owner may look inside: layers hold setuid programs and foreign users' files. */
-const DIRECTORY_MODE = 0o711;
+/** Only the owner may look inside: layers hold setuid programs and other users' files. */
+const PRIVATE_MODE = 0o700;
+const ROOT_MODE = 0o711;
 
 export function makeDirectories(layout: Layout): void {
-  mkdirSync(layout.root, { recursive: true, mode: DIRECTORY_MODE });
+  mkdirSync(layout.root, { recursive: true, mode: ROOT_MODE });
   for (const algorithm of ["sha256", "sha512"])
     mkdirSync(join(layout.blobs, algorithm), { recursive: true });
   const { ingest, images, names, layers, containers, tmp } = layout;
   for (const directory of [ingest, images, names, layers, containers, tmp])
-    mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
+    mkdirSync(directory, { recursive: true, mode: PRIVATE_MODE });
 }
 
 export function blobPath(layout: Layout, digest: Digest): string {

@@ -9,85 +9,37 @@ import { mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Descriptor, type Digest, digestHex } from "../../oci/index.ts";
 import { randomHex } from "../builtin.ts";
-import { type ByteString, textToByteString } from "../byte-string.ts";
-import { openDirectory, removeTree, statFd } from "../directory.ts";
+import { textToByteString } from "../byte-string.ts";
+import { openDirectory, removeTree } from "../directory.ts";
 import { InUseError, StoreError } from "../errors.ts";
 import { defaultLayerLimits, type LayerLimits } from "../limits.ts";
 import { JobProgress, type UnpackResult } from "../unpack/job.ts";
-import { applyToFd, attributePolicy } from "../unpack/metadata.ts";
+import { attributePolicy } from "../unpack/metadata.ts";
 import { UnpackPool } from "../unpack/pool.ts";
-import { readXattrs } from "../xattrs.ts";
 import type { Blobs } from "./blobs.ts";
 import { chainIds } from "./chain.ts";
 import { isMissing, readIfExists, replaceFile } from "./files.ts";
 import { completeLayer } from "./layer-fixup.ts";
 import type { Layout } from "./layout.ts";
 import { lock } from "./lock.ts";
-import { type OverlayMount, planOverlay } from "./overlay.ts";
+import { planOverlay } from "./overlay.ts";
+import { copyRootAttributes } from "./root-attributes.ts";
+import { settleLayers } from "./settle.ts";
+import type {
+  LayerRecord,
+  LayerSource,
+  Snapshot,
+  SnapshotOptions,
+  SnapshotRights,
+  UnpackImageOptions,
+} from "./snapshot-types.ts";
 import { isBeingMade, WorkDirectory } from "./work-directory.ts";
 
 const CHAIN_DIGITS = 20;
 const CONTAINER_ID = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
-export interface LayerRecord {
-  readonly chainId: Digest;
-  readonly diffId: Digest;
-  readonly parent: Digest | undefined;
-  readonly entries: number;
-  readonly expandedBytes: number;
-  readonly warnings: readonly string[];
-}
-
-/** One layer of an image on its way to disk. */
-export interface LayerSource {
-  readonly descriptor: Descriptor;
-  readonly diffId: Digest;
-  /**
-   * A download to follow, called when the layer must really be unpacked. Without it, or when it
-   * returns nothing, the blob is in the store.
-   */
-  readonly follow?: () => { readonly path: string; readonly progress: JobProgress } | undefined;
-}
-
-export interface UnpackProgress {
-  readonly digest: Digest;
-  /** Compressed bytes that have been unpacked. */
-  readonly unpackedBytes: number;
-  readonly totalBytes: number;
-}
-
-export interface UnpackImageOptions {
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ((progress: UnpackProgress) => void) | undefined;
-}
-
-export interface Snapshot {
-  readonly id: string;
-  /** Directory of the container inside the store; `upper`, `work` and `merged` lie in it. */
-  readonly directory: string;
-  readonly upper: string;
-  readonly work: string;
-  /** Empty directory, meant as the mount's target. */
-  readonly merged: string;
-  /** Layers, uppermost first. */
-  readonly lower: readonly string[];
-  readonly mount: OverlayMount;
-}
-
-export interface SnapshotOptions {
-  /** Do not wait for the disk, ever: for containers that are removed when they end. */
-  readonly volatile?: boolean;
-}
-
 interface SnapshotRecord {
   readonly chain: readonly Digest[];
-}
-
-export interface SnapshotRights {
-  /** Keep owners, make devices; needs root. */
-  readonly chown: boolean;
-  /** Overlay marks in `user.*`, for mounts inside a user namespace. */
-  readonly userXattr: boolean;
 }
 
 const PROGRESS_MS = 100;
@@ -111,10 +63,9 @@ export class Snapshots implements Disposable {
     this.#limits = limits;
   }
 
-  /** Whether all layers of a chain are unpacked; only the uppermost is looked at. */
+  /** Whether all layers of a chain are unpacked. */
   has(chain: readonly Digest[]): boolean {
-    const top = chain.at(-1);
-    return top === undefined || this.#exists(top);
+    return chain.every((chainId) => this.#exists(chainId));
   }
 
   /**
@@ -128,6 +79,7 @@ export class Snapshots implements Disposable {
   ): Promise<readonly Digest[]> {
     const chain = chainIds(layers.map((layer) => layer.diffId));
     if (this.has(chain)) return chain;
+    settleLayers(this.#layout, { onlyOld: true });
     this.#pool ??= new UnpackPool();
     const failed = new AbortController();
     const signal = options.signal
@@ -164,9 +116,13 @@ export class Snapshots implements Disposable {
       });
     }
     const record: SnapshotRecord = { chain };
-    replaceFile(this.#layout.tmp, join(directory, "snapshot.json"), JSON.stringify(record));
+    // Nothing of a container is flushed: after a power cut its process is gone anyway.
+    const path = join(directory, "snapshot.json");
+    replaceFile(this.#layout.tmp, path, JSON.stringify(record), { flush: false });
     for (const name of ["upper", "work", "merged"]) mkdirSync(join(directory, name));
-    this.#copyRoot(chain.at(-1), join(directory, "upper"));
+    const top = chain.at(-1);
+    if (top !== undefined)
+      copyRootAttributes(this.layerPath(top), join(directory, "upper"), this.#rights);
     return this.#describe(id, chain, options);
   }
 
@@ -228,6 +184,11 @@ export class Snapshots implements Disposable {
     }
     using tmp = openDirectory(this.#layout.tmp);
     removeTree(tmp, textToByteString(gone));
+  }
+
+  /** Flushes the disk and marks all layers as safe from a power failure; at quiet times. */
+  settle(): void {
+    settleLayers(this.#layout);
   }
 
   /** Removes what processes that are gone left half made. */
@@ -335,7 +296,8 @@ export class Snapshots implements Disposable {
     const parent = chain[index - 1];
     const { diffId } = layer;
     const record: LayerRecord = { chainId, diffId, parent, entries, expandedBytes, warnings };
-    replaceFile(this.#layout.tmp, join(work.path, "layer.json"), JSON.stringify(record));
+    const path = join(work.path, "layer.json");
+    replaceFile(this.#layout.tmp, path, JSON.stringify(record), { flush: false });
     work.moveTo(this.#layerDirectory(chainId));
   }
 
@@ -354,19 +316,6 @@ export class Snapshots implements Disposable {
     const [upper, work, merged] = ["upper", "work", "merged"].map((name) => join(directory, name));
     // SAFE: three names in, three out
     return { id, directory, upper, work, merged, lower, mount } as Snapshot;
-  }
-
-  /** The upper directory's own attributes are those of "/" in the container. */
-  #copyRoot(top: Digest | undefined, upper: string): void {
-    if (top === undefined) return;
-    using source = openDirectory(this.layerPath(top));
-    using target = openDirectory(upper);
-    const { mode, ...status } = statFd(source);
-    const xattrs = readXattrs(source);
-    xattrs.delete("trusted.overlay.opaque" as ByteString); // SAFE: ASCII
-    xattrs.delete("user.overlay.opaque" as ByteString); // SAFE: ASCII
-    const policy = attributePolicy(this.#rights, () => {});
-    applyToFd(target, { ...status, mode: mode & 0o7777, xattrs }, policy, -1);
   }
 
   #exists(chainId: Digest): boolean {
@@ -393,7 +342,7 @@ export class Snapshots implements Disposable {
     const path = join(this.#containerDirectory(id), "snapshot.json");
     const bytes = readIfExists(path);
     // Made, but killed before its record was written: it stands on nothing.
-    if (bytes === undefined) return { chain: [] };
+    if (bytes === undefined || bytes.length === 0) return { chain: [] };
     return JSON.parse(bytes.toString("utf8")) as SnapshotRecord; // SAFE: our own file
   }
 }

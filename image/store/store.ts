@@ -6,9 +6,12 @@ import { defaultLayerLimits, type LayerLimits } from "../limits.ts";
 import { Blobs } from "./blobs.ts";
 import { readIfExists, replaceFile } from "./files.ts";
 import { Images } from "./images.ts";
+import { writeIndex } from "./index-file.ts";
 import { type Layout, layoutOf, makeDirectories } from "./layout.ts";
 import { lock } from "./lock.ts";
-import { type SnapshotRights, Snapshots } from "./snapshots.ts";
+import { dropUnsettledLayers } from "./settle.ts";
+import type { SnapshotRights } from "./snapshot-types.ts";
+import { Snapshots } from "./snapshots.ts";
 
 const LAYOUT_FILE = "oci-layout";
 const LAYOUT_VERSION = "1.0.0";
@@ -26,6 +29,8 @@ export interface Store extends Disposable {
   readonly blobs: Blobs;
   readonly images: Images;
   readonly snapshots: Snapshots;
+  /** Brings `index.json`, which only other tools read, up to date; after names have changed. */
+  writeIndex(): void;
   /**
    * Keeps `prune` and `remove` of other processes away while something is being built up, such as
    * a pull between its first blob and its name. Waits while one of them runs.
@@ -39,6 +44,7 @@ export interface Store extends Disposable {
 export function openStore(root: string, options: StoreOptions = {}): Store {
   const layout = layoutOf(resolve(root));
   prepareDirectories(layout);
+  dropUnsettledLayers(layout);
   const limits = { ...defaultLayerLimits, ...options.limits };
   const blobs = new Blobs(layout);
   const images = new Images(layout, blobs);
@@ -56,6 +62,7 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     blobs,
     images,
     snapshots,
+    writeIndex: () => writeIndex(layout, images),
     lease: ({ signal } = {}) => take("shared", signal),
     exclusive: ({ signal } = {}) => take("exclusive", signal),
     [Symbol.dispose]: () => snapshots[Symbol.dispose](),

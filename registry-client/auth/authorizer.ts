@@ -117,8 +117,8 @@ export class Authorizer {
     const known = this.#tokens.get(key);
     const expiresAtMs = known?.settled?.value.expiresAtMs ?? Number.POSITIVE_INFINITY;
     if (known !== undefined && performance.now() < expiresAtMs) return known.get(signal);
-    const { client, exchange, registry, wantsRefreshToken = false } = this.#options;
-    const request = { challenge, scopes, credentials, wantsRefreshToken, registry };
+    const { client, exchange, registry, server, wantsRefreshToken = false } = this.#options;
+    const request = { challenge, scopes, credentials, wantsRefreshToken, registry, server };
     const token = new Shared((own: AbortSignal) =>
       fetchToken(client, { ...request, signal: own }, exchange),
     );

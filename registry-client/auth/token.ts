@@ -32,6 +32,8 @@ export interface TokenRequest {
   readonly credentials: Credentials | undefined;
   /** Also ask for an identity token, for a login that lasts. */
   readonly wantsRefreshToken: boolean;
+  /** docker's name for the registry. */
+  readonly server: string;
   /** Where the challenge came from. */
   readonly registry: URL;
   readonly signal: AbortSignal;
@@ -70,7 +72,7 @@ export async function fetchToken(
   const startMs = performance.now();
   const response = await runExchange(client, tokenExchange(request, options), options);
   const action = `get a token for "${request.registry.host}"`;
-  if (response.status !== 200) throw await registryError(action, response);
+  if (response.status !== 200) throw await registryError(action, response, request.server);
   const bytes = await readBody(
     response.body,
     `the token of "${response.url.host}"`,

@@ -1,6 +1,6 @@
 /** HTTP through the engine's own fetch; written for Bun, whose fetch knows proxies and TLS. */
 import { emptySource, fromStream, toStream } from "./byte-source.ts";
-import { trustedCertificates } from "./certificates.ts";
+import { certificateReader, type TlsSettings } from "./certificates.ts";
 import type {
   HttpBody,
   HttpClient,
@@ -15,14 +15,14 @@ interface BunRequestInit extends RequestInit {
   readonly proxy: string | false;
   readonly decompress: false;
   readonly duplex?: "half";
-  readonly tls?: { readonly ca?: readonly string[]; readonly rejectUnauthorized?: boolean };
+  readonly tls?: Partial<TlsSettings> & { readonly rejectUnauthorized?: boolean };
 }
 
 export function openFetchClient(options: HttpClientOptions): HttpClient {
-  // One array for all requests: Bun keeps connections apart whose settings differ.
-  const ca = lazily(() => trustedCertificates(options.ca));
+  // One object per host: Bun keeps connections apart whose settings differ.
+  const settingsOf = certificateReader(options.certificates);
   return {
-    send: (request) => send(request, options.proxyFor(request.url), ca),
+    send: (request) => send(request, options.proxyFor(request.url), settingsOf),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
@@ -30,7 +30,7 @@ export function openFetchClient(options: HttpClientOptions): HttpClient {
 async function send(
   request: HttpRequest,
   proxy: URL | undefined,
-  ca: () => readonly string[] | undefined,
+  settingsOf: (host: string) => TlsSettings,
 ): Promise<HttpResponse> {
   const init: BunRequestInit = {
     method: request.method,
@@ -39,7 +39,7 @@ async function send(
     signal: request.signal,
     decompress: false,
     proxy: proxy === undefined ? false : proxy.href,
-    ...tlsOptions(request, ca),
+    ...tlsOptions(request, settingsOf),
     ...bodyOptions(request.body),
   };
   const response = await fetch(request.url, init);
@@ -52,12 +52,17 @@ async function send(
 
 function tlsOptions(
   request: HttpRequest,
-  ca: () => readonly string[] | undefined,
+  settingsOf: (host: string) => TlsSettings,
 ): Pick<BunRequestInit, "tls"> {
   if (request.url.protocol !== "https:") return {};
-  if (request.anyCertificate === true) return { tls: { rejectUnauthorized: false } };
-  const certificates = ca();
-  return certificates === undefined ? {} : { tls: { ca: certificates } };
+  const { ca, cert, key } = settingsOf(request.url.host);
+  return {
+    tls: {
+      rejectUnauthorized: request.anyCertificate !== true,
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined || key === undefined ? {} : { cert, key }),
+    },
+  };
 }
 
 function bodyOptions(body: HttpBody | undefined): Partial<BunRequestInit> {
@@ -65,12 +70,4 @@ function bodyOptions(body: HttpBody | undefined): Partial<BunRequestInit> {
   // SAFE: bytes here never live in a SharedArrayBuffer, the only kind fetch refuses.
   if (body instanceof Uint8Array) return { body: body as Uint8Array<ArrayBuffer> };
   return { body: toStream(body.source), duplex: "half" };
-}
-
-function lazily<T>(make: () => T): () => T {
-  let made: { readonly value: T } | undefined;
-  return () => {
-    made ??= { value: make() };
-    return made.value;
-  };
 }

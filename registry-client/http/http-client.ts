@@ -5,6 +5,7 @@
  * place for both adapters. Node uses undici, Bun its own fetch (undici is a stub there).
  */
 import type { ByteSource } from "./byte-source.ts";
+import type { CertificateOptions } from "./certificates.ts";
 import { toConnectionError } from "./connection-error.ts";
 
 export interface HttpRequest {
@@ -34,8 +35,7 @@ export interface HttpClient extends AsyncDisposable {
 }
 
 export interface HttpClientOptions {
-  /** Certificate authorities in PEM, trusted besides the system's. */
-  readonly ca: readonly string[];
+  readonly certificates: CertificateOptions;
   /** The proxy for a URL, or undefined to connect directly. */
   readonly proxyFor: (url: URL) => URL | undefined;
 }

@@ -6,7 +6,8 @@
  * list of `*`, host names (with subdomains), `.domain` (subdomains only), addresses, CIDR ranges,
  * each with an optional port.
  */
-import { BlockList, isIP } from "node:net";
+import { isIP } from "node:net";
+import { bareHost, compileAddressRange } from "./hosts.ts";
 import { isLoopback } from "./loopback.ts";
 
 export interface ProxySettings {
@@ -76,8 +77,8 @@ interface Host {
 
 function compileExclusion(entry: string): (host: Host) => boolean {
   if (entry === "*") return () => true;
-  const range = compileRange(entry);
-  if (range !== undefined) return range;
+  const range = compileAddressRange(entry);
+  if (range !== undefined) return ({ name }) => range(name);
   const [, bracketed, plain, port] =
     /^(?:\[([^\]]*)\]|([^:]*|[^:]*:.*:[^:]*))(?::(\d+))?$/.exec(entry) ?? [];
   const name = bareHost(bracketed ?? plain ?? entry);
@@ -86,22 +87,4 @@ function compileExclusion(entry: string): (host: Host) => boolean {
   const suffix = name.startsWith("*.") ? name.slice(1) : name;
   if (suffix.startsWith(".")) return (host) => host.name.endsWith(suffix) && portMatches(host);
   return (host) => (host.name === suffix || host.name.endsWith(`.${suffix}`)) && portMatches(host);
-}
-
-function compileRange(entry: string): ((host: Host) => boolean) | undefined {
-  const [address = "", bits] = entry.split("/");
-  const version = isIP(address);
-  if (version === 0 || bits === undefined || !/^\d{1,3}$/.test(bits)) return undefined;
-  if (Number(bits) > (version === 4 ? 32 : 128)) return undefined;
-  const list = new BlockList();
-  const family = version === 4 ? "ipv4" : "ipv6";
-  list.addSubnet(address, Number(bits), family);
-  return ({ name }) => isIP(name) === version && list.check(name, family);
-}
-
-function bareHost(hostname: string): string {
-  return hostname
-    .replace(/^\[|\]$/g, "")
-    .replace(/\.$/, "")
-    .toLowerCase();
 }

@@ -6,7 +6,7 @@
  */
 import { Agent, type Dispatcher, ProxyAgent } from "undici";
 import { type ByteSource, toStream } from "./byte-source.ts";
-import { trustedCertificates } from "./certificates.ts";
+import { certificateReader, type TlsSettings } from "./certificates.ts";
 import type { HttpClient, HttpClientOptions, HttpRequest, HttpResponse } from "./http-client.ts";
 
 const CONNECT_TIMEOUT_MS = 30_000;
@@ -15,15 +15,16 @@ const BUFFERED_BYTES = 1024 * 1024;
 
 export function openUndiciClient(options: HttpClientOptions): HttpClient {
   const dispatchers = new Map<string, Dispatcher>();
+  const settingsOf = certificateReader(options.certificates);
   const dispatcherFor = (request: HttpRequest): Dispatcher => {
     const proxy = options.proxyFor(request.url);
     const isTls = request.url.protocol === "https:";
     const anyCertificate = request.anyCertificate === true;
-    const key = `${proxy?.href ?? ""} ${isTls} ${anyCertificate}`;
+    const tls = isTls ? settingsOf(request.url.host) : undefined;
+    const key = [proxy?.href, isTls, anyCertificate, tls?.scope].join(" ");
     const known = dispatchers.get(key);
     if (known !== undefined) return known;
-    const ca = isTls && !anyCertificate ? trustedCertificates(options.ca) : undefined;
-    const made = openDispatcher(proxy, isTls, anyCertificate, ca);
+    const made = openDispatcher(proxy, isTls, anyCertificate, tls);
     dispatchers.set(key, made);
     return made;
   };
@@ -39,12 +40,13 @@ function openDispatcher(
   proxy: URL | undefined,
   isTls: boolean,
   anyCertificate: boolean,
-  ca: readonly string[] | undefined,
+  tls: TlsSettings | undefined,
 ): Dispatcher {
   const connect = {
     timeout: CONNECT_TIMEOUT_MS,
     rejectUnauthorized: !anyCertificate,
-    ...(ca === undefined ? {} : { ca: [...ca] }),
+    ...(tls?.ca === undefined ? {} : { ca: [...tls.ca] }),
+    ...(tls?.cert === undefined || tls.key === undefined ? {} : { cert: tls.cert, key: tls.key }),
   };
   // Times without progress are watched above, alike for both adapters.
   const timeouts = { headersTimeout: 0, bodyTimeout: 0 } as const;

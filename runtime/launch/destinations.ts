@@ -13,6 +13,8 @@ export interface RootFacts {
    * nothing is there. Only a hint: rows that rely on it fail cleanly when it has changed.
    */
   resolveInRoot(path: string): string | undefined;
+  /** Where a path that leads to nothing would lead: dangling symlinks replaced by their targets. */
+  expandInRoot?(path: string): string;
 }
 
 const directoryMode = 0o755;
@@ -36,7 +38,7 @@ export class Destinations {
 
   /** A descriptor of the directory at the path, made when it is missing. */
   directory(path: string): Result {
-    const clean = cleanPath(path);
+    const clean = this.#expanded(cleanPath(path));
     const known = this.#whereabouts(clean);
     if (known === "there") return this.#open(clean);
     if (known !== "new") return this.#rows.ensureDirectory(this.#root, clean);
@@ -49,9 +51,33 @@ export class Destinations {
     return this.#open(clean);
   }
 
+  /** The same where the image must not choose another place: no component may be a symlink. */
+  plainDirectory(path: string): Result {
+    const clean = cleanPath(path);
+    if (this.#whereabouts(clean) === "unknown") this.directory(clean);
+    return this.#rows.openPlain(this.#root, clean, {
+      note: `"${clean}" must be an ordinary directory to mount on`,
+    });
+  }
+
+  /** A file that may be missing, reached without symlinks. */
+  plainFile(path: string): Result {
+    const clean = cleanPath(path);
+    this.#rows.ensureFile(this.#root, clean);
+    return this.#rows.openPlain(this.#root, clean, {
+      note: `"${clean}" must be an ordinary file to mount on`,
+    });
+  }
+
+  /** Where a path leads, as far as is known. */
+  placeOf(path: string): string {
+    const clean = cleanPath(path);
+    return this.#mountOf(clean) === undefined ? (this.#facts.resolveInRoot(clean) ?? clean) : clean;
+  }
+
   /** The same for a file. */
   file(path: string): Result {
-    const clean = cleanPath(path);
+    const clean = this.#expanded(cleanPath(path));
     return this.#whereabouts(clean) === "there"
       ? this.#open(clean)
       : this.#rows.ensureFile(this.#root, clean);
@@ -81,6 +107,12 @@ export class Destinations {
   /** Whether a directory is a tmpfs of ours, and so empty but for what we made. */
   isNewTmpfs(path: string): boolean {
     return this.#mounted.get(path) === "tmpfs";
+  }
+
+  /** mkdir(2) does not follow a dangling symlink, so what it leads to is made instead. */
+  #expanded(path: string): string {
+    if (this.#mountOf(path) !== undefined || this.#facts.expandInRoot === undefined) return path;
+    return this.#facts.resolveInRoot(path) === undefined ? this.#facts.expandInRoot(path) : path;
   }
 
   #open(path: string): Result {

@@ -10,6 +10,7 @@ import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_RECURSIVE,
+  MOUNT_ATTR_IDMAP,
   MOVE_MOUNT_F_EMPTY_PATH,
   MOVE_MOUNT_T_EMPTY_PATH,
   MS_BIND,
@@ -25,7 +26,7 @@ import {
   OPEN_TREE_CLOEXEC,
   OPEN_TREE_CLONE,
 } from "../../linux/index.ts";
-import type { Mount } from "../../oci/index.ts";
+import { type Mount, SpecError } from "../../oci/index.ts";
 import type { Destinations, RootFacts } from "./destinations.ts";
 import { type MountAttributes, type ParsedOptions, parseMountOptions } from "./mount-options.ts";
 import type { RowList } from "./row-list.ts";
@@ -34,8 +35,22 @@ import type { RowList } from "./row-list.ts";
 export interface MountFacts extends RootFacts {
   /** Whether the source of a bind mount is a directory. */
   isDirectory(source: string): boolean;
+  /** Whether the source of a bind mount is the kernel's /proc. */
+  isProcfs(source: string): boolean;
+  /** What was prepared for mounts that need more than rows. */
+  readonly prepared?: ReadonlyMap<Mount, PreparedMount>;
   /** How cgroups look to this container; undefined without cgroups. */
   readonly cgroups: CgroupMounts | undefined;
+}
+
+/** Descriptors made by the runtime. */
+export interface PreparedMount {
+  /** The user namespace whose maps an idmapped mount takes. */
+  readonly userNamespace?: number;
+  /** The maps hold for the mounts below as well. */
+  readonly deep?: boolean;
+  /** A mount that only has to be put in its place. */
+  readonly tree?: number;
 }
 
 export type CgroupMounts =
@@ -56,7 +71,6 @@ export type CgroupMounts =
 
 const statModeOffset = 24;
 const statSize = 144;
-const modeOption = /(^|,)mode=/;
 
 export function planMounts(
   rows: RowList,
@@ -90,7 +104,10 @@ function planMount(
   facts: MountFacts,
 ): void {
   const options = parseMountOptions(mount.options);
-  if (isBind(mount)) planBind(rows, destinations, mount, options, facts);
+  checkProc(destinations.placeOf(mount.destination), mount, facts);
+  const prepared = facts.prepared?.get(mount);
+  if (prepared?.tree !== undefined) planPrepared(rows, destinations, mount, options, prepared.tree);
+  else if (isBind(mount)) planBind(rows, destinations, mount, options, facts);
   else if (mount.type === "cgroup" || mount.type === "cgroup2")
     planCgroupMount(rows, root, destinations, mount, options, facts);
   else planFileSystem(rows, root, destinations, mount, options);
@@ -106,6 +123,29 @@ function planMount(
   }
 }
 
+/** Files of /proc that lxcfs and others show instead of the kernel's; as runc. */
+// biome-ignore format: table
+const replaceable = new Set([
+  "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
+  "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled", "net/dev",
+]);
+
+/**
+ * Security labels are written through /proc, so it must be the kernel's (CVE-2019-16884): only
+ * procfs may be mounted there, and below it only some files.
+ */
+function checkProc(place: string, mount: Mount, facts: MountFacts): void {
+  if (place !== "/proc" && !place.startsWith("/proc/")) return;
+  if (replaceable.has(place.slice("/proc/".length))) return;
+  const isProc = isBind(mount) ? facts.isProcfs(mount.source ?? "") : mount.type === "proc";
+  if (place === "/proc" && isProc) return;
+  throw new SpecError({
+    document: "config.json",
+    path: "mounts",
+    problem: `has "${mount.destination}", which cannot be mounted because it is inside /proc`,
+  });
+}
+
 function planFileSystem(
   rows: RowList,
   root: Argument,
@@ -114,9 +154,13 @@ function planFileSystem(
   { flags, data, recursive }: ParsedOptions,
 ): void {
   const { destination, type = "none", source = type } = mount;
-  const target = destinations.directory(destination);
+  // A symlink here would put the kernel's files where the image wants them (CVE-2019-19921).
+  const isKernels = type === "proc" || type === "sysfs";
+  const target = isKernels
+    ? destinations.plainDirectory(destination)
+    : destinations.directory(destination);
   rows.call("fchdir", [target]);
-  const keepsMode = type === "tmpfs" && !modeOption.test(data);
+  const keepsMode = type === "tmpfs" && !namesMode(data);
   if (keepsMode)
     rows.call("newfstatat", [target, "", rows.buffer("stat", statSize), AT_EMPTY_PATH]);
   const now = isSealedLater(mount) ? flags & ~MS_RDONLY : flags;
@@ -130,10 +174,26 @@ function planFileSystem(
   }
 }
 
+/** No regular expression: compiling the first one of a process takes a millisecond. */
+function namesMode(data: string): boolean {
+  return data.startsWith("mode=") || data.includes(",mode=");
+}
+
 /** A tmpfs takes on the mode of the directory below it unless it is told one, as with runc. */
 function keepMode(rows: RowList, root: Argument, destination: string): void {
   rows.call("fchdir", [rows.openInRoot(root, destination, O_PATH | O_DIRECTORY)]);
   rows.call("chmod", [".", { load: "stat", offset: statModeOffset, width: 4 }]);
+}
+
+function planPrepared(
+  rows: RowList,
+  destinations: Destinations,
+  { destination }: Mount,
+  { attributes }: ParsedOptions,
+  tree: number,
+): void {
+  setAttributes(rows, tree, attributes, false);
+  attach(rows, tree, destinations.directory(destination), `mount on "${destination}"`);
 }
 
 function planBind(
@@ -150,10 +210,25 @@ function planBind(
   });
   setAttributes(rows, tree, options.attributes, false);
   setAttributes(rows, tree, options.recursive, true);
+  const prepared = facts.prepared?.get(mount);
+  if (prepared?.userNamespace !== undefined) planIdMap(rows, tree, prepared);
   const target = facts.isDirectory(source)
     ? destinations.directory(destination)
     : destinations.file(destination);
   attach(rows, tree, target, `mount "${source}" on "${destination}"`);
+}
+
+/** Only a mount that lies nowhere yet can be given maps. */
+function planIdMap(
+  rows: RowList,
+  tree: Argument,
+  { userNamespace = -1, deep }: PreparedMount,
+): void {
+  const attributes = mount_attr.encode({ attr_set: MOUNT_ATTR_IDMAP, userns_fd: userNamespace });
+  const flags = AT_EMPTY_PATH | (deep === true ? AT_RECURSIVE : 0);
+  rows.call("mount_setattr", [tree, "", flags, attributes, mount_attr.sizeBytes], {
+    note: "map the IDs of the mount",
+  });
 }
 
 export function cloneFlags(deep: boolean): number {

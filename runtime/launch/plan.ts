@@ -15,19 +15,7 @@ import {
   AT_FDCWD,
   CLOSE_RANGE_CLOEXEC,
   KEYCTL_JOIN_SESSION_KEYRING,
-  MNT_DETACH,
-  MOUNT_ATTR_RDONLY,
-  MS_BIND,
-  MS_MOVE,
-  MS_PRIVATE,
-  MS_REC,
-  MS_SHARED,
-  MS_SLAVE,
-  MS_UNBINDABLE,
   O_CLOEXEC,
-  O_DIRECTORY,
-  O_PATH,
-  O_RDONLY,
   O_WRONLY,
   PR_SET_DUMPABLE,
   PR_SET_PDEATHSIG,
@@ -39,28 +27,20 @@ import {
   SOCK_DGRAM,
   sigsetSizeBytes,
 } from "../../linux/index.ts";
-import type { NamespaceType, RuntimeConfig } from "../../oci/index.ts";
+import type { NamespaceType, Process, RuntimeConfig } from "../../oci/index.ts";
 import { type EncodedFilter, encodeSeccomp } from "../seccomp/compile.ts";
-import { Destinations } from "./destinations.ts";
-import { planDeviceLinks, planDevices } from "./devices.ts";
 import { planExecutableCheck, planExecute } from "./execute.ts";
 import { planInit } from "./init.ts";
 import { planListener } from "./listener.ts";
-import {
-  cloneFlags,
-  isBind,
-  isSealedLater,
-  type MountFacts,
-  planMounts,
-  setAttributes,
-} from "./mounts.ts";
+import type { MountFacts } from "./mounts.ts";
 import { flagsOf, type NamespacePlan, namespaceFlags, planNamespaces } from "./namespaces.ts";
-import { planMaskedPaths, planReadonlyPaths } from "./paths.ts";
 import { planMemoryPolicy } from "./placement.ts";
 import { planCredentials, planLimits } from "./process.ts";
-import { RowList } from "./row-list.ts";
+import { planRootFileSystem } from "./root-file-system.ts";
+import { type CallOptions, RowList } from "./row-list.ts";
+import { planSignals, planStdioOwner, planWorkingDirectory } from "./surroundings.ts";
 import { message, planFailureReport, planMessage, planRendezvous, reportBuffer } from "./sync.ts";
-import { planControllingTerminal, planTerminal } from "./terminal.ts";
+import { planControllingTerminal } from "./terminal.ts";
 
 /** What the runtime prepared: descriptors are numbers in the program's process. */
 export interface LaunchContext extends MountFacts {
@@ -110,7 +90,6 @@ export interface LaunchPlan {
   readonly namespaces: NamespacePlan;
 }
 
-const lastSignal = 64;
 const SIGCHLD = 17;
 const CLONE_PARENT = 0x8000;
 /** net(7): SIOCSIFFLAGS with IFF_UP | IFF_RUNNING in struct ifreq. */
@@ -149,13 +128,25 @@ export function planPrologue(
   if (!namespaces.created.has("user")) rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0]);
 }
 
+/** A container that waits holds nothing of the runtime's but what it waits with. */
+function closeAllBut(rows: RowList, { sync, start, listener, preserveFds }: LaunchContext): void {
+  const kept = [sync, start, listener].filter((fd) => fd !== undefined).sort((a, b) => a - b);
+  let first = 3 + preserveFds;
+  for (const fd of kept) {
+    if (fd > first) rows.call("close_range", [first, fd - 1, 0]);
+    first = fd + 1;
+  }
+  rows.call("close_range", [first, 0x7fff_ffff, 0]);
+}
+
 /** Enters cgroups and namespaces; returns the flags that the first clone takes. */
 function planWayIn(
   rows: RowList,
-  { linux }: RuntimeConfig,
+  { linux, process }: RuntimeConfig,
   namespaces: NamespacePlan,
   context: LaunchContext,
 ): number {
+  planOomScore(rows, process);
   for (const tasks of context.cgroupFds)
     rows.call("write", [tasks, "0", 1], { note: "enter the cgroup" });
   const made = new Set(namespaces.created);
@@ -194,19 +185,25 @@ export function planBecomeRoot(rows: RowList): void {
 function planJoins(rows: RowList, { joined }: NamespacePlan, context: LaunchContext): void {
   const user = joined.find(({ type }) => type === "user");
   const others = joined.filter(({ type }) => type !== "user");
-  const join = (type: NamespaceType, ignored: boolean) =>
-    rows.call("setns", [context.joined.get(type) ?? -1, namespaceFlags[type]], {
-      ...(ignored ? { ignore: ["EPERM"] } : {}),
+  const join = (type: NamespaceType, options: CallOptions = {}) =>
+    rows.result("setns", [context.joined.get(type) ?? -1, namespaceFlags[type]], {
+      ...options,
       note: `join the ${type} namespace`,
     });
   if (user === undefined) {
-    for (const { type } of others) join(type, false);
+    for (const { type } of others) join(type);
     return;
   }
-  // Those of the host's user namespace can be entered before, the others only after.
-  for (const { type } of others) join(type, true);
-  join("user", false);
-  for (const { type } of others) join(type, true);
+  // Those of the host's user namespace can be entered before, the others only after; one that
+  // can be entered neither way is an error.
+  const tries = others.map(({ type }) => ({ type, first: join(type, { ignore: ["EPERM"] }) }));
+  join("user");
+  for (const { type, first } of tries) {
+    const joined = rows.freshLabel("joined");
+    rows.add({ jump: joined, if: [first, "==", 0] });
+    join(type);
+    rows.label(joined);
+  }
 }
 
 function planCgroupNamespace(rows: RowList, { created }: NamespacePlan): void {
@@ -223,6 +220,12 @@ function planTimeNamespace(
     planWriteFile(rows, "/proc/self/timens_offsets", `${clock} ${secs} ${nanosecs}`);
 }
 
+/** Before a user namespace is entered, from where our own /proc files are out of reach. */
+export function planOomScore(rows: RowList, process: Process | undefined): void {
+  if (process?.oomScoreAdj !== undefined)
+    planWriteFile(rows, "/proc/self/oom_score_adj", String(process.oomScoreAdj));
+}
+
 function planWriteFile(rows: RowList, path: string, text: string): void {
   const file = rows.result("openat", [AT_FDCWD, path, O_WRONLY | O_CLOEXEC], {
     note: `write "${text}"`,
@@ -234,7 +237,7 @@ function planWriteFile(rows: RowList, path: string, text: string): void {
 /** Session, keyring, network, host name, kernel parameters: what needs the host's /proc. */
 function planSurroundings(
   rows: RowList,
-  { hostname, domainname, linux, process }: RuntimeConfig,
+  { hostname, domainname, linux }: RuntimeConfig,
   namespaces: NamespacePlan,
   { keyring }: LaunchContext,
 ): void {
@@ -251,8 +254,6 @@ function planSurroundings(
     rows.call("setdomainname", [domainname, Buffer.byteLength(domainname)]);
   for (const [name, value] of Object.entries(linux?.sysctl ?? {}))
     planWriteFile(rows, `/proc/sys/${sysctlPath(name)}`, value);
-  if (process?.oomScoreAdj !== undefined)
-    planWriteFile(rows, "/proc/self/oom_score_adj", String(process.oomScoreAdj));
   if (linux?.personality !== undefined) {
     const domain = linux.personality.domain === "LINUX32" ? 8 : 0;
     rows.call("personality", [domain], { note: "linux.personality" });
@@ -274,102 +275,6 @@ function planLoopback(rows: RowList): void {
   new DataView(request.buffer).setUint16(interfaceNameSize, upAndRunning, true);
   rows.call("ioctl", [socket, SIOCSIFFLAGS, request], { note: "start the loopback interface" });
   rows.call("close", [socket]);
-}
-
-// biome-ignore format: table
-const rootPropagations: Readonly<Record<string, number>> = {
-  private: MS_PRIVATE, rprivate: MS_PRIVATE | MS_REC, slave: MS_SLAVE, rslave: MS_SLAVE | MS_REC,
-  shared: MS_SHARED, rshared: MS_SHARED | MS_REC,
-  unbindable: MS_UNBINDABLE, runbindable: MS_UNBINDABLE | MS_REC,
-};
-
-/** Builds the container's view of files and moves into it; returns the terminal's inner end. */
-function planRootFileSystem(
-  rows: RowList,
-  config: RuntimeConfig,
-  namespaces: NamespacePlan,
-  context: LaunchContext,
-): Argument | undefined {
-  const { linux = {}, mounts = [], process } = config;
-  const { rootfs } = context;
-  if (!namespaces.has("mount")) {
-    const root = rows.result("openat", [AT_FDCWD, rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC]);
-    if (context.hooks) planRendezvous(rows, message.hooks);
-    rows.call("fchdir", [root]);
-    rows.call("chroot", ["."]);
-    return undefined;
-  }
-  const root = planNewRoot(rows, linux.rootfsPropagation, context);
-  const destinations = new Destinations(rows, root, context);
-  planMounts(rows, root, destinations, mounts, context);
-  const devIsBound = mounts.some((mount) => mount.destination === "/dev" && isBind(mount));
-  if (!devIsBound) {
-    rows.call("umask", [0]);
-    const how = namespaces.has("user") || context.rootless ? "bind" : "mknod";
-    planDevices(rows, destinations, linux.devices ?? [], how);
-    planDeviceLinks(rows, destinations, context.hasKcore);
-  }
-  if (context.hooks) planRendezvous(rows, message.hooks);
-  if (process?.cwd !== undefined) rows.call("close", [destinations.directory(process.cwd)]);
-  const tty =
-    process?.terminal === true && context.console !== undefined
-      ? planTerminal(rows, { root, destinations }, context.console, process.consoleSize)
-      : undefined;
-  planMaskedPaths(rows, root, linux.maskedPaths ?? []);
-  planReadonlyPaths(rows, root, linux.readonlyPaths ?? []);
-  for (const mount of mounts.filter(isSealedLater))
-    setAttributes(rows, rows.openInRoot(root, mount.destination, O_PATH), readOnly, false);
-  planPivot(rows, root, context.noPivot);
-  if (config.root?.readonly === true) {
-    const top = rows.result("openat", [AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC]);
-    setAttributes(rows, top, readOnly, false);
-  }
-  const propagation = rootPropagations[linux.rootfsPropagation ?? ""];
-  if (propagation !== undefined) rows.call("mount", [0, "/", 0, propagation, 0]);
-  return tty;
-}
-
-const readOnly = { set: MOUNT_ATTR_RDONLY, clear: 0 };
-
-/** A mount of the root file system of its own, so that it can be pivoted to. */
-function planNewRoot(
-  rows: RowList,
-  propagation: string | undefined,
-  { rootfs, rootMount }: LaunchContext,
-): Argument {
-  const isShared = propagation === "shared" || propagation === "rshared";
-  if (isShared) {
-    // Taken while it is still in the host's peer group, put on a private mount: pivot_root(2)
-    // refuses a shared parent.
-    const tree = rows.result("open_tree", [AT_FDCWD, rootfs, cloneFlags(true)]);
-    rows.call("mount", [rootfs, rootfs, 0, MS_BIND, 0]);
-    rows.call("mount", [0, rootfs, 0, MS_PRIVATE, 0]);
-    rows.call("move_mount", [tree, "", AT_FDCWD, rootfs, 4]);
-  } else {
-    const isPrivate = propagation === "private" || propagation === "rprivate";
-    rows.call("mount", [0, "/", 0, MS_REC | (isPrivate ? MS_PRIVATE : MS_SLAVE), 0], {
-      note: "mounts made here stay here",
-    });
-    if (rootMount === undefined) rows.call("mount", [rootfs, rootfs, 0, MS_BIND | MS_REC, 0]);
-    else for (const row of rootMount.rows) rows.add(row);
-  }
-  return rows.result("openat", [AT_FDCWD, rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC]);
-}
-
-function planPivot(rows: RowList, root: Argument, noPivot: boolean): void {
-  rows.call("fchdir", [root]);
-  if (noPivot) {
-    rows.call("mount", [".", "/", 0, MS_MOVE, 0]);
-    rows.call("chroot", ["."]);
-    rows.call("chdir", ["/"]);
-    return;
-  }
-  const old = rows.result("openat", [AT_FDCWD, "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC]);
-  rows.call("pivot_root", [".", "."], { note: "the old root lies on the new one" });
-  rows.call("fchdir", [old]);
-  rows.call("mount", [0, ".", 0, MS_SLAVE | MS_REC, 0]);
-  rows.call("umount2", [".", MNT_DETACH], { note: "and is taken away" });
-  rows.call("chdir", ["/"]);
 }
 
 /** From a prepared process to the container's command. */
@@ -405,6 +310,7 @@ function planBecoming(
   planWorkingDirectory(rows, process.cwd);
   if (context.start !== undefined) {
     planExecutableCheck(rows, process);
+    closeAllBut(rows, context);
     planMessage(rows, message.ready);
     const starter = rows.result("accept4", [context.start, 0, 0, SOCK_CLOEXEC], {
       note: "wait for start",
@@ -428,51 +334,4 @@ function planBecoming(
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   planExecute(rows, process);
-}
-
-/** As the user, and never outside the root: a leaked descriptor could be one (CVE-2024-21626). */
-export function planWorkingDirectory(rows: RowList, cwd: string): void {
-  rows.call("chdir", [cwd], { note: "process.cwd" });
-  const path = rows.buffer("cwd", 4096);
-  rows.call("getcwd", [path, 4096], { note: "process.cwd" });
-  rows.add({ read: path, width: 1, as: "cwd_start" });
-  const inside = rows.freshLabel("inside");
-  rows.add({ jump: inside, if: [{ last: true }, "==", "/".charCodeAt(0)] });
-  // "(unreachable)": the directory lies outside. The call below fails and says so.
-  rows.call("fchdir", [-1], { note: "process.cwd is outside the container" });
-  rows.label(inside);
-}
-
-/** Pipes and sockets that the runtime was given are handed to the user, so /dev/stdout opens. */
-export function planStdioOwner(rows: RowList, uid: number): void {
-  for (const fd of [0, 1, 2]) {
-    const next = rows.freshLabel("owned");
-    rows.call("newfstatat", [fd, "", rows.buffer("stat", 144), 0x1000], { ignore: ["EBADF"] });
-    rows.gotoIfFailed(next);
-    rows.add({ compute: [{ load: "stat", offset: 24, width: 4 }, "&", 0xf000], as: `stdio_${fd}` });
-    const own = rows.freshLabel("own");
-    rows.add({ jump: own, if: [{ result: `stdio_${fd}` }, "==", 0x1000] });
-    rows.add({ jump: next, if: [{ result: `stdio_${fd}` }, "!=", 0xc000] });
-    rows.label(own);
-    rows.call("fchown", [fd, uid, -1], { ignore: ["EPERM", "EINVAL", "EROFS"] });
-    rows.label(next);
-  }
-}
-
-/** The runtime's ignored signals (SIGPIPE) would survive execve; handlers never do. */
-export function planSignals(rows: RowList): void {
-  const signal = rows.buffer("signal", 8);
-  const again = "next_signal";
-  rows.add({ store: signal, value: 1, width: 4 });
-  rows.label(again);
-  rows.call(
-    "rt_sigaction",
-    [{ load: "signal", width: 4 }, new Uint8Array(32), 0, sigsetSizeBytes],
-    {
-      ignore: ["EINVAL"],
-    },
-  );
-  rows.add({ compute: [{ load: "signal", width: 4 }, "+", 1], as: "signal_after" });
-  rows.add({ store: signal, value: { result: "signal_after" }, width: 4 });
-  rows.add({ jump: again, if: [{ result: "signal_after" }, "<=", lastSignal] });
 }

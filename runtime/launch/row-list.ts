@@ -11,6 +11,7 @@ import {
   open_how,
   RESOLVE_IN_ROOT,
   RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
   type Row,
   type SyscallName,
 } from "../../linux/index.ts";
@@ -113,6 +114,12 @@ export class RowList {
     return this.result("openat2", [root, path, howInRoot(flags), open_how.sizeBytes], options);
   }
 
+  /** The same where a symlink on the way would be somebody's trick: then it fails with ELOOP. */
+  openPlain(root: Argument, path: string, options: CallOptions = {}): Result {
+    const plain = how(O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+    return this.result("openat2", [root, path, plain, open_how.sizeBytes], options);
+  }
+
   /**
    * Opens a directory below the root, made when it is missing. Every component is made in a
    * directory that was itself opened in the root, so a symlink planted meanwhile is followed as
@@ -176,14 +183,18 @@ export function howInRoot(flags: number, mode = 0): Uint8Array {
 
 /** Equal arguments share one place in the program. */
 const hows = new Map<string, Uint8Array>();
-function how(flags: number, mode: number): Uint8Array {
-  const key = `${flags} ${mode}`;
+function how(
+  flags: number,
+  mode: number,
+  resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+): Uint8Array {
+  const key = `${flags} ${mode} ${resolve}`;
   const known = hows.get(key);
   if (known !== undefined) return known;
   const made = open_how.encode({
     flags: flags | O_CLOEXEC,
     mode,
-    resolve: RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+    resolve,
   });
   hows.set(key, made);
   return made;

@@ -53,7 +53,7 @@ export function planTerminal(
   }
   if (inside !== undefined) {
     const tree = rows.result("open_tree", [tty, "", cloneFlags(false) | AT_EMPTY_PATH]);
-    const console = inside.destinations.file("/dev/console");
+    const console = inside.destinations.plainFile("/dev/console");
     attach(rows, tree, console, "mount the terminal on /dev/console");
   }
   planSend(rows, socket, ptmx);

@@ -8,8 +8,10 @@ import {
   lazyPackages,
   nativeLoaders,
   secondDoors,
+  sourceLoaders,
   startUpEntries,
   strangers,
+  testDoors,
 } from "./layers.ts";
 import { type Import, scanImports } from "./scan-imports.ts";
 
@@ -57,7 +59,8 @@ function judgeRelative(file: string, { specifier }: Import): string | undefined 
   }
   const isOwnTest = from === "test" && file.startsWith(`test/${to}/`);
   const isGenerator = from === "scripts"; // It writes a folder's files, so it sees the inside.
-  if (isOwnTest || isGenerator || isDoor(target, to)) return undefined;
+  const isTestDoor = from === "test" && testDoors.includes(target);
+  if (isOwnTest || isGenerator || isTestDoor || isDoor(target, to)) return undefined;
   return `Cannot import "${specifier}" from outside ${to}: expected ${to}/index.ts`;
 }
 
@@ -80,6 +83,7 @@ function judgePackage(
   if (!shipped || kind === "type") return undefined;
   const name = specifier.split("/", specifier.startsWith("@") ? 2 : 1).join("/");
   if (dependencies.has(name)) return undefined;
+  if (kind === "dynamic" && sourceLoaders.includes(specifier)) return undefined;
   return `Cannot import "${specifier}": expected a node: module or one of package.json's dependencies`;
 }
 

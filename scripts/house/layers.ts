@@ -37,7 +37,18 @@ export const folders: Readonly<Record<string, Folder>> = {
 export const secondDoors: Readonly<Record<string, string>> = {
   "cli/main.ts":           "entry point of the executable",
   "runtime/oci-main.ts":   "manyworlds oci loads the runtime only, and nothing of the cli",
+  "image/erofs/index.ts":  "only machines need block devices: starting a container loads none of it",
 };
+
+/** Doors for tests alone: what compares a CPU with the real one calls machine code of its own. */
+export const testDoors: readonly string[] = [
+  "linux/ffi.ts",
+  "linux/bun.ffi.ts",
+  "linux/koffi.ffi.ts",
+];
+
+/** Development tools that shipped code may load with import(), when it runs from its sources. */
+export const sourceLoaders: readonly string[] = ["tsx/esm/api"];
 
 /** Parts of vmm-sandbox that must not know one another (design.md, decision 4). */
 // biome-ignore format: table

@@ -281,6 +281,25 @@ describe("progress", () => {
     progress[Symbol.dispose]();
     assert.equal(written.join("").includes("\u001b[1A\u001b[Jwarning: slow\n"), true);
   });
+  it("touches the terminal no more once it is disposed, however often: it is the container's", () => {
+    const { progress, written, wait } = record("tty");
+    progress.onProgress({ type: "item", id: "a", phase: "done" });
+    progress[Symbol.dispose]();
+    const before = written.length;
+    wait(1000);
+    progress[Symbol.dispose]();
+    assert.deepEqual(written.slice(before), []);
+  });
+
+  it("tty leaves finished bars above what follows, and never draws over it", () => {
+    const { progress, written } = record("tty");
+    progress.onProgress({ type: "item", id: "a", phase: "done" });
+    progress.onProgress({ type: "status", text: "Digest: x" });
+    progress.onProgress({ type: "status", text: "Status: y" });
+    progress[Symbol.dispose]();
+    assert.equal(written.at(-2), "Digest: x\n");
+    assert.equal(written.at(-1), "Status: y\n");
+  });
   it("json writes one event a line", () => {
     const { progress, written } = record("json");
     progress.onProgress({ type: "status", text: "x" });

@@ -65,7 +65,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
  */
 async function startDocker(name: EngineName, place: Place): Promise<Engine> {
   const { directory } = place;
-  const containerd = await containerdOf(directory);
+  // In a mount namespace of its own dockerd starts a containerd itself, which then sees its mounts.
+  const containerd = name === "docker-userns" ? undefined : await containerdOf(directory);
   const socket = join(directory, "d.sock");
   const flags = [
     "--bridge=none",
@@ -75,12 +76,12 @@ async function startDocker(name: EngineName, place: Place): Promise<Engine> {
     `--exec-root=${directory}/exec`,
     `--host=unix://${socket}`,
     `--pidfile=${directory}/d.pid`,
-    `--containerd=${containerd.socket}`,
     `--config-file=${directory}/daemon.json`,
     `--add-runtime=reference=${place.runc}`,
     `--add-runtime=under-test=${place.underTest}`,
   ];
   writeFileSync(join(directory, "daemon.json"), "{}");
+  if (containerd) flags.push(`--containerd=${containerd.socket}`);
   if (name === "swarm") flags.push("--default-runtime=under-test");
   const command = name === "docker-userns" ? remapped(directory, flags) : ["dockerd", ...flags];
   const log = join(directory, "dockerd.log");
@@ -89,7 +90,7 @@ async function startDocker(name: EngineName, place: Place): Promise<Engine> {
     docker = await Daemon.start(command, { log, socket, timeoutMs: 60_000 });
     importInto(["docker", "-H", `unix://${socket}`], directory);
   } catch (error) {
-    await containerd.daemon[Symbol.asyncDispose]();
+    await containerd?.daemon[Symbol.asyncDispose]();
     throw error;
   }
   return {
@@ -101,7 +102,7 @@ run() { e run --runtime "$RUNTIME" --network none --name "$NAME" "$@"; }
 create() { e create --runtime "$RUNTIME" --network none --name "$NAME" "$@"; }`,
     async [Symbol.asyncDispose]() {
       await docker[Symbol.asyncDispose]();
-      await containerd.daemon[Symbol.asyncDispose]();
+      await containerd?.daemon[Symbol.asyncDispose]();
       unmountBelow(directory);
     },
   };
@@ -109,9 +110,9 @@ create() { e create --runtime "$RUNTIME" --network none --name "$NAME" "$@"; }`,
 
 function remapped(directory: string, flags: readonly string[]): readonly string[] {
   const ids = join(directory, "subid");
-  writeFileSync(ids, "nobody:200000:65536\n");
+  writeFileSync(ids, "nobody:200000:65536\nnogroup:200000:65536\n");
   const script = `mount --bind ${ids} /etc/subuid && mount --bind ${ids} /etc/subgid && exec "$@"`;
-  const daemon = ["dockerd", "--userns-remap=nobody", ...flags];
+  const daemon = ["dockerd", "--userns-remap=nobody:nogroup", ...flags];
   return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", ...daemon];
 }
 
@@ -138,7 +139,8 @@ IMAGE=${rootfs}`,
 async function startPodman(place: Place): Promise<Engine> {
   const { directory } = place;
   const store = `--root ${directory}/root --runroot ${directory}/run --cgroup-manager cgroupfs --events-backend file`;
-  const limits = "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none";
+  const limits =
+    "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none --stop-timeout 0";
   importInto(["podman", ...store.split(" ")], directory);
   return {
     name: "podman",

@@ -13,7 +13,7 @@ export const swarmRows: readonly EngineRow[] = [
   { id: "swarm-service", engines: swarm, claim: "a service of three replicas runs, is scaled to five and down to two, and is updated",
     script: [
       "e swarm init --advertise-addr 127.0.0.1 --listen-addr 127.0.0.1:23770 >/dev/null && echo manager",
-      "e service create -d --name svc --network none --replicas 3 --no-resolve-image $IMAGE sleep 1000 >/dev/null || e service create -d --name svc --replicas 3 --no-resolve-image $IMAGE sleep 1000 >/dev/null",
+      "e service create -d --name svc --replicas 3 --no-resolve-image $IMAGE sleep 1000 >/dev/null",
       `${replicas(3)} && echo three`,
       "e service scale -d svc=5 >/dev/null",
       `${replicas(5)} && echo five`,

@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -27,6 +28,7 @@ import {
   type Store,
   saveImages,
   storeUsage,
+  unpackFlat,
 } from "../../image/index.ts";
 import { parseReference } from "../../oci/index.ts";
 import {
@@ -54,6 +56,13 @@ function fromFile(path: string): ReadableStream<Uint8Array> {
 
 function hasCommand(name: string): boolean {
   return (process.env["PATH"] ?? "").split(":").some((dir) => existsSync(join(dir, name)));
+}
+
+/** Skips a test, and says why in its name. */
+function needs(context: Mocha.Context, command: string): void {
+  if (hasCommand(command)) return;
+  if (context.test) context.test.title += ` (skipped: ${command} is not installed)`;
+  context.skip();
 }
 
 describe("image archives and operations", () => {
@@ -105,7 +114,7 @@ describe("image archives and operations", () => {
   });
 
   it("skopeo reads what save writes, as docker-archive and as oci-archive", async function () {
-    if (!hasCommand("skopeo")) this.skip();
+    needs(this, "skopeo");
     const image = await sample("busybox:1");
     const archive = join(tmp.path, "image.tar");
     await save(["busybox:1"], archive);
@@ -128,7 +137,7 @@ describe("image archives and operations", () => {
     ["oci-archive", "oci-archive:{}:docker.io/library/busybox:9"],
   ] as const)
     it(`load reads what skopeo writes as ${format}`, async function () {
-      if (!hasCommand("skopeo")) this.skip();
+      needs(this, "skopeo");
       const image = await sample("busybox:1");
       const archive = join(tmp.path, "own.tar");
       await save(["busybox:1"], archive);
@@ -245,7 +254,7 @@ describe("image archives and operations", () => {
     });
 
   it("buildImage() makes an image of a directory that podman can load", async function () {
-    if (!hasCommand("podman")) this.skip();
+    needs(this, "podman");
     const tree = join(tmp.path, "tree");
     mkdirSync(join(tree, "bin"), { recursive: true });
     sh("cp /bin/busybox bin/busybox; ln bin/busybox bin/sh", tree);
@@ -282,6 +291,20 @@ describe("image archives and operations", () => {
     }).trim();
     assert.equal(`sha256:${id}`, image.id);
   }).timeout(120_000);
+
+  it("the store is an OCI image layout that skopeo reads", async function () {
+    needs(this, "skopeo");
+    const image = await sample("busybox:1", "other:2");
+    store.writeIndex();
+    for (const name of ["docker.io/library/busybox:1", "docker.io/library/other:2"]) {
+      const args = ["inspect", "--raw", `oci:${store.root}:${name}`];
+      const raw = execFileSync("skopeo", args);
+      assert.equal(sha256(raw), image.record.manifest.digest);
+    }
+    await removeImage(store, "other:2");
+    const index = JSON.parse(readFileSync(join(store.root, "index.json"), "utf8"));
+    assert.equal(index.manifests.length, 1);
+  });
 
   it("import stores a root file system archive as an image", async () => {
     const layer = await layerFromArchive(store, new Blob([gzipSync(base.tar)]).stream());
@@ -351,6 +374,49 @@ describe("image archives and operations", () => {
       execFileSync("umount", [again.merged]);
       execFileSync("umount", [snapshot.merged]);
     }
+  });
+
+  it("unpackFlat() gives the tree that umoci gives", async function () {
+    needs(this, "umoci");
+    needs(this, "skopeo");
+    const trees = ["one", "two"].map((name) => join(tmp.path, name));
+    for (const tree of trees) mkdirSync(tree);
+    sh(
+      `mkdir -p usr/bin usr/lib etc var/local opaque/deep gone; cp /bin/busybox usr/bin/; ln usr/bin/busybox usr/bin/sh
+       ln -s usr/bin bin; setcap cap_net_raw=ep usr/bin/busybox; mknod etc/null c 1 3; mkfifo etc/fifo
+       chown 1000:2000 etc/fifo; chown 0:50 var/local; chmod 2775 var/local; chmod 4711 usr/bin/busybox
+       echo old > etc/conf; echo x > opaque/deep/x; echo g > gone/g; echo s > etc/stale
+       touch -d '2011-11-11 11:11:11.5' etc/conf usr/lib; setfattr -n user.k -v 0x00ff etc/conf`,
+      trees[0] ?? "",
+    );
+    sh(
+      `mkdir -p etc opaque var; echo new > etc/conf; touch etc/.wh.stale .wh.gone opaque/.wh..wh..opq
+       echo n > opaque/n; chmod 700 opaque; ln -s ../etc/conf var/conf; truncate -s 3M var/hole`,
+      trees[1] ?? "",
+    );
+    const args = ["--format=posix", "--xattrs", "--xattrs-include=*", "-cf", "-", "."];
+    const layers = trees.map((cwd) =>
+      makeLayer(execFileSync("tar", args, { cwd, maxBuffer: 1 << 28 })),
+    );
+    const image = await putImage(store, layers);
+    store.images.tag(image, parseReference("x:1"));
+    store.writeIndex();
+    const copy = join(tmp.path, "copy");
+    execFileSync("skopeo", [
+      "copy",
+      "-q",
+      `oci:${store.root}:docker.io/library/x:1`,
+      `oci:${copy}:x`,
+    ]);
+    const theirs = join(tmp.path, "theirs");
+    execFileSync("umoci", ["--log", "error", "unpack", "--image", `${copy}:x`, theirs]);
+    const ours = join(tmp.path, "ours");
+    mkdirSync(ours);
+    await unpackFlat(store, image.record, ours);
+    // umoci does not restore the fraction of a second everywhere.
+    const facts = (tree: string) =>
+      describeTree(tree).map((line) => line.replace(/(\|\d{9,10})\.\d{10}\|/, "$1|"));
+    assert.deepEqual(facts(ours), facts(join(theirs, "rootfs")));
   });
 
   it("df adds up to what du says", async () => {

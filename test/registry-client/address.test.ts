@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { SpecError } from "../../oci/index.ts";
 import { endpointCandidates, parseMirror } from "../../registry-client/endpoint.ts";
 import { isLoopback } from "../../registry-client/http/loopback.ts";
 import { compileProxies, ProxyError, proxySettings } from "../../registry-client/http/proxies.ts";
+import { readDaemonSettings } from "../../registry-client/index.ts";
 
 describe("registry address", () => {
-  const insecure = ["insecure.example:5000", "10.0.0.1"];
+  const insecure = ["insecure.example:5000", "10.0.0.1", "10.1.0.0/16", "fd00::/8"];
   for (const [domain, bases, server] of [
     ["docker.io", ["https://registry-1.docker.io/v2/"], "https://index.docker.io/v1/"],
     ["ghcr.io", ["https://ghcr.io/v2/"], "ghcr.io"],
@@ -21,6 +25,13 @@ describe("registry address", () => {
       "insecure.example:5000",
       ["https://insecure.example:5000/v2/", "http://insecure.example:5000/v2/"],
       "insecure.example:5000",
+    ],
+    ["10.1.2.3", ["https://10.1.2.3/v2/", "http://10.1.2.3/v2/"], "10.1.2.3"],
+    ["10.2.2.3", ["https://10.2.2.3/v2/"], "10.2.2.3"],
+    [
+      "[fd00::1]:5000",
+      ["https://[fd00::1]:5000/v2/", "http://[fd00::1]:5000/v2/"],
+      "[fd00::1]:5000",
     ],
     ["insecure.example", ["https://insecure.example/v2/"], "insecure.example"],
     ["10.0.0.1:5000", ["https://10.0.0.1:5000/v2/", "http://10.0.0.1:5000/v2/"], "10.0.0.1:5000"],
@@ -74,6 +85,39 @@ describe("registry address", () => {
   ] as const) {
     it(`isLoopback("${host}") is ${expected}`, () => assert.equal(isLoopback(host), expected));
   }
+});
+
+describe("docker's daemon.json", () => {
+  const read = async (text: string | undefined) => {
+    const directory = mkdtempSync(join(tmpdir(), "manyworlds-daemon-"));
+    try {
+      const path = join(directory, "daemon.json");
+      if (text !== undefined) writeFileSync(path, text);
+      return await readDaemonSettings(path);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  };
+
+  it("gives mirrors for Docker Hub and insecure registries", async () => {
+    const text = '{"registry-mirrors":["https://m"],"insecure-registries":["r:5000"],"debug":true}';
+    assert.deepEqual(await read(text), {
+      mirrors: { "docker.io": ["https://m"] },
+      insecure: ["r:5000"],
+    });
+  });
+
+  it("may be missing or empty of both", async () => {
+    assert.deepEqual(await read(undefined), { mirrors: {}, insecure: [] });
+    assert.deepEqual(await read("{}"), { mirrors: {}, insecure: [] });
+  });
+
+  it("is refused where it makes no sense", async () => {
+    await assert.rejects(
+      read('{"registry-mirrors":"https://m"}'),
+      /"registry-mirrors"|registry-mirrors/,
+    );
+  });
 });
 
 describe("proxies", () => {

@@ -6,6 +6,9 @@ import { fuzzText } from "../oci/fuzz.ts";
 const show = (header: string) =>
   parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)]);
 
+/** Far beyond what a linear parser needs, even on a busy machine. */
+const SOON_MS = 2000;
+
 const hub =
   'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/busybox:pull"';
 
@@ -94,10 +97,10 @@ describe("WWW-Authenticate", () => {
   }
 
   it("parseChallenges() returns or throws a SpecError, and soon, whatever it reads (fuzz)", () => {
-    const start = performance.now();
     fuzzText(
       [...good.map(([, header]) => header), `Bearer ${" ".repeat(8000)}`, `a=${"=".repeat(8000)}`],
       (text) => {
+        const startMs = performance.now();
         try {
           for (const { scheme, parameters } of parseChallenges(text)) {
             assert.match(scheme, /^[^\s",=]+$/);
@@ -106,8 +109,8 @@ describe("WWW-Authenticate", () => {
         } catch (error) {
           if (!(error instanceof SpecError)) throw error;
         }
+        assert.ok(performance.now() - startMs < SOON_MS);
       },
     );
-    assert.ok(performance.now() - start < 15_000);
   });
 });

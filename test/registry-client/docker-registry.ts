@@ -1,7 +1,6 @@
 /** Debian's docker-registry on a free port of loopback, for tests and benches. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -25,11 +24,12 @@ export async function startDockerRegistry(
   options: DockerRegistryOptions = {},
 ): Promise<DockerRegistry> {
   const directory = await mkdtemp(join(tmpdir(), "manyworlds-registry-"));
-  const port = await freePort();
   const config = join(directory, "config.json");
   // YAML includes JSON.
-  await writeFile(config, JSON.stringify(await registryConfig(directory, port, options)));
-  const child = spawn("docker-registry", ["serve", config], {
+  await writeFile(config, JSON.stringify(await registryConfig(directory, options)));
+  // It must not outlive us, even when we are killed.
+  const command = ["--pdeathsig", "TERM", "docker-registry", "serve", config];
+  const child = spawn("setpriv", command, {
     stdio: ["ignore", "ignore", "pipe"],
     env: { PATH: process.env["PATH"] ?? "", OTEL_TRACES_EXPORTER: "none" },
   });
@@ -38,17 +38,15 @@ export async function startDockerRegistry(
     await rm(directory, { recursive: true, force: true });
   };
   try {
-    await listening(child);
+    return { domain: await listening(child), directory, [Symbol.asyncDispose]: stop };
   } catch (error) {
     await stop();
     throw error;
   }
-  return { domain: `127.0.0.1:${port}`, directory, [Symbol.asyncDispose]: stop };
 }
 
 async function registryConfig(
   directory: string,
-  port: number,
   { htpasswd, tls, proxyOf }: DockerRegistryOptions,
 ): Promise<unknown> {
   const passwords = join(directory, "htpasswd");
@@ -61,7 +59,7 @@ async function registryConfig(
       delete: { enabled: true },
     },
     http: {
-      addr: `127.0.0.1:${port}`,
+      addr: "127.0.0.1:0",
       ...(tls === undefined ? {} : { tls: { certificate: tls.certificate, key: tls.key } }),
     },
     ...(htpasswd === undefined ? {} : { auth: { htpasswd: { realm: "test", path: passwords } } }),
@@ -69,8 +67,8 @@ async function registryConfig(
   };
 }
 
-/** Waits for the line "listening on"; a registry that ends before says why on stderr. */
-function listening(child: ChildProcess): Promise<void> {
+/** Waits for the line that names its address; a registry that ends before says why on stderr. */
+function listening(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     let said = "";
     const timer = setTimeout(
@@ -79,9 +77,10 @@ function listening(child: ChildProcess): Promise<void> {
     );
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       said = (said + text).slice(-4000);
-      if (!said.includes("listening on")) return;
+      const address = /listening on (127\.0\.0\.1:\d+)/.exec(said)?.[1];
+      if (address === undefined) return;
       clearTimeout(timer);
-      resolve();
+      resolve(address);
     });
     child.on("error", (cause) => {
       clearTimeout(timer);
@@ -104,17 +103,5 @@ function ended(child: ChildProcess): Promise<void> {
     }
     child.on("exit", () => resolve());
     child.kill("SIGKILL");
-  });
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      const port = typeof address === "object" && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
   });
 }

@@ -1,6 +1,9 @@
 /** TLS: authorities, names, and registries named insecure. */
 import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parsePlatform, parseReference } from "../../oci/index.ts";
 import { ConnectionError } from "../../registry-client/index.ts";
 import { makeCertificates, type TestCertificates } from "./certificates.ts";
@@ -11,10 +14,16 @@ import { listeningAddress, type SeenRequest, serve, startServer } from "./server
 const image = imageOf();
 const platform = parsePlatform("linux/amd64");
 
-async function startTls(certificates: TestCertificates) {
+async function startTls(certificates: TestCertificates, wantsCertificate = false) {
   const requests: SeenRequest[] = [];
   const server = createServer(
-    { cert: certificates.certificate, key: certificates.key },
+    {
+      cert: certificates.certificate,
+      key: certificates.key,
+      ca: certificates.ca,
+      requestCert: wantsCertificate,
+      rejectUnauthorized: wantsCertificate,
+    },
     (incoming, response) => {
       serve((request) => imageAnswer(request, image), requests, incoming, response).catch(() =>
         response.destroy(),
@@ -62,6 +71,27 @@ describe("TLS", () => {
       assert.equal(server.requests.length, 0);
     });
   }
+
+  it("authorities and a certificate of our own are found where docker has them, per registry", async () => {
+    using certificates = makeCertificates(["DNS:localhost", "IP:127.0.0.1"]);
+    await using server = await startTls(certificates, true);
+    const directory = mkdtempSync(join(tmpdir(), "manyworlds-certs-"));
+    try {
+      const host = `localhost:${server.port}`;
+      mkdirSync(join(directory, host));
+      const put = (name: string, text: string) => writeFileSync(join(directory, host, name), text);
+      put("ca.crt", certificates.ca);
+      put("client.cert", certificates.certificate);
+      put("client.key", certificates.key);
+      await using test = openTestClient({ certificateDirectories: ["/nowhere", directory] });
+      await test.client.resolve(parseReference(`${host}/a/b:1`), { platform, signal });
+      // The same server under another name has no directory, and so no trust.
+      const other = parseReference(`127.0.0.1:${server.port}/a/b:1`);
+      await assert.rejects(test.client.resolve(other, { platform, signal }), ConnectionError);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
 
   it("a registry named insecure may show any certificate", async () => {
     using certificates = makeCertificates(["DNS:other.example"]);

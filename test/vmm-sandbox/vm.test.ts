@@ -1,6 +1,10 @@
 /** Whole machines with vCPU threads, on the host's own /dev/kvm, with guests of a few bytes. */
 import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { BootError, KernelImageError } from "../../vmm-sandbox/boot/index.ts";
+import { mapWholeFile } from "../../vmm-sandbox/host/file-mapping.ts";
 import { KvmBackend, openKvm } from "../../vmm-sandbox/kvm/index.ts";
 import { Vm, type VmConfig } from "../../vmm-sandbox/vm.ts";
 import { makeVmlinux } from "./boot/images.ts";
@@ -18,9 +22,7 @@ const powerOff = `
   ee            ; out dx, al
   eb fe         ; jmp $`;
 
-describe("Vm", function () {
-  this.timeout(30_000);
-
+describe("Vm", () => {
   before(function () {
     try {
       openKvm()[Symbol.dispose]();
@@ -83,6 +85,15 @@ describe("Vm", function () {
   it("reports a triple fault as a crash", async () => {
     await using vm = await start({ kernel: kernel("0f 0b") });
     assert.deepEqual(await vm.run(), { kind: "crash", why: "triple fault" });
+    const report = await vm.describeCrash();
+    assert.match(report, /The guest crashed: triple fault/);
+    if (/\bsvm\b/.test(readFileSync("/proc/cpuinfo", "utf8"))) {
+      assert.match(report, /AMD processors lose a guest's registers/);
+      return;
+    }
+    assert.match(report, /rip 0000000001000000/);
+    assert.match(report, /cs 28 \(base 0, 32 bits\)/);
+    assert.match(report, /0000000001000000 {2}ud2/);
   });
 
   it("ends a guest that spins for ever, on request, and leaves no thread behind", async () => {
@@ -106,6 +117,87 @@ describe("Vm", function () {
       await new Promise((r) => setTimeout(r, 10));
     const rings = vm.transports[0]?.violations ?? 0;
     assert.ok(rings >= 1 && rings <= 10_000, `${rings}`);
+  });
+
+  it("maps a kernel file instead of copying it, and the guest's writes stay out of the file", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "kernel-"));
+    const path = join(folder, "vmlinux");
+    // Says the byte at 16 MiB + 80 KiB, overwrites it, says it again.
+    const code = Uint8Array.from(
+      Buffer.from(
+        "66baf803a00040010" + "1eec60500400101" + "42a000400101ee66ba0006b034eeebfe",
+        "hex",
+      ),
+    );
+    const image = new Uint8Array(100 * 1024 + 5).fill(0x41);
+    image.set(code);
+    const elf = makeVmlinux({
+      pvhEntry: 0x100_0000,
+      segments: [{ address: 0x100_0000, bytes: image }],
+    });
+    // The segment's bytes begin at a page of the file, as in a real vmlinux.
+    const at = elf.length - image.length;
+    const aligned = new Uint8Array(4096 + image.length);
+    aligned.set(elf.subarray(0, at));
+    aligned.set(image, 4096);
+    new DataView(aligned.buffer).setBigUint64(64 + 56 + 8, 4096n, true);
+    writeFileSync(path, aligned);
+    using file = mapWholeFile(path);
+    const seen: number[] = [];
+    await using vm = await start({
+      kernel: file.bytes,
+      kernelFile: file.fd,
+      onSerial: (byte) => seen.push(byte),
+    });
+    assert.deepEqual(await vm.run(), { kind: "power-off" });
+    assert.deepEqual(seen, [0x41, 0x42]);
+    assert.equal(vm.machine.memory.readU8(0x100_0000 + image.length - 1), 0x41);
+    assert.equal(vm.machine.memory.readU8(0x100_0000 + image.length), 0);
+    assert.deepEqual(Uint8Array.from(readFileSync(path)), aligned);
+    rmSync(folder, { recursive: true });
+  });
+
+  it("is saved in the middle and goes on in another machine as if nothing had been", async () => {
+    // Prints 0 to 9 with a pause after each, then powers off.
+    const counting = kernel(`
+      bb 30 00 00 00        ; mov ebx, '0'
+      66 ba f8 03           ; mov dx, 0x3f8
+      88 d8                 ; mov al, bl
+      ee                    ; out dx, al
+      b9 00 90 01 00        ; mov ecx, 102400
+      e2 fe                 ; loop $
+      43                    ; inc ebx
+      83 fb 3a              ; cmp ebx, '9' + 1
+      75 ec                 ; jne (mov dx)
+      ${powerOff}`);
+    let output = "";
+    const print = (byte: number) => {
+      output += String.fromCharCode(byte);
+    };
+    await using first = await start({
+      kernel: counting,
+      onSerial: (byte) => {
+        print(byte);
+        if (byte === 0x33) first.pause();
+      },
+    });
+    assert.deepEqual(await first.run(), { kind: "paused" });
+    const state = structuredClone(await first.save());
+    const half = output;
+    await using second = await start({ kernel: counting, onSerial: print });
+    second.machine.memory.copyIn(0, first.machine.memory.copyOut(0, 64 * MiB));
+    await second.restore(state);
+    assert.deepEqual(await second.run(), { kind: "power-off" });
+    assert.match(half, /^0123/);
+    assert.equal(output, "0123456789");
+  });
+
+  it("is paused and goes on itself", async () => {
+    await using vm = await start({ kernel: kernel("eb fe") });
+    for (let i = 0; i < 3; i++) {
+      setTimeout(() => vm.pause(), 20);
+      assert.deepEqual(await vm.run(), { kind: "paused" });
+    }
   });
 
   it("survives a guest that writes nonsense into every register", async () => {

@@ -84,9 +84,15 @@ export function planBoot(options: BootOptions): BootPlan {
   return { writes, registers: linux64Entry(kernel.entry), protocol: "linux64", memoryMap };
 }
 
-export function writeBoot(memory: GuestMemory, plan: BootPlan): void {
-  for (const { address, bytes, sizeBytes } of plan.writes) {
-    memory.copyIn(address, bytes);
+/** `isPlaced`: whether somebody put these bytes there already, in a cheaper way. */
+export function writeBoot(
+  memory: GuestMemory,
+  plan: BootPlan,
+  isPlaced: (segment: LoadSegment) => boolean = () => false,
+): void {
+  for (const segment of plan.writes) {
+    const { address, bytes, sizeBytes } = segment;
+    if (!isPlaced(segment)) memory.copyIn(address, bytes);
     if (sizeBytes > bytes.length) memory.fill(address + bytes.length, sizeBytes - bytes.length, 0);
   }
 }

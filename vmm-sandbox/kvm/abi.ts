@@ -33,6 +33,11 @@ export const KVM_IOEVENTFD_FLAG_DEASSIGN = 4;
 export const kvm_pit_config = struct(64, { flags: u32, pad: bytes(60) });
 export const KVM_PIT_SPEAKER_DUMMY = 1;
 
+/** PIC master, PIC slave, IO-APIC: the chip's state follows. */
+export const kvm_irqchip = struct(520, { chip_id: u32, pad: u32, chip: bytes(512) });
+export const KVM_IRQCHIPS = [0, 1, 2] as const;
+export const PIT_STATE_BYTES = 112;
+
 export const kvm_clock_data = struct(48, {
   clock: u64,
   flags: u32,

@@ -1,10 +1,13 @@
 /** KVM as a machine's CPUs: the VM, a thread per vCPU, doorbells as ioeventfds. */
-import type { Bell, CpuBackend, VcpuRegisters } from "../machine/cpu-backend.ts";
+
+import { Fd } from "../../linux/index.ts";
+import { Poller } from "../host/poller.ts";
+import type { Bell, CpuBackend, CpuState, VcpuRegisters } from "../machine/cpu-backend.ts";
 import type { GuestMemory } from "../machine/guest-memory.ts";
 import type { InterruptController } from "../machine/interrupts.ts";
 import type { Machine } from "../machine/machine.ts";
-import type { VcpuState, VmExit } from "../machine/vcpu.ts";
-import { Poller } from "./poller.ts";
+import type { VmExit } from "../machine/vcpu.ts";
+import { type ChipState, restoreChips, saveChips } from "./chips.ts";
 import { type RegisterChanges, VcpuThread } from "./vcpu-thread.ts";
 import { KvmVm, portable } from "./vm.ts";
 
@@ -18,14 +21,21 @@ export class KvmBackend implements CpuBackend {
   readonly name = "kvm";
   readonly cpus: number;
   readonly #vm: KvmVm;
-  readonly #poller = new Poller();
+  readonly #poller: Poller;
   readonly #unbind: (() => void)[] = [];
-  #threads: readonly VcpuThread[] = [];
+  readonly #threads: readonly VcpuThread[];
 
   /** Throws KvmUnavailableError. */
   constructor(options: KvmOptions) {
     this.cpus = options.cpus;
     this.#vm = new KvmVm(options);
+    const handle = portable(this.#vm);
+    // Threads take their time to start: they do so while the kernel is being loaded.
+    this.#threads = Array.from(
+      { length: options.cpus },
+      (_, index) => new VcpuThread(handle, index, options.cpus),
+    );
+    this.#poller = new Poller();
   }
 
   get memory(): GuestMemory {
@@ -36,12 +46,16 @@ export class KvmBackend implements CpuBackend {
     return this.#vm;
   }
 
+  mapFile(fd: unknown, fileOffset: number, guestAddress: number, sizeBytes: number): boolean {
+    return fd instanceof Fd && this.#vm.mapFile(fd, fileOffset, guestAddress, sizeBytes);
+  }
+
+  discard(guestAddress: number, sizeBytes: number): void {
+    this.#vm.discard(guestAddress, sizeBytes);
+  }
+
   async attach(machine: Machine): Promise<void> {
-    const handle = portable(this.#vm);
-    const starts = Array.from({ length: this.cpus }, (_, index) =>
-      VcpuThread.start(handle, index, this.cpus, machine),
-    );
-    this.#threads = await Promise.all(starts);
+    await Promise.all(this.#threads.map((thread) => thread.attach(machine)));
     for (const thread of this.#threads) machine.addVcpu(thread);
   }
 
@@ -83,20 +97,18 @@ export class KvmBackend implements CpuBackend {
     return await thread.getRegisters();
   }
 
-  async save(): Promise<readonly VcpuState[]> {
-    return await Promise.all(this.#threads.map((thread) => thread.save()));
+  async save(): Promise<CpuState> {
+    const vcpus = await Promise.all(this.#threads.map((thread) => thread.save()));
+    return { vcpus, chips: saveChips(this.#vm.fd) };
   }
 
-  async restore(states: readonly VcpuState[]): Promise<void> {
-    if (states.length !== this.cpus) {
-      throw new RangeError(`Cannot restore ${states.length} vCPUs: expected ${this.cpus}`);
+  async restore({ vcpus, chips }: CpuState): Promise<void> {
+    if (vcpus.length !== this.cpus) {
+      throw new RangeError(`Cannot restore ${vcpus.length} vCPUs: expected ${this.cpus}`);
     }
-    await Promise.all(
-      this.#threads.map(async (thread, i) => {
-        const state = states[i];
-        if (state !== undefined) await thread.restore(state);
-      }),
-    );
+    // SAFE: `save` made it.
+    restoreChips(this.#vm.fd, chips as ChipState);
+    await Promise.all(vcpus.map((state, index) => this.#threads[index]?.restore(state)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

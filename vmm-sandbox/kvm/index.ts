@@ -2,6 +2,5 @@
 export { KvmBackend, type KvmOptions } from "./backend.ts";
 export { type KickTarget, kickVcpu } from "./kick-signal.ts";
 export { KvmUnavailableError, openKvm } from "./kvm-fd.ts";
-export { startWorker } from "./start-worker.ts";
 export { KvmVcpu } from "./vcpu.ts";
 export { drainEventFd, KvmVm, type KvmVmOptions } from "./vm.ts";

@@ -25,6 +25,8 @@ export const IA32_TSC = 0x10;
 export const IA32_TSC_DEADLINE = 0x6e0;
 /** KVM refuses longer lists (MAX_IO_MSRS). */
 const MAX_ENTRIES = 256;
+/** Hyper-V's: KVM lists them always, we never offer them, and two of them are running clocks. */
+const [HYPER_V_FIRST, HYPER_V_LAST] = [0x4000_0000, 0x4000_01ff];
 const MAX_INDICES = 4096;
 
 /** Sets all of them or throws, naming the first that was refused. */
@@ -78,7 +80,8 @@ export function listMsrs(system: Fd): readonly number[] {
   view.setUint32(0, MAX_INDICES, true);
   kvmCall(system, "KVM_GET_MSR_INDEX_LIST", list);
   const count = Math.min(view.getUint32(0, true), MAX_INDICES);
-  return Array.from({ length: count }, (_, i) => view.getUint32(4 + i * 4, true));
+  const indices = Array.from({ length: count }, (_, i) => view.getUint32(4 + i * 4, true));
+  return indices.filter((index) => index < HYPER_V_FIRST || index > HYPER_V_LAST);
 }
 
 function encodeMsrs(values: readonly MsrValue[]): Uint8Array {

@@ -7,12 +7,12 @@
  * ```
  */
 import type { Worker } from "node:worker_threads";
+import { startWorker } from "../host/start-worker.ts";
 import type { VcpuRegisters } from "../machine/cpu-backend.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { GeneralRegisters, SystemRegisters, VcpuState, VmExit } from "../machine/vcpu.ts";
 import { MAILBOX_BYTES, serveMailbox } from "./exit-mailbox.ts";
 import { type KickTarget, kickVcpu } from "./kick-signal.ts";
-import { startWorker } from "./start-worker.ts";
 import type { PortableHandle } from "./vm.ts";
 
 export interface ThreadSetup {
@@ -46,27 +46,24 @@ interface Waiting {
 export class VcpuThread {
   readonly #worker: Worker;
   readonly #mailbox = new SharedArrayBuffer(MAILBOX_BYTES);
-  readonly #machine: Machine;
+  readonly #ready: Promise<unknown>;
+  #machine: Machine | undefined = undefined;
   #kickTarget: KickTarget | undefined = undefined;
   #waiting: Waiting | undefined = undefined;
 
-  private constructor(vm: PortableHandle, index: number, count: number, machine: Machine) {
-    this.#machine = machine;
+  constructor(vm: PortableHandle, index: number, count: number) {
     const workerData: ThreadSetup = { vm, index, count, mailbox: this.#mailbox };
     this.#worker = startWorker(new URL("./vcpu.worker.ts", import.meta.url), { workerData });
     this.#worker.on("message", (reply: Reply) => this.#receive(reply));
     this.#worker.on("error", (error) => this.#waiting?.reject(error));
+    this.#ready = this.#wait();
+    this.#ready.catch(() => undefined); // reported by attach
   }
 
-  static async start(
-    vm: PortableHandle,
-    index: number,
-    count: number,
-    machine: Machine,
-  ): Promise<VcpuThread> {
-    const thread = new VcpuThread(vm, index, count, machine);
-    await thread.#wait();
-    return thread;
+  /** Whose registers the vCPU's accesses reach; resolves when the vCPU is there. */
+  async attach(machine: Machine): Promise<void> {
+    this.#machine = machine;
+    await this.#ready;
   }
 
   async run(): Promise<VmExit> {
@@ -95,8 +92,13 @@ export class VcpuThread {
   }
 
   async end(): Promise<void> {
+    // One that could not start has nothing to end.
+    const started = await this.#ready.then(
+      () => true,
+      () => false,
+    );
     this.#kickTarget = undefined;
-    await this.#send({ kind: "end" });
+    if (started) await this.#send({ kind: "end" });
     await this.#worker.terminate();
   }
 
@@ -116,7 +118,7 @@ export class VcpuThread {
 
   #receive(reply: Reply): void {
     if (reply.kind === "access") {
-      serveMailbox(this.#mailbox, this.#machine);
+      if (this.#machine !== undefined) serveMailbox(this.#mailbox, this.#machine);
       return;
     }
     const waiting = this.#waiting;

@@ -8,6 +8,7 @@ import {
   EFD_NONBLOCK,
   Fd,
   MAP_ANONYMOUS,
+  MAP_FIXED,
   MAP_NORESERVE,
   MAP_PRIVATE,
   PROT_READ,
@@ -17,7 +18,12 @@ import {
 } from "../../linux/index.ts";
 import { GuestMemory, type MemoryRegion, ramRanges } from "../machine/guest-memory.ts";
 import type { InterruptController, InterruptLine } from "../machine/interrupts.ts";
-import { IO_APIC_PINS, KVM_IDENTITY_MAP_ADDRESS, KVM_TSS_ADDRESS } from "../machine/layout.ts";
+import {
+  IO_APIC_PINS,
+  KVM_IDENTITY_MAP_ADDRESS,
+  KVM_TSS_ADDRESS,
+  PAGE_SIZE,
+} from "../machine/layout.ts";
 import {
   KVM_IOEVENTFD_FLAG_DATAMATCH,
   KVM_IOEVENTFD_FLAG_DEASSIGN,
@@ -70,6 +76,7 @@ export function adopt(handle: PortableHandle): KvmHandle {
   return { ...handle, system: Fd.take(handle.system), fd: Fd.take(handle.fd) };
 }
 
+const MADV_DONTNEED = 4;
 /** More CPUID leaves than any host reports. */
 const MAX_CPUID_ENTRIES = 256;
 
@@ -81,7 +88,7 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
   readonly vcpuMmapBytes: number;
   readonly xsaveBytes: number;
   readonly supportedCpuid: readonly CpuidEntry[];
-  readonly #ram: readonly { readonly address: number; readonly sizeBytes: number }[];
+  readonly #ram: readonly (MemoryRegion & { readonly address: number })[];
   readonly #lines = new Map<number, IrqfdLine>();
   readonly #bells = new Set<Fd>();
 
@@ -138,6 +145,41 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
     kvmCall(this.fd, "KVM_IOEVENTFD", bell(address, value, fd, KVM_IOEVENTFD_FLAG_DEASSIGN));
     this.#bells.delete(fd);
     fd.close();
+  }
+
+  /**
+   * Puts part of a file where guest RAM is, copy-on-write, without reading it. False when that is
+   * not possible because the parts do not lie alike within their pages.
+   */
+  mapFile(fd: Fd, fileOffset: number, guestAddress: number, sizeBytes: number): boolean {
+    const host = this.#hostAddress(guestAddress, sizeBytes);
+    if (host === undefined || fileOffset % PAGE_SIZE !== 0 || guestAddress % PAGE_SIZE !== 0)
+      return false;
+    const whole = Math.floor(sizeBytes / PAGE_SIZE) * PAGE_SIZE;
+    if (whole === 0) return false;
+    const flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE;
+    call("mmap", host, whole, PROT_READ | PROT_WRITE, flags, fd, fileOffset);
+    if (whole < sizeBytes) {
+      // The rest of the last page must not bring what follows in the file.
+      const tail = this.memory.window(guestAddress + whole, sizeBytes - whole);
+      call("pread64", fd, tail, tail.length, fileOffset + whole);
+    }
+    return true;
+  }
+
+  /** Frees whole pages of guest RAM; a page of a mapped file is the file's again. madvise(2) */
+  discard(guestAddress: number, sizeBytes: number): void {
+    const host = this.#hostAddress(guestAddress, sizeBytes);
+    if (host !== undefined) call("madvise", host, sizeBytes, MADV_DONTNEED);
+  }
+
+  #hostAddress(guestAddress: number, sizeBytes: number): number | undefined {
+    const region = this.#ram.find(
+      (ram) =>
+        guestAddress >= ram.guestAddress &&
+        guestAddress + sizeBytes <= ram.guestAddress + ram.sizeBytes,
+    );
+    return region === undefined ? undefined : region.address + (guestAddress - region.guestAddress);
   }
 
   [Symbol.dispose](): void {

@@ -19,11 +19,25 @@ export interface VcpuRegisters {
   readonly system: SystemRegisters;
 }
 
+/** Plain data, fit for structuredClone. */
+export interface CpuState {
+  readonly vcpus: readonly VcpuState[];
+  /** What the backend keeps besides: interrupt controllers, clock. */
+  readonly chips: unknown;
+}
+
 export interface CpuBackend extends AsyncDisposable {
   readonly name: "kvm" | "software";
   readonly memory: GuestMemory;
   readonly interrupts: InterruptController;
   readonly cpus: number;
+  /**
+   * Puts part of an open file into RAM without copying, if this backend can; false: copy it.
+   * The file must stay as it is while the machine runs.
+   */
+  mapFile?(fd: unknown, fileOffset: number, guestAddress: number, sizeBytes: number): boolean;
+  /** Gives whole pages of RAM back to the host: zeros, when they are touched again. */
+  discard(guestAddress: number, sizeBytes: number): void;
   /** Makes the vCPUs of this machine, each on a thread of its own; none runs yet. */
   attach(machine: Machine): Promise<void>;
   /** The first vCPU's registers at boot; the others wait for its start-up signal. */
@@ -40,6 +54,7 @@ export interface CpuBackend extends AsyncDisposable {
   pause(): void;
   /** Only at rest. */
   registers(vcpu: number): Promise<VcpuRegisters>;
-  save(): Promise<readonly VcpuState[]>;
-  restore(states: readonly VcpuState[]): Promise<void>;
+  save(): Promise<CpuState>;
+  /** Into a backend with as many vCPUs, whose RAM is what it was. */
+  restore(state: CpuState): Promise<void>;
 }

@@ -1,7 +1,7 @@
 /** What devices, boot code and both CPUs share. */
 export { type AccessSize, Bus, type BusDevice, type BusWindow } from "./bus.ts";
 export { type Clock, MachineClock } from "./clock.ts";
-export type { Bell, CpuBackend, VcpuRegisters } from "./cpu-backend.ts";
+export type { Bell, CpuBackend, CpuState, VcpuRegisters } from "./cpu-backend.ts";
 export {
   GuestMemory,
   GuestMemoryError,
@@ -12,6 +12,7 @@ export {
 export type { InterruptController, InterruptLine } from "./interrupts.ts";
 export * from "./layout.ts";
 export { Machine, type MachineParts, type StopReason } from "./machine.ts";
+export { walkPageTables } from "./page-walk.ts";
 export {
   type DescriptorTable,
   type GeneralRegisters,

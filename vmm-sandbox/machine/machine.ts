@@ -11,7 +11,7 @@ import type { Vcpu } from "./vcpu.ts";
 
 /** Why the machine stopped, by the guest's own doing or by its owner's. */
 export type StopReason =
-  | { readonly kind: "power-off" | "reset" | "stopped" }
+  | { readonly kind: "power-off" | "reset" | "stopped" | "paused" }
   | { readonly kind: "crash"; readonly why: string };
 
 export interface MachineParts {

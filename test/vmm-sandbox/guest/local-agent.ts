@@ -27,6 +27,7 @@ export const farewellStatus = 55;
 export async function startLocalAgent(): Promise<LocalAgent> {
   const folder = mkdtempSync(join(tmpdir(), "manyworlds-agent-"));
   let nextPort = 1;
+  const accepted: Socket[] = [];
   const address = (port: number) =>
     sockaddr_un.encode({ sun_family: AF_UNIX, sun_path: Buffer.from(join(folder, `${port}`)) });
   const accept = () => {
@@ -35,8 +36,9 @@ export async function startLocalAgent(): Promise<LocalAgent> {
     const socket = new Promise<Socket>((resolve) => {
       settle = resolve;
     });
-    const server = createServer({ allowHalfOpen: true }, (accepted) => {
-      settle(accepted);
+    const server = createServer({ allowHalfOpen: true }, (dialled) => {
+      accepted.push(dialled);
+      settle(dialled);
       server.close();
     });
     server.listen(join(folder, `${port}`));
@@ -61,7 +63,8 @@ export async function startLocalAgent(): Promise<LocalAgent> {
     socket,
     exited,
     async [Symbol.asyncDispose]() {
-      socket.destroy();
+      // Streams that a test did not read to their end would keep this process alive.
+      for (const one of accepted) one.destroy();
       await exited;
       rmSync(folder, { recursive: true });
     },

@@ -1,0 +1,107 @@
+/**
+ * `npm run test:kvm`: our KVM back end on a KVM with hardware behind it: a Debian guest under QEMU,
+ * which emulates AMD's SVM. In it, tiny guests, our small kernel and Debian's own boot under us.
+ *
+ *   --only TEXT   mocha's --grep
+ */
+import { spawnSync } from "node:child_process";
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { installPackages } from "./apt-packages.ts";
+import { bunExecutable } from "./bun.ts";
+import { buildDebianGuest, packFolder } from "./debian-guest/build.ts";
+import { runInDebianGuest } from "./debian-guest/run.ts";
+
+const guestPackages = ["busybox-static"];
+/** A guest within an emulated machine: each test takes seconds, on a busy machine tens of them. */
+const timeoutMs = 30 * 60_000;
+const testTimeoutMs = 180_000;
+const suites = [
+  "test/vmm-sandbox/kvm/kvm.test.ts",
+  "test/vmm-sandbox/vm.test.ts",
+  "test/vmm-sandbox/nested/linux.test.ts",
+];
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({ options: { only: { type: "string", default: "" } } });
+  const missing = installPackages("debian-guest");
+  if (missing.length > 0)
+    throw new Error(`Cannot build a guest without ${missing.map((row) => row.name).join(", ")}`);
+  const kernels = guestKernels();
+  const guest = await buildDebianGuest(guestPackages);
+  const folder = mkdtempSync(join(tmpdir(), "manyworlds-kvm-"));
+  try {
+    const project = join(folder, "project.erofs");
+    await packFolder(stageProject(join(folder, "project"), kernels, values.only), project);
+    return await runInDebianGuest(guest, {
+      command: "/bin/sh /project/test-kvm.sh",
+      project,
+      memoryMiB: 3072,
+      cpus: 2,
+      timeoutMs,
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** The small kernel is built when it is not there: some minutes, once. */
+function guestKernels(): string {
+  const folder = ".cache/guest-kernel/current";
+  if (existsSync(folder)) return folder;
+  const { status } = spawnSync("npm", ["run", "guest:kernel"], { stdio: "inherit" });
+  if (status !== 0) throw new Error('Cannot build the guest kernel: "npm run guest:kernel" failed');
+  return folder;
+}
+
+function stageProject(folder: string, kernels: string, only: string): string {
+  mkdirSync(join(folder, "kernels"), { recursive: true });
+  for (const part of ["package.json", "linux", "oci", "image", "vmm-sandbox", "test/vmm-sandbox"])
+    cpSync(part, join(folder, part), { recursive: true, verbatimSymlinks: true });
+  for (const name of ["vmlinux", "bzImage"])
+    copyFileSync(join(kernels, name), join(folder, "kernels", name));
+  const done = new Set<string>();
+  for (const name of ["mocha", "iced-x86"]) copyPackage(name, folder, done);
+  copyFileSync(bunExecutable(), join(folder, "bun"));
+  writeFileSync(join(folder, "test-kvm.sh"), guestScript(only));
+  return folder;
+}
+
+/** A package and what it depends on, from where npm installed them. */
+function copyPackage(name: string, folder: string, done: Set<string>): void {
+  const from = join("node_modules", name);
+  if (done.has(name) || !existsSync(from)) return;
+  done.add(name);
+  cpSync(from, join(folder, from), { recursive: true });
+  // SAFE: npm writes `dependencies` as an object of names, or not at all.
+  const { dependencies = {} } = JSON.parse(readFileSync(join(from, "package.json"), "utf8")) as {
+    dependencies?: Record<string, string>;
+  };
+  for (const dependency of Object.keys(dependencies)) copyPackage(dependency, folder, done);
+}
+
+function guestScript(only: string): string {
+  const grep = only === "" ? "" : ` --grep '${only.replaceAll("'", "")}'`;
+  return `modprobe kvm_amd || exit 1
+modprobe tun
+mkdir -p /tmp/debian
+ln -s /boot/vmlinuz-* /tmp/debian/vmlinuz
+ln -s /lib/modules/$(uname -r) /tmp/debian/modules
+export GUEST_VMLINUX=/project/kernels/vmlinux GUEST_BZIMAGE=/project/kernels/bzImage GUEST_DEBIAN=/tmp/debian
+cd /project
+exec ./bun --bun node_modules/mocha/bin/mocha.js --no-config --exit --timeout ${testTimeoutMs}${grep} ${suites.join(" ")}
+`;
+}
