@@ -16,6 +16,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const benches: Readonly<Record<string, () => Promise<{ readonly bench: Bench }>>> = {
   "start-up": () => import("./start-up.ts"),
   "bundle-run": () => import("./bundle-run.ts"),
+  lifecycle: () => import("./lifecycle.ts"),
   "image-run": () => import("./image-run.ts"),
   pull: () => import("./pull.ts"),
   many: () => import("./many.ts"),

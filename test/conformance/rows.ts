@@ -2,7 +2,9 @@
 import type { Row } from "./row.ts";
 import { capabilityRows } from "./rows/capabilities.ts";
 import { cgroupRows } from "./rows/cgroups.ts";
+import { contractControlRows } from "./rows/contract-control.ts";
 import { contractFileRows } from "./rows/contract-files.ts";
+import { contractOutputRows } from "./rows/contract-outputs.ts";
 import { contractTextRows } from "./rows/contract-texts.ts";
 import { deviceRows } from "./rows/devices.ts";
 import { filesystemRows } from "./rows/filesystem.ts";
@@ -15,6 +17,7 @@ import { operationRows } from "./rows/operations.ts";
 import { posixProcessRows } from "./rows/posix-process.ts";
 import { processRows } from "./rows/process.ts";
 import { seccompRows } from "./rows/seccomp.ts";
+import { terminalRows } from "./rows/terminal.ts";
 import { pathAttackRows } from "./security/paths.ts";
 import { processAttackRows } from "./security/processes.ts";
 
@@ -34,6 +37,9 @@ export const allRows: readonly Row[] = [
   ...seccompRows,
   ...contractTextRows,
   ...contractFileRows,
+  ...contractControlRows,
+  ...contractOutputRows,
+  ...terminalRows,
   ...pathAttackRows,
   ...processAttackRows,
 ];

@@ -80,9 +80,10 @@ function commonRows(name: HookName): readonly Row[] {
       assert.match(state.id, /^mw-/);
       assert.ok(state.ociVersion);
       const expected: Readonly<Record<HookName, RegExp>> = {
-        prestart: /^creating$/,
-        createRuntime: /^creating$/,
-        createContainer: /^creating$/,
+        // Step 2 of the lifecycle is over, the create operation is not: both words fit.
+        prestart: /^creat(ing|ed)$/,
+        createRuntime: /^creat(ing|ed)$/,
+        createContainer: /^creat(ing|ed)$/,
         startContainer: /^created$/,
         poststart: /^running$/,
         poststop: /^stopped$/,

@@ -1,6 +1,6 @@
 /** config-linux.md, "Namespaces", user namespace mappings, time offsets; config.md, host names. */
 import assert from "node:assert/strict";
-import { readFileSync, readlinkSync, statSync } from "node:fs";
+import { readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { namespace } from "../machine.ts";
 import { rowsOf } from "../row.ts";
 import type { Edit } from "../trial.ts";
@@ -228,6 +228,55 @@ export const namespaceRows = [
     );
     assert.equal(out, "ok");
   }),
+  mapping("MUST", "userns-oom-score", "oomScoreAdj is set in a user namespace", async (t) => {
+    const out = await t.probe("cat /proc/self/oom_score_adj", (config) => {
+      mapIds(100_000)(config);
+      config.process.oomScoreAdj = 200;
+    });
+    assert.equal(out, "200");
+  }),
+  mapping(
+    "MUST",
+    "userns-with-all",
+    "a user namespace goes with seccomp, sysctl, masked and read-only paths, devices, limits and another user",
+    async (t) => {
+      writeFileSync(`${t.rootfs}/etc/secret`, "secret");
+      const out = await t.probe(
+        "id -u; pwd; cat /etc/secret; cat /proc/sys/net/ipv4/ip_default_ttl; (: > /proc/sys/kernel/domainname) 2>/dev/null || echo protected; stat -c %t:%T /dev/fuse; grep Seccomp: /proc/self/status",
+        (config) => {
+          mapIds(100_000)(config);
+          config.process.user = { uid: 5, gid: 6, additionalGids: [7] };
+          config.process.cwd = "/tmp";
+          config.linux.seccomp = {
+            defaultAction: "SCMP_ACT_ALLOW",
+            syscalls: [{ names: ["personality"], action: "SCMP_ACT_ERRNO" }],
+          };
+          config.linux.sysctl = { "net.ipv4.ip_default_ttl": "70" };
+          config.linux.maskedPaths = ["/etc/secret"];
+          config.linux.readonlyPaths = ["/proc/sys"];
+          config.linux.devices = [
+            { type: "c", path: "/dev/fuse", major: 10, minor: 229, fileMode: 0o666 },
+          ];
+          config.process.rlimits = [{ type: "RLIMIT_NOFILE", soft: 100, hard: 100 }];
+        },
+      );
+      assert.equal(out, "5\n/tmp\n70\nprotected\na:e5\nSeccomp:\t2");
+    },
+  ),
+  mapping(
+    "MUST",
+    "userns-exec",
+    "exec joins the user namespace and becomes its root",
+    async (t) => {
+      const container = await t.started("sleep 100", mapIds(100_000));
+      assert.equal(
+        await container.exec(
+          "id -u; tr -s ' ' < /proc/self/uid_map; touch /tmp/x 2>/dev/null; echo $?",
+        ),
+        "0\n 0 100000 1000\n1",
+      );
+    },
+  ),
   mapping(
     "MUST",
     "userns-missing-mappings",
