@@ -68,7 +68,6 @@ export const nativeLoaders: readonly string[] = ["koffi", "bun:ffi", "node:ffi"]
 export const lazyPackages: readonly string[] = [
   "undici",
   "iced-x86",
-  "tar-stream",
   "koffi",
   "fzstd",
 ];
