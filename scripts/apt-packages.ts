@@ -25,6 +25,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "attr",            file: "/usr/bin/setfattr",            needs: ["test"],                        why: "extended attributes in layers" },
   { name: "cpio",            file: "/usr/bin/cpio",                needs: ["test"],                        why: "checks the initramfs writer" },
   { name: "libcap2-bin",     file: "/sbin/setcap",                 needs: ["test"],                        why: "file capabilities in layers" },
+  { name: "openssl",         file: "/usr/bin/openssl",             needs: ["test"],                        why: "certificates of registries" },
   { name: "zstd",            file: "/usr/bin/zstd",                needs: ["test"],                        why: "zstd layers" },
   { name: "acpica-tools",    file: "/usr/bin/iasl",                needs: ["test"],                        why: "checks our ACPI tables" },
   { name: "openssl",         file: "/usr/bin/openssl",             needs: ["test"],                        why: "certificates of test registries" },
