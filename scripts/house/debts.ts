@@ -9,7 +9,6 @@ export const longFiles: Readonly<Record<string, number>> = {
   "vmm-sandbox/translator/interpreter/translate.ts": 480,
   "vmm-sandbox/translator/system/cpu.ts":            430,
   "vmm-sandbox/translator/wasm/assembler.ts":        560,
-  "vmm-sandbox/translator/x87/float80.ts":           420,
 };
 
 /** Files whose names say nothing yet. */

@@ -70,11 +70,6 @@ export const strangers: readonly (readonly [string, string])[] = [
 export const nativeLoaders: readonly string[] = ["koffi", "bun:ffi", "node:ffi"];
 
 /** Slow to load: never on a static path from the executable's entry point. */
-export const lazyPackages: readonly string[] = [
-  "undici",
-  "iced-x86",
-  "koffi",
-  "fzstd",
-];
+export const lazyPackages: readonly string[] = ["undici", "iced-x86", "koffi", "fzstd"];
 
 export const startUpEntries: readonly string[] = ["cli/main.ts", "runtime/oci-main.ts"];
