@@ -60,9 +60,6 @@ function judgeFile(file: string, text: string): readonly { line: number; message
     const message = `${length} lines outside tables: expected at most ${limit}`;
     found.push({ line: limit, message });
   }
-  if (file in longFiles && length <= maxLines) {
-    found.push({ line: 1, message: "Short enough now: take it off the list in debts.ts" });
-  }
   const streams = startUpFolders.test(file)
     ? lineThatMatches(blankComments(text), streamObjects)
     : 0;

@@ -1,6 +1,5 @@
 /**
- * Where the project breaks its own style guide, file by file. These lists only shrink: what keeps
- * the rule must leave them.
+ * Where the project breaks its own style guide, file by file. These lists only shrink.
  */
 
 /** Files that are too long, with the length they may not exceed. */
@@ -8,7 +7,6 @@
 export const longFiles: Readonly<Record<string, number>> = {
   "vmm-sandbox/translator/interpreter/translate.ts": 480,
   "vmm-sandbox/translator/system/cpu.ts":            430,
-  "vmm-sandbox/translator/wasm/assembler.ts":        560,
 };
 
 /** Files whose names say nothing yet. */
