@@ -72,11 +72,11 @@ export function readDevices(
   const asked = (options.devices ?? []).flatMap(readAsked);
   if (!options.privileged) return asked;
   const targets = new Set(asked.map(({ target }) => target));
-  const all = walkDevices({ source: "/dev", target: "/dev", access: "rwm" });
-  return [
-    ...asked,
-    ...all.filter(({ target }) => !ownDevices.test(target) && !targets.has(target)),
-  ];
+  // One by one, so that nothing is read below /dev/shm, where anybody may put anything.
+  const all = childrenOf({ source: "/dev", target: "/dev", access: "rwm" })
+    .filter(({ target }) => !ownDevices.test(target))
+    .flatMap(walkDevices);
+  return [...asked, ...all.filter(({ target }) => !targets.has(target))];
 }
 
 function readAsked(option: DeviceOption): readonly HostDevice[] {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { namesOfMask } from "../../engine/spec/capabilities.ts";
 import { heldCapabilities, maxOpenFiles, readDevices } from "../../engine/spec/host.ts";
 
@@ -25,6 +26,17 @@ describe("facts of the host", () => {
     const all = readDevices({ privileged: true });
     assert.ok(all.some(({ target }) => target === "/dev/null"));
     assert.ok(!all.some(({ target }) => target.startsWith("/dev/pts")));
+  });
+  it("readDevices() does not look below /dev/shm", function () {
+    if (process.getuid?.() !== 0) this.skip(); // only root makes device nodes
+    const directory = mkdtempSync("/dev/shm/manyworlds-devices-");
+    try {
+      execFileSync("mknod", [`${directory}/null`, "c", "1", "3"]);
+      const all = readDevices({ privileged: true });
+      assert.ok(!all.some(({ target }) => target.startsWith("/dev/shm")));
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
   for (const [why, source] of [
     ["a missing device", "/dev/nope"],
