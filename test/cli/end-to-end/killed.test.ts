@@ -83,7 +83,7 @@ describe("after SIGKILL", function () {
     child.kill("SIGTERM");
     const [status] = await once(child, "exit");
     assert.deepEqual([status, output], [9, "ready\ngot it\n"]);
-    const deaf = world.start(["run", "--rm", world.image, "sh", "-c", "echo ready; sleep 1000"]);
+    const deaf = world.start(["run", "--rm", world.image, "sh", "-c", "trap '' INT; echo ready; sleep 1000"]);
     const ended = once(deaf, "exit");
     await once(deaf.stdout ?? deaf, "data");
     for (let attempt = 0; attempt < 3; attempt++) {
