@@ -11,7 +11,7 @@ export {
   startGuestProcess,
 } from "./guest/index.ts";
 export { GUEST_ROOTFS, type GuestRootOptions, planGuestRoot } from "./guest-root.ts";
-export { KvmBackend, KvmUnavailableError } from "./kvm/index.ts";
+export { hasHardwareVirtualization, KvmBackend, KvmUnavailableError } from "./kvm/index.ts";
 export type { CpuBackend, StopReason } from "./machine/index.ts";
 export {
   type GuestKernel,

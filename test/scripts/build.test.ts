@@ -41,8 +41,8 @@ describe("npm run build", () => {
     assert.doesNotMatch(stdout, /hijacked/);
   });
 
-  it("makes a library that Node imports, with types", async () => {
-    const script = 'import("./dist/lib/index.js").then((m) => console.log(typeof m.run))';
+  it("makes a library that Node imports by the package's name, with types", async () => {
+    const script = 'import("manyworlds").then((m) => console.log(typeof m.run))';
     const said = execFileSync(process.execPath, ["-e", script], { cwd: project, encoding: "utf8" });
     assert.equal(said, "function\n");
     const types = readFileSync(`${project}dist/types/index.d.ts`, "utf8");

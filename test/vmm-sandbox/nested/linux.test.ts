@@ -19,8 +19,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { bufferedImageFile, ErofsBuilder } from "../../../image/erofs/index.ts";
-import { TarReader } from "../../../image/tar/reader.ts";
+import { bufferedImageFile, ErofsBuilder, TarReader } from "../../../image/erofs/index.ts";
 import { CLONE_NEWNS, CLONE_NEWUTS, type Row } from "../../../linux/index.ts";
 import { VirtioFs } from "../../../vmm-sandbox/devices/fs/virtio-fs.ts";
 import { Net } from "../../../vmm-sandbox/devices/index.ts";

@@ -179,6 +179,8 @@ export interface Site {
   jumpTo(target: Local<I64>): void;
   /** Ends the block at the direct target of this branch. */
   jumpDirect(): void;
+  /** Makes the next check of fuel leave: an interrupt waits. */
+  exhaustFuel(): void;
   /** Returns to the run loop when fuel is used up; RIP stays at this instruction. */
   yieldHere(cost: I32): void;
 }

@@ -28,7 +28,7 @@ export type HelperSite = { readonly instruction: Instruction };
 
 /** Mnemonics after which the run cannot go straight on. */
 export const endsRun = new Set(
-  "jmp jmpind call callind ret retn iret retfar jmpfar callfar syscall sysret sysenter sysexit int int3 int1 into ud hlt popf sti movtoseg popseg movtocr wrmsr lgdt lidt swapgs_ rdpmc".split(
+  "jmp jmpind call callind ret retn iret retfar jmpfar callfar syscall sysret sysenter sysexit int int3 int1 into ud hlt popf movtoseg popseg movtocr wrmsr lgdt lidt swapgs_ rdpmc".split(
     " ",
   ),
 );

@@ -362,6 +362,10 @@ export class RegionSite implements Site {
     this.direct();
   }
 
+  exhaustFuel(): void {
+    this.frame.fuel.set(i32.const(0));
+  }
+
   yieldHere(cost: I32): void {
     const { fuel } = this.frame;
     const spent = keep.i32(cost);

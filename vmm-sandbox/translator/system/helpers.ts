@@ -65,14 +65,6 @@ const hlt = privileged((cpu) => {
   return "leave";
 });
 
-const sti: Helper = (cpu) => {
-  const flags = cpu.registers.get32(state.eflags);
-  if (((flags >> 12) & 3) < cpu.registers.cpl) throw generalProtection();
-  cpu.registers.set32(state.eflags, flags | 0x200);
-  if (!(flags & 0x200)) cpu.shadowUntil = cpu.registers.rip;
-  return "leave";
-};
-
 const executeCpuid: Helper = (cpu) => {
   const { registers } = cpu;
   const [a, b, c, d] = cpuid(registers.gpr32(0), registers.gpr32(1));
@@ -295,7 +287,6 @@ const nothing: Helper = () => "continue";
 
 export const helpers: Readonly<Record<string, Helper>> = {
   hlt,
-  sti,
   cpuid: executeCpuid,
   rdtsc,
   rdtscp,
