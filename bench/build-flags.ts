@@ -24,7 +24,7 @@ const variants: readonly (readonly [string, readonly string[], readonly string[]
   ["with neither",              ["--bytecode", "--splitting"],                 []],
   ["without minify",            ["--minify"],                                  []],
   ["with --smol",               [],                          ["--compile-exec-argv=--smol"]],
-  ["JIT policy 10",             [],                          ["--compile-jit-policy=10"]],
+  ["JIT as by default",         ["--compile-jit-policy=10"],                   []],
   ["reading .env, bunfig, …",   executableFlags.filter((flag) => flag.startsWith("--no-")),  []],
 ];
 

@@ -42,6 +42,8 @@ export const executableFlags: readonly string[] = [
   "--format=esm",
   "--bytecode",
   "--splitting",
+  // Most commands end before compiled code has paid for its compiling: tier up ten times later.
+  "--compile-jit-policy=10",
   // The executable runs in folders that belong to others: what lies there must not configure it.
   "--no-compile-autoload-dotenv",
   "--no-compile-autoload-bunfig",
