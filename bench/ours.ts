@@ -1,8 +1,7 @@
 /** The executable under test, with all its state in a folder of its own. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { makeFolder } from "./folder.ts";
 import { unmountBelow } from "./peers/podman.ts";
 
 export const executable = fileURLToPath(new URL("../dist/manyworlds", import.meta.url));
@@ -17,7 +16,7 @@ export interface Ours extends Disposable {
 }
 
 export function openOurs(): Ours {
-  const root = mkdtempSync(join(tmpdir(), "manyworlds-bench-"));
+  const root = makeFolder("bench");
   return {
     command: [executable],
     env: { ...process.env, MANYWORLDS_ROOT: root },

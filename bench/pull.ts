@@ -4,11 +4,10 @@
  * memory.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { mkdirSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { startRegistry } from "../scripts/registry.ts";
+import { folderNote, makeFolder } from "./folder.ts";
 import { type Candidate, measure } from "./measure.ts";
 import { openOurs } from "./ours.ts";
 import { debianImage } from "./peers/images.ts";
@@ -32,7 +31,7 @@ async function run(options: BenchOptions): Promise<readonly Report[]> {
   pushLayout(layout, image);
   using ours = openOurs();
   using podman = openPodman();
-  const directory = mkdtempSync(join(tmpdir(), "manyworlds-pull-"));
+  const directory = makeFolder("pull");
   try {
     const candidates = [
       {
@@ -49,7 +48,7 @@ async function run(options: BenchOptions): Promise<readonly Report[]> {
       },
       skopeoAndUmoci(image, directory),
     ];
-    const measured = await measure(candidates, { rounds, warmups: 1 });
+    const measured = await measure(candidates, { rounds, warmups: options.quick ? 0 : 1 });
     const able = candidates.filter(
       ({ name }) => !measured.left.some((candidate) => candidate.name === name),
     );
@@ -66,6 +65,7 @@ async function run(options: BenchOptions): Promise<readonly Report[]> {
         ],
         notes: [
           `image: ${files} entries, ${Math.round(bytes / 2 ** 20)} MiB unpacked`,
+          folderNote(),
           ...memory,
           `goal for ours: at most ${maxMemoryMiB} MiB`,
         ],
@@ -97,9 +97,7 @@ async function peakMemory({ name, command, env, prepare }: Candidate): Promise<s
   return `peak memory of the largest process, ${name}: ${Math.round(Number(run.stdout) / 1024)} MiB`;
 }
 
-/** Empties a folder and lets the disk settle, so that nobody pays for the sample before. */
 function empty(directory: string): void {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
-  spawnSync("sync");
 }

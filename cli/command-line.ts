@@ -3,7 +3,8 @@ import type { Command, Context } from "./command.ts";
 import { formatError, OWN_FAILURE, UsageError } from "./errors.ts";
 import { wantsColour } from "./output/color.ts";
 import { parseArguments } from "./parse.ts";
-import { commands, findCommand, groups } from "./table/index.ts";
+import type { Found } from "./table/index.ts";
+import { run } from "./table/run.ts";
 
 /** Runs one command line of the program and resolves to its exit status. */
 export async function runCommandLine(words: readonly string[]): Promise<number> {
@@ -13,7 +14,7 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
     if (rest.length === 0 || rest[0] === "help" || rest[0] === "--help" || rest[0] === "-h") {
       return await showHelp(rest.slice(1));
     }
-    const found = findCommand(rest);
+    const found = await findVerb(rest);
     if (found === undefined) return await withoutVerb(rest);
     command = found.command;
     const parsed = parseArguments(command, found.rest);
@@ -25,6 +26,13 @@ export async function runCommandLine(words: readonly string[]): Promise<number> 
   } catch (error) {
     return report(error, command);
   }
+}
+
+/** `run` is found without loading the tables of all other verbs. */
+async function findVerb(words: readonly string[]): Promise<Found | undefined> {
+  // SAFE: a handler is only ever called with what its own flags parsed to
+  if (words[0] === "run") return { command: run as unknown as Command, rest: words.slice(1) };
+  return (await import("./table/index.ts")).findCommand(words);
 }
 
 function report(error: unknown, command: Command | undefined): number {
@@ -75,24 +83,26 @@ function readGlobalFlags(words: readonly string[]): Globals {
 }
 
 async function showHelp(words: readonly string[]): Promise<number> {
-  const { formatCommandHelp, formatGroupHelp, formatProgramHelp } = await import("./help.ts");
+  const [{ formatCommandHelp, formatGroupHelp, formatProgramHelp }, { findCommand, groups }] =
+    await Promise.all([import("./help.ts"), import("./table/index.ts")]);
   const width = process.stdout.columns ?? 80;
   const [first] = words;
   const found = findCommand(words);
   if (found !== undefined) process.stdout.write(formatCommandHelp(found.command, width));
   else if (first === undefined) process.stdout.write(formatProgramHelp());
   else if (first in groups) process.stdout.write(formatGroupHelp(first));
-  else throw unknownVerb(words);
+  else throw await unknownVerb(words);
   return 0;
 }
 
 /** `image`, `image --help`, or a word that is no verb. */
 async function withoutVerb(rest: readonly string[]): Promise<number> {
   const [first = "", second] = rest;
+  const { groups } = await import("./table/index.ts");
   if (first in groups && (second === undefined || second === "--help" || second === "-h")) {
     return showHelp([first]);
   }
-  throw unknownVerb(rest);
+  throw await unknownVerb(rest);
 }
 
 /** Verbs of docker that this release does not have, and what to do instead. */
@@ -107,7 +117,8 @@ const absent: Readonly<Record<string, string>> = {
   search: "look on the registry's web site",
 };
 
-function unknownVerb(words: readonly string[]): UsageError {
+async function unknownVerb(words: readonly string[]): Promise<UsageError> {
+  const { commands, groups } = await import("./table/index.ts");
   const [first = "", second] = words;
   if (first.startsWith("-")) return new UsageError("", `Unknown flag "${first}"`);
   const inGroup = first in groups && second !== undefined;

@@ -1,6 +1,9 @@
 /** What `run` would do, without doing it. */
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import type { RuntimeConfig } from "../oci/index.ts";
 import { explainLaunch, formatLaunch, type LaunchPlan, readBundle } from "../runtime/index.ts";
+import { ContainerError } from "./errors.ts";
 import type { ContainerOptions } from "./options.ts";
 import { openPlaces } from "./places.ts";
 import { discard, prepareContainer } from "./prepare.ts";
@@ -46,6 +49,12 @@ export async function explainImage(request: ExplainRequest): Promise<Explanation
 /** An OCI bundle: a directory with config.json and a root file system. */
 export function explainBundle(bundle: string): Explanation {
   const { path, config } = readBundle(bundle);
+  const rootfs = resolve(path, config.root?.path ?? "rootfs");
+  if (!existsSync(rootfs)) {
+    throw new ContainerError(`Cannot explain "${bundle}": its root file system is missing`, {
+      hint: `config.json names "${rootfs}"`,
+    });
+  }
   return explain(config, "explained", path, undefined);
 }
 

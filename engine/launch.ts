@@ -48,6 +48,7 @@ export function launch(places: Places, prepared: Prepared, options: LaunchOption
       // one with a terminal may be detached from, and is hung up when we die
       dieWithParent: !terminal,
       init: options.init,
+      noCgroups: config.linux?.uidMappings !== undefined,
       ...(filter !== undefined && { seccompFilter: filter }),
       ...(theirs !== undefined && { console: theirs }),
     });

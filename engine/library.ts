@@ -1,4 +1,5 @@
 /** `run` for programs: streams instead of descriptors, promises instead of blocking. */
+import { createReadStream } from "node:fs";
 import { Socket } from "node:net";
 import { constants } from "node:os";
 import { Readable, Writable } from "node:stream";
@@ -177,9 +178,15 @@ function makePipe(): Pipe {
 
 function toReadable(fd: Fd | undefined): ReadableStream<Uint8Array> {
   if (fd === undefined) return new ReadableStream({ start: (controller) => controller.close() });
-  const socket = new Socket({ fd: fd.release(), readable: true, writable: false });
-  // SAFE: a socket without an encoding gives bytes
-  return Readable.toWeb(socket) as ReadableStream<Uint8Array>;
+  // SAFE: a stream without an encoding gives bytes
+  return Readable.toWeb(readEnd(fd)) as ReadableStream<Uint8Array>;
+}
+
+/** Bun's sockets never end when they are given a pipe; its file streams read one as it fills. */
+function readEnd(fd: Fd): Readable {
+  const number = fd.release();
+  if ("Bun" in globalThis) return createReadStream("", { fd: number });
+  return new Socket({ fd: number, readable: true, writable: false });
 }
 
 function toWritable(fd: Fd): WritableStream<Uint8Array> {
@@ -194,11 +201,11 @@ async function processEnd(pidfd: Fd): Promise<void> {
   const { read, write } = makePipe();
   const watcher = runProgram(watcherProgram(pidfd.number, write.number)).value;
   write.close();
-  const socket = new Socket({ fd: read.release(), readable: true, writable: false });
+  const pipe = readEnd(read);
   await new Promise<void>((resolve, reject) => {
-    socket.once("close", () => resolve());
-    socket.once("error", reject);
-    socket.resume();
+    pipe.once("close", () => resolve());
+    pipe.once("error", reject);
+    pipe.resume();
   });
   syscall("wait4", watcher, 0, 0, 0);
 }

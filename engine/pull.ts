@@ -43,8 +43,6 @@ export interface PullResult {
   readonly upToDate: boolean;
 }
 
-/** Ranges of one large layer that are fetched at once. */
-const CONNECTIONS = 4;
 /** Layers that are fetched at once: docker's number. */
 const LAYERS_AT_ONCE = 3;
 
@@ -219,7 +217,6 @@ class Pull {
     const stream = this.#client.fetchBlob(this.#reference, descriptor, {
       signal,
       offset,
-      connections: CONNECTIONS,
     });
     let position = offset;
     for await (const chunk of stream) {

@@ -14,7 +14,7 @@ import {
 } from "../linux/index.ts";
 import { type ByteString, byteStringToText, bytesToString } from "./byte-string.ts";
 import { StoreError } from "./errors.ts";
-import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM, nameArgument } from "./names.ts";
+import { EISDIR, ELOOP, ENOENT, ENOTDIR, nameArgument } from "./names.ts";
 
 const DIRENTS_BYTES = 64 * 1024;
 const MAX_DEPTH = 4096;
@@ -110,9 +110,7 @@ export function openChildDirectory(directory: Fd, name: ByteString): Fd | undefi
 export function removeTree(directory: Fd, name: ByteString, depth = 0): void {
   const result = syscall("unlinkat", directory, nameArgument(name), 0);
   if (result === 0 || result === -ENOENT) return;
-  // POSIX allows EPERM for directories, Linux answers EISDIR.
-  if (result !== -EISDIR && result !== -EPERM)
-    call("unlinkat", directory, byteStringToText(name), 0);
+  if (result !== -EISDIR) call("unlinkat", directory, byteStringToText(name), 0);
   if (depth > MAX_DEPTH)
     throw new StoreError(`Cannot remove a tree of more than ${MAX_DEPTH} levels`);
   using child = openForRemoval(directory, name);
@@ -121,12 +119,13 @@ export function removeTree(directory: Fd, name: ByteString, depth = 0): void {
   call("unlinkat", directory, nameArgument(name), AT_REMOVEDIR);
 }
 
-/** Who is not root may own directories that even he cannot read. */
+/** Who is not root may own directories that even he cannot read or change: he opens them up. */
 function openForRemoval(directory: Fd, name: ByteString): Fd | undefined {
-  const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-  const result = syscall("openat", directory, nameArgument(name), flags);
-  if (result >= 0) return Fd.take(result);
-  if (result !== -EACCES) return openChildDirectory(directory, name);
-  call("fchmodat", directory, nameArgument(name), 0o700);
-  return Fd.from("openat", directory, nameArgument(name), flags);
+  if (process.geteuid?.() !== 0) {
+    const status = statAt(directory, name);
+    const isLocked = status !== undefined && (status.mode & 0o700) !== 0o700;
+    // Not through a symlink: unlinkat has just said that this is a directory.
+    if (isLocked) syscall("fchmodat", directory, nameArgument(name), 0o700);
+  }
+  return openChildDirectory(directory, name);
 }

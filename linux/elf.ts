@@ -38,7 +38,7 @@ export function encodeElf(
   const whole = new Uint8Array(blockOffset + encoded.sizeBytes);
   const block = whole.subarray(blockOffset);
   encoded.write(block, BLOCK_ADDRESS);
-  const file = whole.subarray(0, blockOffset + lengthWithoutZeros(block));
+  const file = whole.subarray(0, blockOffset + encoded.storedBytes);
   const view = new DataView(whole.buffer);
   writeHeader(view, CODE_ADDRESS + CODE_OFFSET + interpreterX86_64.start);
   writeSegment(view, 0, {
@@ -57,12 +57,6 @@ export function encodeElf(
   });
   file.set(code, CODE_OFFSET);
   return file;
-}
-
-function lengthWithoutZeros(block: Uint8Array): number {
-  let length = block.length;
-  while (length > 0 && block[length - 1] === 0) length -= 1;
-  return length;
 }
 
 function machineCode(): Uint8Array {

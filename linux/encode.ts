@@ -21,6 +21,8 @@ import { syscallsX86_64 } from "./syscalls.ts";
 /** A program whose places are decided but which is not written anywhere yet. */
 export interface EncodedProgram {
   readonly sizeBytes: number;
+  /** Bytes that are not just zeroed buffers, which lie at the end. */
+  readonly storedBytes: number;
   /** Offset in the block of each named buffer. */
   readonly buffers: ReadonlyMap<string, { readonly offset: number; readonly sizeBytes: number }>;
   /** Offset of the row that carries this `as`. */
@@ -44,6 +46,7 @@ export function encodeProgram(program: Program): EncodedProgram {
 class Encoder implements EncodedProgram {
   readonly buffers = new Map<string, { offset: number; sizeBytes: number }>();
   readonly results = new Map<string, number>();
+  readonly storedBytes: number;
   readonly #rows: readonly Row[];
   readonly #onError: string | undefined;
   readonly #labels = new Map<string, number>();
@@ -66,12 +69,13 @@ class Encoder implements EncodedProgram {
     this.#onError = program.onError;
     this.#end = this.#placeRows();
     this.buffers.set("header", { offset: 0, sizeBytes: header.size });
+    for (const row of this.#rows) for (const arg of argumentsOf(row)) this.#placeData(arg);
+    this.storedBytes = this.#end;
     const buffers = program.buffers ?? {};
     for (const name of Object.keys(buffers)) {
       const sizeBytes = buffers[name] ?? 0;
       this.buffers.set(name, { offset: this.#reserve(sizeBytes), sizeBytes });
     }
-    for (const row of this.#rows) for (const arg of argumentsOf(row)) this.#placeData(arg);
   }
 
   get sizeBytes(): number {

@@ -5,6 +5,7 @@ export * from "./encode.ts";
 export * from "./errno.ts";
 export * from "./errors.ts";
 export * from "./fd.ts";
+export * from "./format-row.ts";
 export * from "./kernel.ts";
 export * from "./program.ts";
 export * from "./root.ts";

@@ -2,10 +2,11 @@
 
 import { type EncodedProgram, encodeProgram } from "./encode.ts";
 import { type Errno, errnoName } from "./errno.ts";
-import { formatArgument, SyscallError } from "./errors.ts";
+import { SyscallError } from "./errors.ts";
+import { describe } from "./format-row.ts";
 import { header, row as layout } from "./interpreter-layout.ts";
 import { interpret, type Memory, mapMemory } from "./kernel.ts";
-import type { Argument, CallRow, Program, ProgramFailure, ProgramOutcome, Row } from "./program.ts";
+import type { Argument, Program, ProgramFailure, ProgramOutcome } from "./program.ts";
 
 /** A program in memory that a forked child may still be running. */
 export interface LoadedProgram extends Disposable {
@@ -104,50 +105,4 @@ class BlockOutcome implements ProgramOutcome {
 /** The failed call as an error, for callers that have nothing to add. */
 export function programError(failure: ProgramFailure): SyscallError {
   return new SyscallError(failure);
-}
-
-/** One row as `explain` prints it. */
-export function formatRow(row: Row): string {
-  if ("call" in row) return formatCall(row);
-  if ("label" in row) return `${row.label}:`;
-  if ("jump" in row) {
-    const condition = row.if;
-    const suffix =
-      condition === undefined
-        ? ""
-        : ` if ${describe(condition[0])} ${condition[1]} ${describe(condition[2])}`;
-    return `goto ${row.jump}${suffix}`;
-  }
-  if ("store" in row) return `${describe(row.store)} = ${describe(row.value)}`;
-  if ("read" in row) return `${row.as} = *(${row.width} bytes at ${describe(row.read)})`;
-  if ("compute" in row) {
-    const [left, how, right] = row.compute;
-    return `${row.as} = ${describe(left)} ${how} ${describe(right)}`;
-  }
-  if ("copy" in row)
-    return `copy ${describe(row.length)} bytes from ${describe(row.copy)} to ${describe(row.to)}`;
-  if ("run" in row) return `run ${describe(row.run)}`;
-  return `end ${describe(row.end)}`;
-}
-
-function formatCall(row: CallRow): string {
-  const args = row.args.map(describe).join(", ");
-  const name = row.as === undefined ? "" : `${row.as} = `;
-  const ignored = row.ignore === undefined ? "" : `  # or ${row.ignore.join(", ")}`;
-  const note = row.note === undefined ? "" : `  # ${row.note}`;
-  return `${name}${row.call}(${args})${ignored}${note}`;
-}
-
-function describe(arg: Argument): string {
-  if (typeof arg !== "object") return formatArgument(arg);
-  if (arg instanceof Uint8Array) return `<${arg.length} bytes>`;
-  if ("strings" in arg) return JSON.stringify(arg.strings);
-  if ("struct" in arg) {
-    const pointers = Object.values(arg.pointers).map(describe).join(", ");
-    return `<${arg.struct.length} bytes → ${pointers}>`;
-  }
-  if ("result" in arg) return arg.result;
-  if ("last" in arg) return "last";
-  const offset = arg.offset === undefined || arg.offset === 0 ? "" : `+${arg.offset}`;
-  return "buffer" in arg ? `&${arg.buffer}${offset}` : `${arg.load}${offset}`;
 }

@@ -10,4 +10,5 @@ export * from "./media-types.ts";
 export * from "./platform.ts";
 export * from "./reference.ts";
 export type * from "./runtime-config.ts";
+export type * from "./runtime-config-linux.ts";
 export { quoteText, SpecError, type SpecFailure } from "./spec-error.ts";

@@ -21,7 +21,7 @@ import {
   SIGKILL,
   syscall,
 } from "../linux/index.ts";
-import type { NamespaceType, RuntimeConfig } from "../oci/index.ts";
+import type { Mount, NamespaceType, RuntimeConfig } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import {
   type CgroupPlace,
@@ -37,11 +37,14 @@ import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
+import type { PreparedMount } from "./launch/mounts.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
 import { executionError, reportError } from "./launch/report.ts";
 import { spawnProgram } from "./launch/spawn.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import { prepareMounts } from "./mount-sources.ts";
+import { moveNetDevices } from "./net-devices.ts";
 import { expandLinks, rootResolver } from "./root-facts.ts";
 import type { EncodedFilter } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
@@ -165,11 +168,13 @@ class Launch {
     const listener = connectListener(config.linux?.seccomp);
     if (listener !== undefined) inherited.push(listener);
     this.#open.push(...inherited);
+    const prepared = prepareMounts(config, this.#record.rootfs, (fd) => this.#open.push(fd));
     const plan = planLaunch(
       config,
-      this.#context(this.#lift(theirs), entrances, joined, start, listener),
+      this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared),
     );
     const keep = inherited.map(({ number }) => number);
+    for (const { tree, userNamespace } of prepared.values()) keep.push(tree ?? userNamespace ?? 0);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
     const { pid, pidfd, encoded } = spawnProgram(plan.program, {
       flags: plan.cloneFlags,
@@ -239,6 +244,7 @@ class Launch {
     joined: ReadonlyMap<NamespaceType, Fd>,
     start: Fd | undefined,
     listener: Fd | undefined,
+    prepared: ReadonlyMap<Mount, PreparedMount>,
   ): LaunchContext {
     const { options, record } = { options: this.#options, record: this.#record };
     const namespaces = planNamespaces(options.config.linux?.namespaces);
@@ -262,6 +268,7 @@ class Launch {
         this.#open.push(root),
       ),
       isProcfs,
+      prepared,
       isDirectory: (source) => isDirectory(source) ?? true,
       ...(start === undefined ? {} : { start: start.number }),
       ...(listener === undefined ? {} : { listener: listener.number }),
@@ -329,9 +336,11 @@ class Launch {
   }
 
   #runEarlyHooks(): void {
+    moveNetDevices(this.#options.config.linux?.netDevices, this.#pid);
     const { hooks, linux } = this.#options.config;
     const state = ociState(this.#record, "creating", this.#pid);
-    runHooks("prestart", hooks?.prestart, state);
+    // The oldest hooks know only "created"; runtime-spec 1.0 had no other status for them.
+    runHooks("prestart", hooks?.prestart, { ...state, status: "created" });
     runHooks("createRuntime", hooks?.createRuntime, state);
     if (hooks?.createContainer === undefined || this.#pidfd === undefined) return;
     const place = { pidfd: this.#pidfd, flags: hookFlags(linux?.namespaces) };
@@ -339,7 +348,8 @@ class Launch {
   }
 }
 
-function hasEarlyHooks({ hooks }: RuntimeConfig): boolean {
+function hasEarlyHooks({ hooks, linux }: RuntimeConfig): boolean {
+  if (Object.keys(linux?.netDevices ?? {}).length > 0) return true;
   const early = [hooks?.prestart, hooks?.createRuntime, hooks?.createContainer];
   return early.some((list) => (list?.length ?? 0) > 0);
 }

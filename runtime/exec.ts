@@ -25,7 +25,7 @@ import { planExecutableCheck, planExecute } from "./launch/execute.ts";
 import { planListener } from "./launch/listener.ts";
 import { flagsOf, namespaceFiles } from "./launch/namespaces.ts";
 import { planAffinity } from "./launch/placement.ts";
-import { planBecomeRoot, planPrologue } from "./launch/plan.ts";
+import { planBecomeRoot, planOomScore, planPrologue } from "./launch/plan.ts";
 import { planCredentials, planLimits } from "./launch/process.ts";
 import { executionError, reportError } from "./launch/report.ts";
 import { RowList } from "./launch/row-list.ts";
@@ -172,6 +172,7 @@ export function planExec(
   const rows = new RowList();
   planPrologue(rows, { created: new Set() }, { preserveFds, sync: context.sync });
   rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0], { note: "nobody in there looks into us" });
+  planOomScore(rows, config.process);
   planAffinity(rows, process, "initial");
   for (const entrance of context.entrances)
     rows.call("write", [entrance, "0", 1], { note: "enter the cgroup" });

@@ -102,7 +102,7 @@ export function resumeContainer({ status, cgroup }: Container): void {
 /** Removes a container that has stopped, or with `force` any; returns what a poststop hook said. */
 export function deleteContainer(container: Container, { force = false } = {}): string | undefined {
   const { status, id } = container;
-  if (status !== "stopped" && status !== "created" && status !== "creating" && !force)
+  if (status !== "stopped" && status !== "creating" && !force)
     throw new StatusError(`cannot delete container ${id} that is not stopped: ${status}`);
   if (container.pid > 0) {
     killContainer(container, SIGKILL);

@@ -7,13 +7,16 @@ import {
   Fd,
   iovec,
   MSG_CMSG_CLOEXEC,
+  MSG_NOSIGNAL,
   msghdr,
   O_CLOEXEC,
   O_DIRECTORY,
   O_PATH,
+  SCM_RIGHTS,
   SOCK_CLOEXEC,
   SOCK_SEQPACKET,
   SOCK_STREAM,
+  SOL_SOCKET,
   sockaddr_un,
 } from "../linux/index.ts";
 
@@ -71,6 +74,25 @@ function encodeAddress(path: string): [address: Uint8Array, length: number] {
 const controlSize = 24;
 const controlLength = 20;
 const dataLimit = 4096;
+
+/** Sends one descriptor with a text beside it. */
+export function sendDescriptor(socket: Fd, descriptor: Fd, text: string): void {
+  const data = Buffer.from(text);
+  const control = new Uint8Array(controlSize);
+  const fields = new DataView(control.buffer);
+  fields.setBigUint64(0, BigInt(controlLength), true);
+  fields.setInt32(8, SOL_SOCKET, true);
+  fields.setInt32(12, SCM_RIGHTS, true);
+  fields.setInt32(16, descriptor.number, true);
+  const vector = iovec.encode({ iov_base: addressOf(data), iov_len: data.length });
+  const header = msghdr.encode({
+    msg_iov: addressOf(vector),
+    msg_iovlen: 1,
+    msg_control: addressOf(control),
+    msg_controllen: control.length,
+  });
+  call("sendmsg", socket, header, MSG_NOSIGNAL);
+}
 
 /** Receives one descriptor (SCM_RIGHTS); throws when the other side went away without one. */
 export function receiveDescriptor(socket: Fd): Fd {

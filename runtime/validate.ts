@@ -2,13 +2,15 @@
  * What must be right in config.json before anything is changed; each refusal names the field.
  * Source: runtime-spec 1.3 config.md and config-linux.md, the sentences with MUST.
  */
-import { type Hook, type RuntimeConfig, SpecError } from "../oci/index.ts";
+import { MS_BIND } from "../linux/index.ts";
+import { type Hook, type Linux, type RuntimeConfig, SpecError } from "../oci/index.ts";
 import { exists } from "./files.ts";
 import { parseMountOptions } from "./launch/mount-options.ts";
 import { checkMemoryPolicy } from "./launch/placement.ts";
 import { checkSeccompProfile } from "./seccomp/compile.ts";
 
-const semanticVersion = /^(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/;
+/** Versions that engines write; what is compared first spares compiling the expression below. */
+const usualVersions = new Set(["1.0.0", "1.0.1", "1.0.2", "1.0.2-dev", "1.1.0", "1.2.0", "1.3.0"]);
 const supportedMajor = "1";
 
 function broken(path: string, problem: string): SpecError {
@@ -35,11 +37,14 @@ function checkHooks({ hooks = {} }: RuntimeConfig): void {
     }
 }
 
-const propagation = /^r?(shared|slave|private|unbindable)$/;
+// biome-ignore format: table
+const propagations = new Set([
+  "shared", "slave", "private", "unbindable", "rshared", "rslave", "rprivate", "runbindable",
+]);
 
 function checkLinux({ linux = {} }: RuntimeConfig): void {
   const { rootfsPropagation, personality, devices = [], seccomp } = linux;
-  if (rootfsPropagation && !propagation.test(rootfsPropagation))
+  if (rootfsPropagation && !propagations.has(rootfsPropagation))
     throw broken("linux.rootfsPropagation", `is ${JSON.stringify(rootfsPropagation)}`);
   if (personality !== undefined && !["LINUX", "LINUX32"].includes(personality.domain))
     throw broken("linux.personality.domain", `is ${JSON.stringify(personality.domain)}`);
@@ -50,10 +55,28 @@ function checkLinux({ linux = {} }: RuntimeConfig): void {
   }
   if (seccomp !== undefined) checkSeccompProfile(seccomp);
   checkMemoryPolicy(linux);
+  checkNetDevices(linux);
+}
+
+/** IFNAMSIZ, less the NUL. */
+const deviceNameLimit = 15;
+
+function checkNetDevices({ netDevices = {}, namespaces = [] }: Linux): void {
+  const names = Object.entries(netDevices).map(([name, device]) => device.name || name);
+  if (names.length === 0) return;
+  if (!namespaces.some(({ type }) => type === "network"))
+    throw broken("linux.netDevices", "needs a network namespace");
+  for (const name of [...names, ...Object.keys(netDevices)])
+    if (name.length > deviceNameLimit || name === "." || name === ".." || /[/:\s]|^$/.test(name))
+      throw broken("linux.netDevices", `has ${JSON.stringify(name)}, not a device name`);
+  if (new Set(names).size < names.length)
+    throw broken("linux.netDevices", "names one device twice");
 }
 
 function checkVersion(version: unknown): void {
   if (typeof version !== "string") throw broken("ociVersion", "is missing, expected a version");
+  if (usualVersions.has(version)) return;
+  const semanticVersion = /^(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$/;
   const [, major] = semanticVersion.exec(version) ?? [];
   if (major === undefined)
     throw broken("ociVersion", `is ${JSON.stringify(version)}, not a version`);
@@ -78,11 +101,14 @@ function checkMounts({ mounts = [] }: RuntimeConfig): void {
   mounts.forEach((mount, index) => {
     if (typeof mount.destination !== "string" || mount.destination === "")
       throw broken(`mounts[${index}].destination`, "is missing");
-    const { runtime } = parseMountOptions(mount.options);
-    for (const option of runtime)
-      throw broken(`mounts[${index}].options`, `has "${option}", which is not supported yet`);
-    if (mount.uidMappings !== undefined || mount.gidMappings !== undefined)
-      throw broken(`mounts[${index}].uidMappings`, "is not supported yet");
+    if ((mount.uidMappings === undefined) !== (mount.gidMappings === undefined))
+      throw broken(`mounts[${index}].uidMappings`, "and gidMappings go together");
+    const { runtime, flags } = parseMountOptions(mount.options);
+    const isMapped = runtime.has("idmap") || runtime.has("ridmap") || mount.uidMappings;
+    if (isMapped && (flags & MS_BIND) === 0 && mount.type !== "bind")
+      throw broken(`mounts[${index}].options`, "map IDs, which is for bind mounts");
+    if (runtime.has("tmpcopyup") && mount.type !== "tmpfs")
+      throw broken(`mounts[${index}].options`, 'have "tmpcopyup", which is for tmpfs');
   });
 }
 
@@ -129,8 +155,6 @@ function checkUnsupported({ linux, process }: RuntimeConfig): void {
   if (linux?.intelRdt !== undefined && !exists("/sys/fs/resctrl/schemata"))
     throw broken("linux.intelRdt", "needs the resctrl file system, which is not mounted");
   if (linux?.intelRdt !== undefined) throw broken("linux.intelRdt", "is not supported yet");
-  if (Object.keys(linux?.netDevices ?? {}).length > 0)
-    throw broken("linux.netDevices", "is not supported yet");
   if (linux?.mountLabel && !exists("/sys/fs/selinux/enforce"))
     throw broken("linux.mountLabel", "needs SELinux, which this kernel lacks");
   if (process?.selinuxLabel && !exists("/sys/fs/selinux/enforce"))

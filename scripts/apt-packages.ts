@@ -25,8 +25,11 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "attr",            file: "/usr/bin/setfattr",            needs: ["test"],                        why: "extended attributes in layers" },
   { name: "cpio",            file: "/usr/bin/cpio",                needs: ["test"],                        why: "checks the initramfs writer" },
   { name: "libcap2-bin",     file: "/sbin/setcap",                 needs: ["test"],                        why: "file capabilities in layers" },
+  { name: "openssl",         file: "/usr/bin/openssl",             needs: ["test"],                        why: "certificates of registries" },
   { name: "zstd",            file: "/usr/bin/zstd",                needs: ["test"],                        why: "zstd layers" },
   { name: "acpica-tools",    file: "/usr/bin/iasl",                needs: ["test"],                        why: "checks our ACPI tables" },
+  { name: "openssl",         file: "/usr/bin/openssl",             needs: ["test"],                        why: "certificates of test registries" },
+  { name: "iproute2",        file: "/sbin/ip",                     needs: ["test"],                        why: "network namespaces and tap devices" },
   { name: "erofs-utils",     file: "/usr/bin/fsck.erofs",          needs: ["test"],                        why: "checks our EROFS images" },
   { name: "runc",            file: "/usr/sbin/runc",               needs: ["test", "bench"],               why: "reference for behaviour and speed" },
   { name: "umoci",           file: "/usr/bin/umoci",               needs: ["test", "bench"],               why: "reference for unpacking" },
@@ -34,7 +37,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "crun",            file: "/usr/bin/crun",                needs: ["bench"],                       why: "peer" },
   { name: "bubblewrap",      file: "/usr/bin/bwrap",               needs: ["bench"],                       why: "peer" },
   { name: "podman",          file: "/usr/bin/podman",              needs: ["bench"],                       why: "peer" },
-  { name: "docker.io",       file: "/usr/sbin/dockerd",            needs: ["bench"],                       why: "peer" },
+  { name: "docker.io",       file: "/usr/sbin/dockerd",            needs: ["test", "bench"],                       why: "engine that our runtime runs under, and peer" },
   { name: "linux-source-6.1",   file: "/usr/src/linux-source-6.1.tar.xz",       needs: ["guest-kernel"],                why: "source of the small guest kernel" },
   { name: "build-essential",    file: "/usr/bin/make",                          needs: ["guest-kernel"],                why: "compiles the kernel" },
   { name: "flex",               file: "/usr/bin/flex",                          needs: ["guest-kernel"],                why: "the kernel's configuration" },
@@ -44,7 +47,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "xz-utils",           file: "/usr/bin/xz",                            needs: ["guest-kernel"],                why: "unpacks the source" },
   { name: "mmdebstrap",         file: "/usr/bin/mmdebstrap",                    needs: ["debian-guest"],                why: "builds the Debian guest" },
   { name: "qemu-system-x86",    file: "/usr/bin/qemu-system-x86_64",            needs: ["debian-guest"],                why: "runs the Debian guest" },
-  { name: "containerd",      file: "/usr/bin/containerd",          needs: ["bench"],                       why: "what docker runs containers with" },
+  { name: "containerd",      file: "/usr/bin/containerd",          needs: ["test", "bench"],                       why: "what docker runs containers with" },
 ];
 
 export function missingPackages(

@@ -69,7 +69,7 @@ function guestKernels(): string {
 
 function stageProject(folder: string, kernels: string, only: string): string {
   mkdirSync(join(folder, "kernels"), { recursive: true });
-  for (const part of ["package.json", "linux", "vmm-sandbox", "test/vmm-sandbox"])
+  for (const part of ["package.json", "linux", "oci", "image", "vmm-sandbox", "test/vmm-sandbox"])
     cpSync(part, join(folder, part), { recursive: true, verbatimSymlinks: true });
   for (const name of ["vmlinux", "bzImage"])
     copyFileSync(join(kernels, name), join(folder, "kernels", name));

@@ -1,7 +1,7 @@
 /**
  * `npm test`: everything that must hold before a change lands.
  *
- * Installs what the tests need, then lint, types, imports, and the mocha suites, one process per
+ * Installs what the tests need, builds, then lint, types, imports, and the mocha suites, one process per
  * folder of test/ and JavaScript engine, so that a crash in native code costs one folder. The last
  * line is always "N passed, N failed, N skipped"; a failed lint, type or import check, and a
  * process that dies, count as one failed test each.
@@ -19,6 +19,15 @@ import { mochaCommand, planGroups, type TestGroup } from "./test-groups.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
+/** Title and the arguments of node. */
+type Check = readonly [string, readonly string[]];
+
+const staticChecks: readonly Check[] = [
+  ["Format and lint", ["node_modules/@biomejs/biome/bin/biome", "check", "."]],
+  ["Types", ["node_modules/typescript/bin/tsc", "-p", "."]],
+  ["Imports and file sizes", ["--import", "tsx", "scripts/check-imports.ts"]],
+];
+
 async function main(only: readonly string[]): Promise<number> {
   heading("Debian packages that tests need");
   const missing = installPackages("test");
@@ -26,7 +35,9 @@ async function main(only: readonly string[]): Promise<number> {
     console.error(style.yellow("Tests that need them will be counted as skipped."));
   }
   let total: TestCounts = { passed: 0, failed: 0, skipped: 0, finished: true };
-  if (only.length === 0) total = add(total, await runStaticChecks());
+  // The executable first: the suites of the runtime and the engines test what is shipped.
+  total = add(total, await runChecks([["Build", ["--import", "tsx", "scripts/build.ts"]]]));
+  if (only.length === 0) total = add(total, await runChecks(staticChecks));
   const groups = planGroups(only);
   if (groups.length === 0) {
     console.error(style.red(`No tests in: ${only.join(" ")}`));
@@ -37,17 +48,10 @@ async function main(only: readonly string[]): Promise<number> {
   return total.failed === 0 ? 0 : 1;
 }
 
-async function runStaticChecks(): Promise<TestCounts> {
-  const node = process.execPath;
-  const bin = (name: string) => join(root, "node_modules", name);
-  const checks: readonly (readonly [string, readonly string[]])[] = [
-    ["Format and lint", [bin("@biomejs/biome/bin/biome"), "check", "."]],
-    ["Types", [bin("typescript/bin/tsc"), "-p", "."]],
-    ["Imports and file sizes", ["--import", "tsx", "scripts/check-imports.ts"]],
-  ];
+async function runChecks(checks: readonly Check[]): Promise<TestCounts> {
   let failed = 0;
   for (const [title, args] of checks) {
-    if (!(await step(title, () => runVisibly(node, args, { cwd: root })))) failed += 1;
+    if (!(await step(title, () => runVisibly(process.execPath, args, { cwd: root })))) failed += 1;
   }
   return { passed: checks.length - failed, failed, skipped: 0, finished: true };
 }

@@ -28,6 +28,7 @@ export async function formatCrash(scene: CrashScene): Promise<string> {
     `The guest crashed: ${scene.why}`,
     "",
     ...formatRegisters(scene.registers),
+    ...(wasReset(scene.registers) ? [RESET_NOTE] : []),
     "",
     "It was about to run:",
     ...instructions.map((line) => `  ${line}`),
@@ -36,6 +37,14 @@ export async function formatCrash(scene: CrashScene): Promise<string> {
     ...console.map((line) => `  ${line.trimEnd()}`),
     "",
   ].join("\n");
+}
+
+/** AMD APM vol. 2 §15.14.3: after SHUTDOWN the guest's state is undefined, so KVM resets it. */
+const RESET_NOTE =
+  "(These are the values after a reset: AMD processors lose a guest's registers in a triple fault.)";
+
+function wasReset({ general, system }: VcpuRegisters): boolean {
+  return general.rip === 0xfff0n && system.cs.base === 0xffff_0000n;
 }
 
 function formatRegisters({ general, system }: VcpuRegisters): readonly string[] {

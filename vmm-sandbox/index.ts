@@ -10,7 +10,8 @@ export {
   RemoteKernel,
   startGuestProcess,
 } from "./guest/index.ts";
-export { KvmBackend, KvmUnavailableError } from "./kvm/index.ts";
+export { GUEST_ROOTFS, type GuestRootOptions, planGuestRoot } from "./guest-root.ts";
+export { hasHardwareVirtualization, KvmBackend, KvmUnavailableError } from "./kvm/index.ts";
 export type { CpuBackend, StopReason } from "./machine/index.ts";
 export {
   type GuestKernel,

@@ -3,10 +3,10 @@
  * and no firewall rules. Stopped by its process id.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { makeFolder } from "../folder.ts";
 import { unmountBelow } from "./podman.ts";
 
 const startLimitMs = 30_000;
@@ -17,7 +17,7 @@ export interface Docker extends AsyncDisposable {
 
 /** Throws, with the end of the daemon's log, when it does not come up. */
 export async function openDocker(): Promise<Docker> {
-  const directory = mkdtempSync(join(tmpdir(), "manyworlds-docker-"));
+  const directory = makeFolder("docker");
   const socket = `unix://${join(directory, "docker.sock")}`;
   const log = join(directory, "log");
   const logFile = openSync(log, "w");

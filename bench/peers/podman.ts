@@ -1,8 +1,8 @@
 /** Podman with its storage in a folder of ours, on runc, for machines like the usual test machine. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { makeFolder } from "../folder.ts";
 
 export interface Podman extends Disposable {
   /** Command and the flags that precede its verb. */
@@ -10,12 +10,12 @@ export interface Podman extends Disposable {
   /** Flags of `run` that this machine needs. */
   readonly runFlags: readonly string[];
   readonly env: NodeJS.ProcessEnv;
-  /** Empties its store and lets the disk settle. */
+  /** Empties its store. */
   removeImages(): void;
 }
 
 export function openPodman(): Podman {
-  const directory = mkdtempSync(join(tmpdir(), "manyworlds-podman-"));
+  const directory = makeFolder("podman");
   const settings = join(directory, "containers.conf");
   writeFileSync(settings, "[engine]\n[network]\n");
   const place = (name: string) => {
@@ -38,7 +38,6 @@ export function openPodman(): Podman {
     removeImages() {
       const [file = "", ...flags] = command;
       spawnSync(file, [...flags, "rmi", "--all", "--force"], { env, stdio: "ignore" });
-      spawnSync("sync");
     },
     [Symbol.dispose]() {
       const [file = "", ...flags] = command;

@@ -38,16 +38,27 @@ export function chooseStyle(
   return isTerminal && env["TERM"] !== "dumb" ? "tty" : "plain";
 }
 
-/** Progress on this process's standard error; nothing is drawn before the first event. */
+/**
+ * Progress on this process's standard error. Nothing is touched before the first event: asking the
+ * engine for process.stderr takes milliseconds, and most runs have nothing to show.
+ */
 export function openProgress(
   wanted: "auto" | ProgressStyle | undefined,
   env: Readonly<Record<string, string | undefined>>,
 ): Progress {
-  const isTerminal = process.stderr.isTTY === true;
-  return showProgress(
-    chooseStyle(wanted, isTerminal, env),
-    ownTerminal(wantsColour(env, isTerminal)),
-  );
+  let shown: Progress | undefined;
+  const show = (): Progress => {
+    const isTerminal = process.stderr.isTTY === true;
+    const style = chooseStyle(wanted, isTerminal, env);
+    return showProgress(style, ownTerminal(wantsColour(env, isTerminal)));
+  };
+  return {
+    onProgress(event) {
+      shown ??= show();
+      shown.onProgress(event);
+    },
+    [Symbol.dispose]: () => shown?.[Symbol.dispose](),
+  };
 }
 
 function ownTerminal(colour: boolean): Terminal {
@@ -83,16 +94,29 @@ class Bars implements Progress {
 
   readonly onProgress = (event: ProgressEvent): void => {
     if (event.type !== "item") {
-      this.#erase();
-      this.#terminal.write(
-        event.type === "warning" ? `warning: ${event.text}\n` : `${event.text}\n`,
-      );
-      this.#draw();
+      const text = event.type === "warning" ? `warning: ${event.text}` : event.text;
+      if (this.#isFinished()) this.#settle();
+      else this.#erase();
+      this.#terminal.write(`${text}\n`);
+      if (this.#items.size > 0) this.#draw();
       return;
     }
     update(this.#items, event, this.#terminal.now());
     this.#schedule();
   };
+
+  #isFinished(): boolean {
+    return [...this.#items.values()].every(({ phase }) => phase === "done" || phase === "exists");
+  }
+
+  /** The last frame stays where it is; whatever is written from now on comes below it. */
+  #settle(): void {
+    if (this.#items.size > 0) this.#draw();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#items.clear();
+    this.#linesDrawn = 0;
+  }
 
   #schedule(): void {
     const wait = this.#drawnAt + FRAME_MS - this.#terminal.now();
@@ -127,9 +151,7 @@ class Bars implements Progress {
   }
 
   [Symbol.dispose](): void {
-    if (this.#items.size > 0) this.#draw();
-    clearTimeout(this.#timer);
-    this.#items.clear();
+    this.#settle();
   }
 }
 

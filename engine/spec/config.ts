@@ -19,6 +19,7 @@ import { makeArguments, makeEnvironment } from "./environment.ts";
 import { makeMounts, type NetworkFiles } from "./mounts.ts";
 import { maskedPaths, readonlyPaths } from "./paths.ts";
 import { makeResources, type ResourceFacts } from "./resources.ts";
+import { adaptRootless, type RootlessIds } from "./rootless.ts";
 import type { Account } from "./users.ts";
 
 const OCI_VERSION = "1.2.0";
@@ -41,6 +42,8 @@ export interface Facts extends ResourceFacts {
   /** Devices that --privileged brings in, in addition to those asked for. */
   readonly devices: readonly HostDevice[];
   readonly cgroupsPath: string;
+  /** Present when we are not root. */
+  readonly rootless?: RootlessIds;
 }
 
 export function makeConfig(
@@ -50,7 +53,7 @@ export function makeConfig(
 ): RuntimeConfig {
   const capabilities = chooseCapabilities(options, facts.held);
   const { annotations, domainname } = options;
-  return {
+  const config: RuntimeConfig = {
     ociVersion: OCI_VERSION,
     process: makeProcess(image, options, facts, capabilities),
     root: { path: facts.rootfs, readonly: options.readOnly ?? false },
@@ -60,6 +63,7 @@ export function makeConfig(
     ...(annotations !== undefined && { annotations }),
     linux: makeLinux(options, facts, capabilities),
   };
+  return facts.rootless === undefined ? config : adaptRootless(config, facts.rootless);
 }
 
 function makeProcess(

@@ -1,9 +1,11 @@
 /** Gathers what the plan of a container needs to know of the host and the image. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { userInfo } from "node:os";
 import type { Seccomp } from "../../oci/index.ts";
 import { dockerSeccompProfile } from "../../runtime/index.ts";
 import { ContainerError } from "../errors.ts";
 import type { ContainerOptions } from "../options.ts";
+import { allCapabilities } from "./capabilities.ts";
 import type { Facts } from "./config.ts";
 import {
   cpuCount,
@@ -15,6 +17,7 @@ import {
 } from "./host.ts";
 import type { LayerView } from "./layer-view.ts";
 import type { NetworkFiles } from "./mounts.ts";
+import { type RootlessIds, readRootlessIds } from "./rootless.ts";
 import { parseSeccompProfile } from "./seccomp-profile.ts";
 import {
   type Account,
@@ -37,13 +40,17 @@ export interface FactRequest {
 
 export function readFacts(options: ContainerOptions, request: FactRequest): Facts {
   const { id, hostname, files, rootfs, view, user, explains } = request;
+  const held = heldCapabilities();
+  // whoever makes a user namespace has all capabilities in it
+  const isRootless = !held.includes("CAP_SYS_ADMIN");
   return {
     id,
     hostname,
     files,
     rootfs,
     account: readAccount(view, user, options.groups ?? []),
-    held: heldCapabilities(),
+    held: isRootless ? allCapabilities : held,
+    ...(isRootless && { rootless: ownIds() }),
     maxOpenFiles: maxOpenFiles(),
     devices: readDevices(options),
     cgroupsPath: `/manyworlds/${id}`,
@@ -60,6 +67,22 @@ export function readFacts(options: ContainerOptions, request: FactRequest): Fact
       return hasSwapLimit();
     },
   };
+}
+
+function ownIds(): RootlessIds {
+  const path = (process.env["PATH"] ?? "").split(":");
+  const has = (program: string): boolean => path.some((each) => existsSync(`${each}/${program}`));
+  return readRootlessIds(has("newuidmap") && has("newgidmap"), accountNames());
+}
+
+/** What /etc/subuid may call us; a user ID without an account has no name. */
+function accountNames(): readonly string[] {
+  const uid = String(process.getuid?.() ?? 0);
+  try {
+    return [userInfo().username, uid];
+  } catch {
+    return [uid];
+  }
 }
 
 function readAccount(view: LayerView, user: string, groups: readonly string[]): Account {

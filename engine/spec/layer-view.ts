@@ -33,6 +33,8 @@ interface Found {
 
 export class LayerView implements Disposable {
   readonly #layers: readonly Root[];
+  /** Layers never change, and every path goes through the same few directories. */
+  readonly #found = new Map<string, Found | undefined>();
 
   /** @param directories uppermost layer first */
   constructor(directories: readonly string[]) {
@@ -87,11 +89,20 @@ export class LayerView implements Disposable {
 
   /** Where the uppermost entry lies, unless a whiteout or an opaque directory hides it. */
   #find(path: string): Found | undefined {
+    const known = this.#found.get(path);
+    if (known !== undefined || this.#found.has(path)) return known;
+    const found = this.#search(path);
+    this.#found.set(path, found);
+    return found;
+  }
+
+  #search(path: string): Found | undefined {
     const parent = path.slice(0, Math.max(0, path.lastIndexOf("/")));
     for (const [layer, root] of this.#layers.entries()) {
       const entry = lookUp(root, path);
       if (entry !== undefined) return isWhiteout(entry) ? undefined : { layer, ...entry };
-      if (this.#hidesBelow(root, parent)) return undefined;
+      const isLast = layer === this.#layers.length - 1;
+      if (isLast || this.#hidesBelow(root, parent)) return undefined;
     }
     return undefined;
   }

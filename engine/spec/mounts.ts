@@ -68,7 +68,7 @@ function systemMounts(options: ContainerOptions): Mount[] {
 }
 
 function networkMounts(files: NetworkFiles, { readOnly = false }: ContainerOptions): Mount[] {
-  const options = ["rbind", "rprivate", ...(readOnly ? ["ro"] : [])];
+  const options = ["bind", ...(readOnly ? ["ro"] : [])];
   return [
     bind(files.resolvConf, "/etc/resolv.conf", ...options),
     bind(files.hostname, "/etc/hostname", ...options),

@@ -1,3 +1,5 @@
 /** EROFS images, written straight from layers. README.md has the ideas. */
+
+export { TarReader } from "../tar/reader.ts";
 export { ErofsBuilder, type ErofsSummary } from "./builder.ts";
 export { bufferedImageFile, type ImageFile } from "./image-file.ts";

@@ -65,6 +65,8 @@ export interface Image {
 export class Images {
   readonly #layout: Layout;
   readonly #blobs: Blobs;
+  /** Names or records were changed through this object, so `index.json` is out of date. */
+  hasChanged = false;
 
   constructor(layout: Layout, blobs: Blobs) {
     this.#layout = layout;
@@ -103,6 +105,7 @@ export class Images {
     };
     const path = this.#recordPath(record.config.digest, digest);
     replaceFile(this.#layout.tmp, path, JSON.stringify(record));
+    this.hasChanged = true;
     return { id: record.config.digest, record, tags: [], digests: [] };
   }
 
@@ -114,6 +117,7 @@ export class Images {
     const { manifest, config } = image.record;
     const name: NameRecord = { reference: full, manifest: manifest.digest, config: config.digest };
     replaceFile(this.#layout.tmp, this.#namePath(full), JSON.stringify(name));
+    this.hasChanged = true;
   }
 
   /** Takes a name away; false when there is none such. */
@@ -121,6 +125,7 @@ export class Images {
     const path = this.#namePath(formatReference(reference));
     if (readIfExists(path) === undefined) return false;
     rmSync(path, { force: true });
+    this.hasChanged = true;
     return true;
   }
 
@@ -189,6 +194,7 @@ export class Images {
       if (name.manifest === manifest.digest)
         rmSync(this.#namePath(name.reference), { force: true });
     rmSync(this.#recordPath(config.digest, manifest.digest), { force: true });
+    this.hasChanged = true;
   }
 
   #readName(query: string): NameRecord | undefined {

@@ -10,6 +10,7 @@ import type { Images } from "./images.ts";
 import type { Layout } from "./layout.ts";
 
 export function writeIndex(layout: Layout, images: Images): void {
+  images.hasChanged = false;
   const names = images.names();
   const manifests = images.list().flatMap(({ record }) => {
     const own = names.filter((name) => name.manifest === record.manifest.digest);

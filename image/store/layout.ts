@@ -42,16 +42,17 @@ export function layoutOf(root: string): Layout {
   };
 }
 
-/** Only the owner may look inside: layers hold setuid programs and foreign users' files. */
-const DIRECTORY_MODE = 0o711;
+/** Only the owner may look inside: layers hold setuid programs and other users' files. */
+const PRIVATE_MODE = 0o700;
+const ROOT_MODE = 0o711;
 
 export function makeDirectories(layout: Layout): void {
-  mkdirSync(layout.root, { recursive: true, mode: DIRECTORY_MODE });
+  mkdirSync(layout.root, { recursive: true, mode: ROOT_MODE });
   for (const algorithm of ["sha256", "sha512"])
     mkdirSync(join(layout.blobs, algorithm), { recursive: true });
   const { ingest, images, names, layers, containers, tmp } = layout;
   for (const directory of [ingest, images, names, layers, containers, tmp])
-    mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
+    mkdirSync(directory, { recursive: true, mode: PRIVATE_MODE });
 }
 
 export function blobPath(layout: Layout, digest: Digest): string {

@@ -63,10 +63,9 @@ export class Snapshots implements Disposable {
     this.#limits = limits;
   }
 
-  /** Whether all layers of a chain are unpacked; only the uppermost is looked at. */
+  /** Whether all layers of a chain are unpacked. */
   has(chain: readonly Digest[]): boolean {
-    const top = chain.at(-1);
-    return top === undefined || this.#exists(top);
+    return chain.every((chainId) => this.#exists(chainId));
   }
 
   /**

@@ -29,7 +29,10 @@ export interface Store extends Disposable {
   readonly blobs: Blobs;
   readonly images: Images;
   readonly snapshots: Snapshots;
-  /** Brings `index.json`, which only other tools read, up to date; after names have changed. */
+  /**
+   * Brings `index.json`, which only other tools read, up to date. Happens by itself when a lease
+   * ends or the store is closed after names have changed.
+   */
   writeIndex(): void;
   /**
    * Keeps `prune` and `remove` of other processes away while something is being built up, such as
@@ -55,6 +58,19 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     if (held === undefined) throw new Error("A lock without deadline was not taken");
     return held;
   };
+  const refreshIndex = () => {
+    try {
+      if (images.hasChanged) writeIndex(layout, images);
+    } catch {
+      // Only other tools miss it, and the next change writes it again.
+    }
+  };
+  const leaseOf = (held: Disposable): Disposable => ({
+    [Symbol.dispose]() {
+      using _ = held;
+      refreshIndex();
+    },
+  });
   return {
     root: layout.root,
     layout,
@@ -63,9 +79,12 @@ export function openStore(root: string, options: StoreOptions = {}): Store {
     images,
     snapshots,
     writeIndex: () => writeIndex(layout, images),
-    lease: ({ signal } = {}) => take("shared", signal),
+    lease: async ({ signal } = {}) => leaseOf(await take("shared", signal)),
     exclusive: ({ signal } = {}) => take("exclusive", signal),
-    [Symbol.dispose]: () => snapshots[Symbol.dispose](),
+    [Symbol.dispose]() {
+      snapshots[Symbol.dispose]();
+      refreshIndex();
+    },
   };
 }
 

@@ -48,9 +48,21 @@ export async function unpackLayer(job: UnpackJob): Promise<UnpackResult> {
       ...applied,
       warnings: mislabelled ? [warning, ...warnings] : warnings,
     };
+  } catch (error) {
+    throw nameRatio(error, job);
   } finally {
     source.close();
   }
+}
+
+/** Says which of the two limits on the expanded size it was. */
+function nameRatio(error: unknown, { blobBytes, limits }: UnpackJob): unknown {
+  if (!(error instanceof LimitError) || error.limit !== "maxExpandedBytes") return error;
+  if (expansionLimit(blobBytes, limits) === limits.maxExpandedBytes) return error;
+  return new LimitError(
+    `${error.message}, more than ${limits.maxExpansionRatio} times its ${blobBytes} compressed bytes`,
+    "maxExpansionRatio",
+  );
 }
 
 function pump(source: BlobSource, first: Uint8Array, decoder: Decoder): void {
@@ -70,7 +82,7 @@ function verifyDiffId(hex: string, wanted: string | undefined): string {
 function tooLarge(limitBytes: number): LimitError {
   return new LimitError(
     `Cannot unpack the layer: it expands to more than ${limitBytes} bytes`,
-    "maxExpansionRatio",
+    "maxExpandedBytes",
   );
 }
 

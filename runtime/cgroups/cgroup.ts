@@ -9,10 +9,11 @@ import {
   SIGKILL,
   syscall,
 } from "../../linux/index.ts";
-import type { Resources } from "../../oci/index.ts";
+import type { DeviceRule, Resources } from "../../oci/index.ts";
 import { listDirectory, makeDirectories, readText, writeExisting } from "../files.ts";
+import { attachDeviceFilter } from "./device-filter.ts";
 import type { CgroupLayout } from "./hierarchies.ts";
-import { type CgroupWrite, planResourcesV1, planResourcesV2 } from "./resources.ts";
+import { type CgroupWrite, deviceRules, planResourcesV1, planResourcesV2 } from "./resources.ts";
 
 /** Where a container lies; kept in its state on disk. */
 export interface CgroupPlace {
@@ -101,6 +102,7 @@ export function limitCgroup(place: CgroupPlace, resources: Resources | undefined
   if (resources === undefined) return;
   if (place.version === 2) {
     const writes = planResourcesV2(resources);
+    if (resources.devices !== undefined) filterDevices(place, resources.devices);
     enableControllers(place, new Set(writes.map(({ controller }) => controller)));
     using files = new OpenFiles();
     for (const write of writes) apply(files, place.directories[""] ?? "", write);
@@ -114,6 +116,17 @@ export function limitCgroup(place: CgroupPlace, resources: Resources | undefined
     if (hierarchy === undefined)
       throw new CgroupError(write.field, `no cgroup hierarchy has "${write.controller}"`);
     apply(files, place.directories[hierarchy] ?? "", write);
+  }
+}
+
+/** v2 has no devices controller; without the privilege for BPF nobody can make nodes either. */
+function filterDevices(place: CgroupPlace, rules: readonly DeviceRule[]): void {
+  try {
+    attachDeviceFilter(place.directories[""] ?? "", deviceRules(rules));
+  } catch (cause) {
+    if (hasErrno(cause, "EPERM") && process.geteuid?.() !== 0) return;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new CgroupError("linux.resources.devices", reason, { cause });
   }
 }
 
@@ -237,7 +250,7 @@ function freezerOf({ controllers, directories }: CgroupPlace): string {
 
 export function isFrozen(place: CgroupPlace): boolean {
   try {
-    if (place.version === 2) return /^frozen 1$/m.test(readText(`${tree(place)}/cgroup.events`));
+    if (place.version === 2) return readText(`${tree(place)}/cgroup.events`).includes("frozen 1");
     const directory = place.directories[place.controllers["freezer"] ?? ""];
     if (directory === undefined) return false;
     return readText(`${directory}/freezer.state`).startsWith("FROZEN");

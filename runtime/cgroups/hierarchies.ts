@@ -59,9 +59,11 @@ export function parseCgroupLayout(mountinfo: string, cgroup: string): CgroupLayo
 function parseOwnCgroups(text: string): ReadonlyMap<string, string> {
   const own = new Map<string, string>();
   for (const line of text.split("\n")) {
-    const [, names, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
-    if (names === undefined || path === undefined) continue;
-    for (const name of names.split(",")) own.set(name, path);
+    const first = line.indexOf(":");
+    const second = line.indexOf(":", first + 1);
+    if (second < 0) continue;
+    const path = line.slice(second + 1);
+    for (const name of line.slice(first + 1, second).split(",")) own.set(name, path);
   }
   return own;
 }
@@ -87,12 +89,16 @@ function* parseCgroupMounts(mountinfo: string): Generator<CgroupMount> {
 
 /** The path relative to what the mount shows; "" for its top. */
 function below(path: string, root: string): string {
-  if (root !== "/" && path.startsWith(root)) return path.slice(root.length).replace(/\/$/, "");
+  if (root !== "/" && path.startsWith(root)) {
+    const inner = path.slice(root.length);
+    return inner.endsWith("/") ? inner.slice(0, -1) : inner;
+  }
   return path === "/" || root !== "/" ? "" : path;
 }
 
 /** proc(5): space, tab, newline and backslash are written in octal. */
 function unescapeOctal(text: string): string {
+  if (!text.includes("\\")) return text;
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) =>
     String.fromCharCode(Number.parseInt(octal, 8)),
   );

@@ -27,7 +27,7 @@ import {
   SOCK_DGRAM,
   sigsetSizeBytes,
 } from "../../linux/index.ts";
-import type { NamespaceType, RuntimeConfig } from "../../oci/index.ts";
+import type { NamespaceType, Process, RuntimeConfig } from "../../oci/index.ts";
 import { type EncodedFilter, encodeSeccomp } from "../seccomp/compile.ts";
 import { planExecutableCheck, planExecute } from "./execute.ts";
 import { planInit } from "./init.ts";
@@ -142,10 +142,11 @@ function closeAllBut(rows: RowList, { sync, start, listener, preserveFds }: Laun
 /** Enters cgroups and namespaces; returns the flags that the first clone takes. */
 function planWayIn(
   rows: RowList,
-  { linux }: RuntimeConfig,
+  { linux, process }: RuntimeConfig,
   namespaces: NamespacePlan,
   context: LaunchContext,
 ): number {
+  planOomScore(rows, process);
   for (const tasks of context.cgroupFds)
     rows.call("write", [tasks, "0", 1], { note: "enter the cgroup" });
   const made = new Set(namespaces.created);
@@ -219,6 +220,12 @@ function planTimeNamespace(
     planWriteFile(rows, "/proc/self/timens_offsets", `${clock} ${secs} ${nanosecs}`);
 }
 
+/** Before a user namespace is entered, from where our own /proc files are out of reach. */
+export function planOomScore(rows: RowList, process: Process | undefined): void {
+  if (process?.oomScoreAdj !== undefined)
+    planWriteFile(rows, "/proc/self/oom_score_adj", String(process.oomScoreAdj));
+}
+
 function planWriteFile(rows: RowList, path: string, text: string): void {
   const file = rows.result("openat", [AT_FDCWD, path, O_WRONLY | O_CLOEXEC], {
     note: `write "${text}"`,
@@ -230,7 +237,7 @@ function planWriteFile(rows: RowList, path: string, text: string): void {
 /** Session, keyring, network, host name, kernel parameters: what needs the host's /proc. */
 function planSurroundings(
   rows: RowList,
-  { hostname, domainname, linux, process }: RuntimeConfig,
+  { hostname, domainname, linux }: RuntimeConfig,
   namespaces: NamespacePlan,
   { keyring }: LaunchContext,
 ): void {
@@ -247,8 +254,6 @@ function planSurroundings(
     rows.call("setdomainname", [domainname, Buffer.byteLength(domainname)]);
   for (const [name, value] of Object.entries(linux?.sysctl ?? {}))
     planWriteFile(rows, `/proc/sys/${sysctlPath(name)}`, value);
-  if (process?.oomScoreAdj !== undefined)
-    planWriteFile(rows, "/proc/self/oom_score_adj", String(process.oomScoreAdj));
   if (linux?.personality !== undefined) {
     const domain = linux.personality.domain === "LINUX32" ? 8 : 0;
     rows.call("personality", [domain], { note: "linux.personality" });

@@ -53,7 +53,7 @@ export function parseOptions(
     }
     if (!word.startsWith("-") || word === "-") break;
     const equals = word.indexOf("=");
-    const spelled = word.slice(0, equals < 0 ? undefined : equals).replace(/^--?/, "");
+    const spelled = word.slice(word.startsWith("--") ? 2 : 1, equals < 0 ? undefined : equals);
     const name = Object.hasOwn(aliases, spelled) ? (aliases[spelled] ?? spelled) : spelled;
     const kind = Object.hasOwn(table, name) ? table[name] : undefined;
     if (kind === undefined) throw new UsageError(`flag provided but not defined: -${spelled}`);

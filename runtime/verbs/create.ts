@@ -3,7 +3,7 @@ import type { Fd } from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
 import { createContainer } from "../create.ts";
 import { replaceText } from "../files.ts";
-import { connectTo } from "../sockets.ts";
+import { connectTo, sendDescriptor } from "../sockets.ts";
 import { readBundle } from "./bundle.ts";
 import {
   type OptionTable,
@@ -93,6 +93,10 @@ export function writePidFile(options: ParsedOptionsOf, pid: number): void {
   if (path) replaceText(path, String(pid), 0o644);
 }
 
-function sendPidfd(options: ParsedOptionsOf, _pidfd: Fd): void {
-  if (options.text("pidfd-socket")) throw new UsageError("--pidfd-socket is not supported yet");
+/** For engines that want to wait for the process without a race over its PID. */
+export function sendPidfd(options: ParsedOptionsOf, pidfd: Fd): void {
+  const path = options.text("pidfd-socket");
+  if (!path) return;
+  using socket = connectTo(path);
+  sendDescriptor(socket, pidfd, "pidfd");
 }

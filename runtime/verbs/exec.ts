@@ -11,7 +11,7 @@ import {
   UsageError,
 } from "./command-line.ts";
 import { ExitError, type VerbContext } from "./context.ts";
-import { consoleSocket, writePidFile } from "./create.ts";
+import { consoleSocket, sendPidfd, writePidFile } from "./create.ts";
 import { terminalPair, waitInForeground } from "./foreground.ts";
 
 // biome-ignore format: table
@@ -59,6 +59,7 @@ async function execute(
     ...(console === undefined ? {} : { console }),
   });
   using handle = pidfd;
+  sendPidfd(options, handle);
   writePidFile(options, pid);
   return detach ? 0 : waitInForeground(pid, handle, pair);
 }

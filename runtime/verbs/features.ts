@@ -1,7 +1,7 @@
 /** `features`: what this runtime can do; runtime-spec 1.3 features.md. */
 import { capabilityNames } from "../capabilities.ts";
 import { readText } from "../files.ts";
-import { mountOptionNames, runtimeOptions } from "../launch/mount-options.ts";
+import { mountOptionNames } from "../launch/mount-options.ts";
 import { namespaceFlags } from "../launch/namespaces.ts";
 import { seccompActions, seccompFlags, seccompOperators } from "../seccomp/compile.ts";
 import { ociVersion } from "../state.ts";
@@ -19,7 +19,7 @@ export function features(_args: readonly string[], { print }: VerbContext): numb
       "poststart",
       "poststop",
     ],
-    mountOptions: mountOptionNames.filter((name) => !runtimeOptions.some((own) => own === name)),
+    mountOptions: mountOptionNames,
     linux: {
       namespaces: Object.keys(namespaceFlags).sort(),
       capabilities: capabilityNames.filter((_, number) => number <= lastCapability()),
@@ -35,8 +35,8 @@ export function features(_args: readonly string[], { print }: VerbContext): numb
       apparmor: { enabled: false },
       selinux: { enabled: false },
       intelRdt: { enabled: false },
-      mountExtensions: { idmap: { enabled: false } },
-      netDevices: { enabled: false },
+      mountExtensions: { idmap: { enabled: true } },
+      netDevices: { enabled: true },
     },
     annotations: { "org.manyworlds.checkpoint.enabled": "false" },
     potentiallyUnsafeConfigAnnotations: [],

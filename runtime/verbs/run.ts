@@ -11,6 +11,7 @@ import {
   containerId,
   launchAliases,
   launchOptions,
+  sendPidfd,
   sharedOptions,
   withActivation,
   writePidFile,
@@ -58,6 +59,7 @@ export async function run(args: readonly string[], context: VerbContext): Promis
         config.hooks?.poststart,
         ociState(created.record, "running", created.pid),
       );
+    sendPidfd(options, pidfd);
     writePidFile(options, created.pid);
   } catch (error) {
     destroy();

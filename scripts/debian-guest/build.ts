@@ -20,8 +20,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
-import { bufferedImageFile, ErofsBuilder } from "../../image/erofs/index.ts";
-import { TarReader } from "../../image/tar/reader.ts";
+import { bufferedImageFile, ErofsBuilder, TarReader } from "../../image/erofs/index.ts";
 import { encodeElf } from "../../linux/index.ts";
 import { encodeInitramfs, type InitramfsEntry } from "../../vmm-sandbox/guest/initramfs.ts";
 import { planModules } from "../../vmm-sandbox/guest/kernel-modules.ts";

@@ -3,6 +3,7 @@
  * a header comment, a README in each folder. Biome and tsc check the rest.
  */
 import type { Sources, Violation } from "./check-layers.ts";
+import { longFiles } from "./debts.ts";
 import { folders } from "./layers.ts";
 import { blankComments } from "./scan-imports.ts";
 
@@ -54,10 +55,13 @@ function judgeFile(file: string, text: string): readonly { line: number; message
   }
   const lines = text.split("\n");
   const length = lines.length - 1 - tableLines(lines);
-  const limit = file.startsWith("test/") ? maxTestLines : maxLines;
+  const limit = longFiles[file] ?? (file.startsWith("test/") ? maxTestLines : maxLines);
   if (length > limit && !tableFiles.includes(file)) {
     const message = `${length} lines outside tables: expected at most ${limit}`;
     found.push({ line: limit, message });
+  }
+  if (file in longFiles && length <= maxLines) {
+    found.push({ line: 1, message: "Short enough now: take it off the list in debts.ts" });
   }
   const streams = startUpFolders.test(file)
     ? lineThatMatches(blankComments(text), streamObjects)

@@ -37,6 +37,7 @@ export const folders: Readonly<Record<string, Folder>> = {
 export const secondDoors: Readonly<Record<string, string>> = {
   "cli/main.ts":           "entry point of the executable",
   "runtime/oci-main.ts":   "manyworlds oci loads the runtime only, and nothing of the cli",
+  "image/erofs/index.ts":  "only machines need block devices: starting a container loads none of it",
 };
 
 /** Doors for tests alone: what compares a CPU with the real one calls machine code of its own. */
@@ -67,7 +68,6 @@ export const nativeLoaders: readonly string[] = ["koffi", "bun:ffi", "node:ffi"]
 export const lazyPackages: readonly string[] = [
   "undici",
   "iced-x86",
-  "tar-stream",
   "koffi",
   "fzstd",
 ];

@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { completeWords } from "../../cli/completion.ts";
 import { completionScripts } from "../../cli/completion-scripts.ts";
 
@@ -71,4 +74,21 @@ describe("the bash script", () => {
   it("offers images at an empty word", () => {
     assert.deepEqual(complete("manyworlds run ", "busybox\timage\n"), ["busybox"]);
   });
+});
+
+describe("the scripts", () => {
+  for (const shell of ["bash", "zsh", "fish"]) {
+    it(`for ${shell} are read by ${shell} without complaint`, function () {
+      const directory = mkdtempSync(join(tmpdir(), "manyworlds-completion-"));
+      const path = join(directory, "script");
+      writeFileSync(path, completionScripts[shell] ?? "");
+      const { status, stderr, error } = spawnSync(shell, ["-n", path], { encoding: "utf8" });
+      rmSync(directory, { recursive: true });
+      if (error !== undefined) {
+        console.log(`      skipped: ${shell} is not installed`);
+        this.skip();
+      }
+      assert.deepEqual([status, stderr], [0, ""]);
+    });
+  }
 });

@@ -291,6 +291,15 @@ describe("progress", () => {
     assert.deepEqual(written.slice(before), []);
   });
 
+  it("tty leaves finished bars above what follows, and never draws over it", () => {
+    const { progress, written } = record("tty");
+    progress.onProgress({ type: "item", id: "a", phase: "done" });
+    progress.onProgress({ type: "status", text: "Digest: x" });
+    progress.onProgress({ type: "status", text: "Status: y" });
+    progress[Symbol.dispose]();
+    assert.equal(written.at(-2), "Digest: x\n");
+    assert.equal(written.at(-1), "Status: y\n");
+  });
   it("json writes one event a line", () => {
     const { progress, written } = record("json");
     progress.onProgress({ type: "status", text: "x" });

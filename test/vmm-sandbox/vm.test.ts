@@ -22,9 +22,7 @@ const powerOff = `
   ee            ; out dx, al
   eb fe         ; jmp $`;
 
-describe("Vm", function () {
-  this.timeout(30_000);
-
+describe("Vm", () => {
   before(function () {
     try {
       openKvm()[Symbol.dispose]();
@@ -89,6 +87,10 @@ describe("Vm", function () {
     assert.deepEqual(await vm.run(), { kind: "crash", why: "triple fault" });
     const report = await vm.describeCrash();
     assert.match(report, /The guest crashed: triple fault/);
+    if (/\bsvm\b/.test(readFileSync("/proc/cpuinfo", "utf8"))) {
+      assert.match(report, /AMD processors lose a guest's registers/);
+      return;
+    }
     assert.match(report, /rip 0000000001000000/);
     assert.match(report, /cs 28 \(base 0, 32 bits\)/);
     assert.match(report, /0000000001000000 {2}ud2/);

@@ -22,6 +22,15 @@ export class KvmUnavailableError extends Error {
   }
 }
 
+/**
+ * Whether the processor itself can run guests. A /dev/kvm alone is no proof: some interpret every
+ * instruction, at about a million a second. `cpuinfo` is the text of /proc/cpuinfo.
+ */
+export function hasHardwareVirtualization(cpuinfo: string): boolean {
+  const flags = /^flags\s*:(.*)$/m.exec(cpuinfo)?.[1] ?? "";
+  return /\s(vmx|svm)(\s|$)/.test(flags);
+}
+
 /** Calls an ioctl whose name also names the failure. */
 export function kvmCall(fd: Fd, name: KvmIoctl, argument: SyscallArgument = 0): number {
   try {

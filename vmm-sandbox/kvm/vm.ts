@@ -16,7 +16,12 @@ import {
   syscall,
   viewMemory,
 } from "../../linux/index.ts";
-import { GuestMemory, type MemoryRegion, ramRanges } from "../machine/guest-memory.ts";
+import {
+  GuestMemory,
+  type MemoryRegion,
+  type RamRange,
+  ramRanges,
+} from "../machine/guest-memory.ts";
 import type { InterruptController, InterruptLine } from "../machine/interrupts.ts";
 import {
   IO_APIC_PINS,
@@ -42,6 +47,11 @@ export interface KvmVmOptions {
   /** Without it the guest has no interrupt controllers, and HLT returns to us. */
   readonly irqchip?: boolean;
   readonly path?: string;
+}
+
+interface MappedRam extends RamRange {
+  /** Of the first byte in this process. */
+  readonly address: number;
 }
 
 /** What a vCPU needs of its VM; `portable` and `adopt` carry it to another thread. */
@@ -77,6 +87,9 @@ export function adopt(handle: PortableHandle): KvmHandle {
 }
 
 const MADV_DONTNEED = 4;
+const VIEW_BYTES = 2 ** 31;
+/** More than any device takes at once. */
+const VIEW_OVERLAP_BYTES = 128 * 2 ** 20;
 /** More CPUID leaves than any host reports. */
 const MAX_CPUID_ENTRIES = 256;
 
@@ -88,7 +101,7 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
   readonly vcpuMmapBytes: number;
   readonly xsaveBytes: number;
   readonly supportedCpuid: readonly CpuidEntry[];
-  readonly #ram: readonly (MemoryRegion & { readonly address: number })[];
+  readonly #ram: readonly MappedRam[];
   readonly #lines = new Map<number, IrqfdLine>();
   readonly #bells = new Set<Fd>();
 
@@ -105,13 +118,12 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
       kvmCall(this.fd, "KVM_CREATE_IRQCHIP");
       kvmCall(this.fd, "KVM_CREATE_PIT2", kvm_pit_config.encode({ flags: KVM_PIT_SPEAKER_DUMMY }));
     }
-    const regions = ramRanges(options.memorySizeBytes).map((range) => ({
+    this.#ram = ramRanges(options.memorySizeBytes).map((range) => ({
       ...range,
-      ...mapRam(range.sizeBytes),
+      address: mapRam(range.sizeBytes),
     }));
-    this.#ram = regions;
-    this.memory = new GuestMemory(regions);
-    regions.forEach((region, slot) => {
+    this.memory = new GuestMemory(this.#ram.flatMap(viewsOf));
+    this.#ram.forEach((region, slot) => {
       this.#setSlot(slot, region);
     });
   }
@@ -190,7 +202,7 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
     for (const { address, sizeBytes } of this.#ram) syscall("munmap", address, sizeBytes);
   }
 
-  #setSlot(slot: number, region: MemoryRegion & { readonly address: number }): void {
+  #setSlot(slot: number, region: MappedRam): void {
     kvmCall(
       this.fd,
       "KVM_SET_USER_MEMORY_REGION",
@@ -240,10 +252,20 @@ function bell(address: number, value: number, fd: Fd, flags: number): Uint8Array
 }
 
 /** Address space only: pages come when the guest touches them. */
-function mapRam(sizeBytes: number): { readonly address: number; readonly bytes: Uint8Array } {
+function mapRam(sizeBytes: number): number {
   const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  const address = call("mmap", 0, sizeBytes, PROT_READ | PROT_WRITE, flags, -1, 0);
-  return { address, bytes: viewMemory(address, sizeBytes) };
+  return call("mmap", 0, sizeBytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+}
+
+/** Engines refuse (Bun) or crash on (Node) views of more than 4 GiB: several that overlap. */
+function viewsOf(ram: MappedRam): readonly MemoryRegion[] {
+  const views: MemoryRegion[] = [];
+  for (let at = 0; at < ram.sizeBytes; at += VIEW_BYTES) {
+    const sizeBytes = Math.min(VIEW_BYTES + VIEW_OVERLAP_BYTES, ram.sizeBytes - at);
+    const bytes = viewMemory(ram.address + at, sizeBytes);
+    views.push({ guestAddress: ram.guestAddress + at, sizeBytes, bytes });
+  }
+  return views;
 }
 
 function readSupportedCpuid(system: Fd): readonly CpuidEntry[] {

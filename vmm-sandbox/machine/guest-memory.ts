@@ -62,6 +62,7 @@ export function ramRanges(sizeBytes: number): readonly RamRange[] {
 
 export class GuestMemory {
   readonly regions: readonly MemoryRegion[];
+  /** RAM in all; what two regions share counts once. */
   readonly sizeBytes: number;
   /**
    * Called after a device or boot code wrote RAM (never for the guest's own stores), so that a
@@ -70,10 +71,14 @@ export class GuestMemory {
   onWrite: ((address: number, sizeBytes: number) => void) | undefined = undefined;
   readonly #regions: readonly Region[];
 
+  /**
+   * Regions in order of their addresses. Neighbours may overlap, as views on the same bytes: an
+   * access that no longer fits the one fits the next, so none breaks at a border between views.
+   */
   constructor(regions: readonly MemoryRegion[]) {
     this.#regions = regions.map(openRegion);
     this.regions = regions;
-    this.sizeBytes = regions.reduce((sum, region) => sum + region.sizeBytes, 0);
+    this.sizeBytes = unionBytes(regions);
   }
 
   /** RAM of `sizeBytes` inside one buffer (a WebAssembly.Memory's, say), from `offset` on. */
@@ -201,6 +206,17 @@ export class GuestMemory {
     if (address % 2 !== 0) throw new GuestMemoryError(address, 2);
     return this.#find(address, 2);
   }
+}
+
+function unionBytes(regions: readonly MemoryRegion[]): number {
+  let total = 0;
+  let end = 0;
+  for (const { guestAddress, sizeBytes } of regions) {
+    const from = Math.max(end, guestAddress);
+    end = Math.max(end, guestAddress + sizeBytes);
+    total += end - from;
+  }
+  return total;
 }
 
 function openRegion(region: MemoryRegion): Region {

@@ -18,7 +18,8 @@ import type {
   VmExit,
 } from "../machine/vcpu.ts";
 import { layout, state } from "./state.ts";
-import { Cpu, createCpuMemory } from "./system/cpu.ts";
+import { createCpuMemory } from "./system/core-instance.ts";
+import { Cpu } from "./system/cpu.ts";
 import { IoApic } from "./system/io-apic.ts";
 import type { DescriptorCache } from "./system/registers.ts";
 import { segmentIndex } from "./system/registers.ts";

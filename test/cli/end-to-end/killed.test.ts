@@ -47,8 +47,10 @@ describe("after SIGKILL", function () {
 
   it(`of a run, ${ROUNDS} times, the same run works and nothing is left`, async () => {
     for (let round = 0; round < ROUNDS; round++) {
-      const args = ["run", "--rm", "--name", "same", world.image, "sleep", "1000"];
-      await killAfter(args, 30 + round * 20);
+      const idFile = world.path(`id-${round}`);
+      const flags = ["--rm", "--name", "same", "--cidfile", idFile];
+      await killAfter(["run", ...flags, world.image, "sleep", "1000"], 30 + round * 20);
+      if (existsSync(idFile)) world.see(readFileSync(idFile, "utf8"));
       const again = world.mw(["run", "--rm", "--name", "same", world.image, "echo", "again"]);
       assert.deepEqual([again.status, again.stdout], [0, "again\n"], again.stderr);
       assert.deepEqual(world.leftovers(), [], `round ${round}`);

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { World, whyNot } from "./world.ts";
 
@@ -208,6 +209,20 @@ describe("manyworlds run, end to end", function () {
       assert.equal(status, expected, stderr);
     });
   }
+
+  it("20 at once all work", async () => {
+    const runs = Array.from({ length: 20 }, async (_, index) => {
+      const child = world.start(["run", "--rm", world.image, "echo", String(index)]);
+      let output = "";
+      child.stdout?.on("data", (data) => {
+        output += String(data);
+      });
+      const [status] = await once(child, "close");
+      return `${status} ${output}`;
+    });
+    const expected = Array.from({ length: 20 }, (_, index) => `0 ${index}\n`);
+    assert.deepEqual(await Promise.all(runs), expected);
+  });
 
   it("leaves nothing behind", () => assert.deepEqual(world.leftovers(), []));
 });

@@ -140,6 +140,7 @@ export class World implements AsyncDisposable {
     ];
   }
 
+  /** IDs of containers whose cgroups `leftovers` looks for. */
   readonly #seen = new Set<string>();
 
   /** Other suites may run containers at the same time: only those that we have seen count. */
@@ -147,6 +148,7 @@ export class World implements AsyncDisposable {
     return this.#seen.has(id);
   }
 
+  /** From now on a cgroup of this container counts as left over. */
   see(id: string): void {
     this.#seen.add(id);
   }

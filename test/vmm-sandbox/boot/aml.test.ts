@@ -36,7 +36,7 @@ describe("AML encoder", () => {
     const body = aml.scope("A", new Uint8Array(5000));
     assert.equal(
       hex(body.subarray(0, 4)),
-      "10" + hex(Uint8Array.of(0x80 | (5007 & 15), (5007 >> 4) & 255, 5007 >> 12)),
+      `10${hex(Uint8Array.of(0x80 | (5007 & 15), (5007 >> 4) & 255, 5007 >> 12))}`,
     );
   });
 

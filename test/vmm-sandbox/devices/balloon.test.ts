@@ -13,7 +13,9 @@ function setup() {
 describe("Balloon", () => {
   it("gives back the pages that the guest hands over, neighbours together", () => {
     const { ranges, device, driver } = setup();
-    [0x202, 0x200, 0x201, 0x300].forEach((page, i) => driver.memory.writeU32(DATA + i * 4, page));
+    [0x202, 0x200, 0x201, 0x300].forEach((page, i) => {
+      driver.memory.writeU32(DATA + i * 4, page);
+    });
     driver.add(0, [{ address: DATA, sizeBytes: 16 }]);
     driver.kick(0);
     assert.deepEqual(ranges, [

@@ -9,6 +9,7 @@ import { planBoot, writeBoot } from "../../../vmm-sandbox/boot/index.ts";
 import { startWorker } from "../../../vmm-sandbox/host/start-worker.ts";
 import {
   drainEventFd,
+  hasHardwareVirtualization,
   KvmUnavailableError,
   KvmVcpu,
   KvmVm,
@@ -118,9 +119,7 @@ function bytes(hex: string): Uint8Array {
   return Uint8Array.from(Buffer.from(hex.replace(/;[^\n]*/g, "").replace(/\s+/g, ""), "hex"));
 }
 
-describe("KVM", function () {
-  this.timeout(30_000);
-
+describe("KVM", () => {
   before(function () {
     try {
       openKvm()[Symbol.dispose]();
@@ -391,6 +390,17 @@ describe("KVM", function () {
     assert.ok(state.msrs.length > 20, `${state.msrs.length} MSRs`);
   });
 
+  it("takes machines of more memory than one view can show", () => {
+    const GiB = 2 ** 30;
+    using vm = new KvmVm({ memorySizeBytes: 12 * GiB });
+    assert.equal(vm.memory.sizeBytes, 12 * GiB);
+    for (const address of [0, 3 * GiB - 8, 4 * GiB, 6 * GiB - 4, 13 * GiB - 8]) {
+      vm.memory.writeU64(address, BigInt(address) + 1n);
+      assert.equal(vm.memory.readU64(address), BigInt(address) + 1n);
+    }
+    assert.equal(vm.memory.contains(13 * GiB - 8, 9), false);
+  });
+
   it("gives guest memory back to the host: zeros, and fewer resident pages", () => {
     using guest = new Guest();
     const { memory } = guest.vm;
@@ -418,6 +428,23 @@ describe("KVM", function () {
     assert.equal((rcx >> 5n) & 1n, 0n);
     assert.equal(rbx >> 24n, 0n);
   });
+});
+
+describe("hasHardwareVirtualization()", () => {
+  const rows = [
+    ["Intel's", "model name : x\nflags\t\t: fpu vmx sse\n", true],
+    ["AMD's at the end of the line", "flags\t\t: fpu svm\nbugs\t: none\n", true],
+    ["none", "flags\t\t: fpu sse\n", false],
+    [
+      "only another word that contains it",
+      "vmx flags\t: vnmi\nflags\t\t: fpu svm_lock avmx\n",
+      false,
+    ],
+    ["no flags at all", "", false],
+  ] as const;
+  for (const [what, text, expected] of rows) {
+    it(`sees ${what}`, () => assert.equal(hasHardwareVirtualization(text), expected));
+  }
 });
 
 describe("openKvm()", () => {

@@ -47,6 +47,18 @@ describe("GuestMemory", () => {
     assert.throws(() => memory.window(HOLE_START, 1), GuestMemoryError);
   });
 
+  it("serves accesses over the border of views that overlap, and counts shared bytes once", () => {
+    const ram = new Uint8Array(0x3000);
+    const memory = new GuestMemory([
+      { guestAddress: 0, sizeBytes: 0x1800, bytes: ram.subarray(0, 0x1800) },
+      { guestAddress: 0x1000, sizeBytes: 0x2000, bytes: ram.subarray(0x1000) },
+    ]);
+    assert.equal(memory.sizeBytes, 0x3000);
+    memory.copyIn(0x17fe, Uint8Array.of(1, 2, 3, 4));
+    assert.deepEqual(memory.copyOut(0x17fc, 8), Uint8Array.of(0, 0, 1, 2, 3, 4, 0, 0));
+    assert.equal(memory.contains(0xfff, 0x802), false);
+  });
+
   const outside: readonly (readonly [why: string, address: number, size: number])[] = [
     ["past the end", SIZE, 1],
     ["one byte too long", 1, SIZE],

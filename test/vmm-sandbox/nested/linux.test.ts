@@ -5,21 +5,38 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Row } from "../../../linux/index.ts";
+import { bufferedImageFile, ErofsBuilder, TarReader } from "../../../image/erofs/index.ts";
+import { CLONE_NEWNS, CLONE_NEWUTS, type Row } from "../../../linux/index.ts";
+import { VirtioFs } from "../../../vmm-sandbox/devices/fs/virtio-fs.ts";
 import { Net } from "../../../vmm-sandbox/devices/index.ts";
+import { encodeInitramfs } from "../../../vmm-sandbox/guest/initramfs.ts";
 import { planModules } from "../../../vmm-sandbox/guest/kernel-modules.ts";
 import { Tap } from "../../../vmm-sandbox/host/tap.ts";
 import {
+  GUEST_ROOTFS,
   type GuestKernel,
   GuestNotReadyError,
   KvmBackend,
+  planGuestRoot,
   type Sandbox,
   type SandboxConfig,
   startGuestProcess,
   startSandbox,
+  Vm,
 } from "../../../vmm-sandbox/index.ts";
 
 const MiB = 2 ** 20;
@@ -58,6 +75,28 @@ async function text(stream: ReadableStream<Uint8Array> | undefined): Promise<str
   let all = "";
   if (stream !== undefined) for await (const bytes of stream) all += Buffer.from(bytes).toString();
   return all;
+}
+
+/** An image of busybox and a file, as an EROFS written from a tar archive. */
+async function packImage(folder: string): Promise<Uint8Array> {
+  const tree = join(folder, "tree");
+  for (const name of ["bin", "etc"]) mkdirSync(join(tree, name), { recursive: true });
+  writeFileSync(join(tree, "bin/busybox"), readFileSync(busybox));
+  chmodSync(join(tree, "bin/busybox"), 0o4755);
+  for (const name of ["cat", "mkdir", "mount", "grep", "stat"])
+    symlinkSync("busybox", join(tree, "bin", name));
+  writeFileSync(join(tree, "etc/motd"), "from the image\n");
+  const tar = execFileSync(busybox, ["tar", "-cf", "-", "-C", tree, "."], { maxBuffer: 64 * MiB });
+  const image = join(folder, "packed");
+  const file = openSync(image, "w");
+  const builder = new ErofsBuilder(bufferedImageFile(file));
+  builder.beginLayer();
+  const reader = new TarReader(builder);
+  reader.push(tar);
+  reader.finish();
+  builder.finish("test");
+  closeSync(file);
+  return readFileSync(image);
 }
 
 const shell = (script: string): readonly Row[] => [
@@ -224,6 +263,108 @@ describe("Linux on KVM", function () {
         "/busybox ip addr add 10.88.0.2/24 dev eth0; /busybox ip link set eth0 up; /busybox ping -c 2 -W 20 10.88.0.1; /busybox cat /sys/class/net/eth0/address",
       );
       assert.match(stdout, /2 packets received[\s\S]*02:00:00:00:00:02/, stderr);
+    });
+
+    it("runs a process in an image: EROFS below, memory above, its own /proc", async () => {
+      const folder = mkdtempSync(join(tmpdir(), "image-"));
+      const disk = join(folder, "image.erofs");
+      writeFileSync(disk, await packImage(folder));
+      const before = readFileSync(disk);
+      await using sandbox = await start(path, { disks: [{ path: disk, readOnly: true }] });
+      const { failure } = await sandbox.kernel.run(planGuestRoot({ imageDisk: "/dev/vda" }));
+      assert.equal(failure, undefined);
+      const script =
+        "cat /etc/motd; echo changed > /etc/motd; cat /etc/motd; mkdir /proc; mount -t proc proc /proc; grep -c . /proc/self/status; stat -c %a /bin/busybox";
+      const container = await startGuestProcess(sandbox.kernel, sandbox.host, {
+        terminal: false,
+        rows: [
+          { call: "unshare", args: [CLONE_NEWNS | CLONE_NEWUTS] },
+          { call: "chdir", args: [GUEST_ROOTFS] },
+          { call: "pivot_root", args: [".", "."] },
+          { call: "umount2", args: [".", 2] },
+          { call: "chdir", args: ["/"] },
+          {
+            call: "execve",
+            args: ["/bin/busybox", { strings: ["sh", "-c", script] }, { strings: ["PATH=/bin"] }],
+          },
+        ],
+      });
+      await container.stdin.close();
+      const [stdout, stderr] = await Promise.all([text(container.stdout), text(container.stderr)]);
+      assert.match(stdout, /^from the image\nchanged\n\d+\n4755\n$/, stderr);
+      assert.equal(await container.exited, 0);
+      assert.ok(readFileSync(disk).equals(before), "the image is as it was");
+      rmSync(folder, { recursive: true });
+    });
+
+    it("shares a host directory both ways", async () => {
+      const folder = mkdtempSync(join(tmpdir(), "shared-"));
+      writeFileSync(join(folder, "from-host"), "host wrote this\n");
+      {
+        using shared = new VirtioFs("shared", { path: folder, readOnly: false });
+        await using sandbox = await start(path, { devices: [shared] });
+        const { stdout, stderr } = await run(
+          sandbox,
+          "/busybox mkdir /mnt && /busybox mount -t virtiofs shared /mnt && /busybox cat /mnt/from-host && echo guest wrote this > /mnt/from-guest && /busybox ls /mnt",
+        );
+        assert.equal(stdout, "host wrote this\nfrom-guest\nfrom-host\n", stderr);
+      }
+      assert.equal(readFileSync(join(folder, "from-guest"), "utf8"), "guest wrote this\n");
+      rmSync(folder, { recursive: true });
+    });
+
+    it("goes on in another machine where it was saved, as Linux and as its processes", async () => {
+      const script =
+        "#!/busybox sh\nfor i in 0 1 2 3 4 5 6 7; do echo tick $i; /busybox sleep 0.2; done; /busybox poweroff -f\n";
+      const initrd = encodeInitramfs([
+        { path: "dev", type: "directory" },
+        { path: "dev/console", type: "character", major: 5, minor: 1 },
+        { path: "busybox", type: "file", mode: 0o755, data: readFileSync(busybox) },
+        { path: "init", type: "file", mode: 0o755, data: Buffer.from(script) },
+      ]);
+      const { image } = readKernel(path);
+      const boot = (onConsole: (bytes: Uint8Array) => void) =>
+        Vm.create({
+          backend: new KvmBackend({ memorySizeBytes: 128 * MiB, cpus: 2 }),
+          kernel: image,
+          initrd,
+          commandLine: "console=hvc0 quiet panic=-1 reboot=k",
+          onConsole,
+        });
+      let output = "";
+      const seen = (bytes: Uint8Array) => {
+        output += Buffer.from(bytes).toString();
+      };
+      await using first = await boot((bytes) => {
+        seen(bytes);
+        if (output.includes("tick 3")) first.pause();
+      });
+      assert.deepEqual(await first.run(), { kind: "paused" });
+      const state = structuredClone(await first.save());
+      assert.ok(!output.includes("tick 7"));
+      await using second = await boot(seen);
+      second.machine.memory.copyIn(0, first.machine.memory.window(0, 128 * MiB));
+      await second.restore(state);
+      assert.deepEqual(await second.run(), { kind: "power-off" });
+      const ticks = output.match(/tick \d/g);
+      assert.deepEqual(
+        ticks,
+        ["0", "1", "2", "3", "4", "5", "6", "7"].map((tick) => `tick ${tick}`),
+      );
+    });
+
+    it("uses next to no processor time while the guest idles", async () => {
+      await using sandbox = await start(path, {}, 2);
+      await run(sandbox, "true");
+      // What a boot leaves to be done later.
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+      const before = process.cpuUsage();
+      await new Promise((resolve) => setTimeout(resolve, 5000));
+      const { user, system } = process.cpuUsage(before);
+      const share = (user + system) / 5e6;
+      // Polling would be 1 at least; here each exit is emulated and costs a millisecond.
+      assert.ok(share < 0.25, `${(share * 100).toFixed(1)} % of a processor`);
+      assert.equal((await run(sandbox, "exit 3")).status, 3 << 8);
     });
 
     it("reports a panic with the guest's own last words", async () => {

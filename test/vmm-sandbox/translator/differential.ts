@@ -90,6 +90,10 @@ function compare(
   // Above 16, 16-bit double shifts have no defined result at all.
   if (row.mnemonic.startsWith("sh") && row.mnemonic.endsWith("d") && width === 16 && count > 16)
     return undefined;
+  // FPREM and FPREM1 may stop half-way (C2), each processor after its own number of bits.
+  const opcodes = hex(bytes);
+  const isPartial = (t.getUint16(offsets.fx + 2, true) & 0x400) !== 0;
+  if (isPartial && /d9 f[58]$/.test(opcodes)) return undefined;
   const mask = ~undefinedFlags(row, count, width) & 0xcd5;
   const problems: string[] = [];
   for (let i = 0; i < 16; i++)

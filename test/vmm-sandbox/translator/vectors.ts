@@ -44,7 +44,7 @@ export class Random {
 /** Privileged, jumping or otherwise not for user mode on the host. */
 const excluded = new Set(
   // Approximations differ between processors by design.
-  "rcpps rcpss rsqrtps rsqrtss call callind jmp jmpind ret retn jcc loop loope loopne jcxz popf pushf cli swapgs enter leave".split(
+  "rcpps rcpss rsqrtps rsqrtss call callind jmp jmpind ret retn jcc loop loope loopne jcxz popf pushf cli sti swapgs enter leave".split(
     " ",
   ),
 );

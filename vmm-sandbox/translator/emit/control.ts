@@ -6,7 +6,7 @@
  */
 
 import { state } from "../state.ts";
-import { type I64, i32, i64, keep, type Local, local, when } from "../wasm/assembler.ts";
+import { type I32, type I64, i32, i64, keep, type Local, local, when } from "../wasm/assembler.ts";
 import { arithmeticFlags, condition, setArithmeticFlags } from "./flags.ts";
 import type { Emitter } from "./integer.ts";
 import {
@@ -159,15 +159,29 @@ const popFlags: Emitter = (site) => {
 /** IF may have been set: an interrupt that waits for it must not wait for fuel. */
 function leaveForInterrupt(site: Site): void {
   const enabled = i32.shrU(site.loadState32(state.eflags), i32.const(9));
-  when(i32.and(enabled, site.loadState32(state.interruptPending)), () =>
-    site.storeState32(state.fuel, i32.const(0)),
-  );
+  when(i32.and(enabled, site.loadState32(state.interruptPending)), () => site.exhaustFuel());
 }
+
+/** CPL above IOPL may not touch IF. */
+function checkInterruptPrivilege(site: Site, flags: Local<I32>): void {
+  const iopl = i32.and(i32.shrU(flags.get(), i32.const(12)), i32.const(3));
+  when(i32.ltU(iopl, site.loadState32(state.cpl)), () => site.raise(13));
+}
+
+/**
+ * STI. Interrupts are let in at the next jump at the earliest, so the instruction after STI always
+ * runs, HLT included (SDM volume 2, STI).
+ */
+const setInterruptFlag: Emitter = (site) => {
+  const flags = keep.i32(site.loadState32(state.eflags));
+  checkInterruptPrivilege(site, flags);
+  site.storeState32(state.eflags, i32.or(flags.get(), i32.const(0x200)));
+  leaveForInterrupt(site);
+};
 
 const clearInterruptFlag: Emitter = (site) => {
   const flags = keep.i32(site.loadState32(state.eflags));
-  const iopl = i32.and(i32.shrU(flags.get(), i32.const(12)), i32.const(3));
-  when(i32.ltU(iopl, site.loadState32(state.cpl)), () => site.raise(13));
+  checkInterruptPrivilege(site, flags);
   site.storeState32(state.eflags, i32.and(flags.get(), i32.const(~0x200)));
 };
 
@@ -213,4 +227,5 @@ export const controlEmitters: Readonly<Record<string, Emitter>> = {
   enter,
   swapgs: swapGs,
   cli: clearInterruptFlag,
+  sti: setInterruptFlag,
 };

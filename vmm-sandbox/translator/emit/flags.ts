@@ -12,7 +12,16 @@
  * xor bits are zero except after POPF, SAHF and IRET, which can make combinations no result has.
  */
 import { type I32, type I64, i32, i64, type Local } from "../wasm/assembler.ts";
-import { type Int, integerOps, keepInt, type Site, toI32, toI64Signed } from "./site.ts";
+import {
+  type Comparison,
+  fromI64,
+  type Int,
+  integerOps,
+  keepInt,
+  type Site,
+  toI32,
+  toI64Signed,
+} from "./site.ts";
 
 const carries = 0xc000_0008 | 0;
 
@@ -59,6 +68,7 @@ export function flagsOfSub(
   const same = op.and(op.xor(op.xor(a.get(), b.get()), op.const(-1)), r.get());
   const vector = keepInt(size, op.or(asSame(plain), same));
   site.setFlags(toI64Signed(size, r.get()), auxOf(size, vector));
+  site.noteComparison?.({ kind: "subtract", size, a, b });
 }
 
 // The two halves above are already on the stack in order; this only reads better.
@@ -67,6 +77,7 @@ const asSame = (value: Int): Int => value;
 /** Flags of AND, OR, XOR, TEST: CF = OF = AF = 0. */
 export function flagsOfLogic(site: Site, size: number, r: Local<Int>): void {
   site.setFlags(toI64Signed(size, r.get()), i32.const(0));
+  site.noteComparison?.({ kind: "logic", size, a: r, b: r });
 }
 
 /** aux with CF and OF given as 0 or 1, AF kept as computed in `af` (bit 3) or 0. */
@@ -117,6 +128,9 @@ export function adjust(site: Site): I32 {
 
 /** Condition codes as in Jcc's low nibble (SDM volume 2 appendix B.1.4.7); 0 or 1. */
 export function condition(site: Site, code: number): I32 {
+  const comparison = site.lastComparison?.();
+  const direct = comparison ? compared(comparison, code & 14) : undefined;
+  if (direct) return code & 1 ? i32.eqz(direct()) : direct();
   const value = [
     () => overflow(site),
     () => carry(site),
@@ -128,6 +142,43 @@ export function condition(site: Site, code: number): I32 {
     () => i32.or(i32.xor(sign(site), overflow(site)), zero(site)),
   ][code >> 1] as () => I32;
   return code & 1 ? i32.eqz(value()) : value();
+}
+
+/** An even condition code as a comparison of the operands; undefined for overflow and parity. */
+function compared({ kind, size, a, b }: Comparison, code: number): (() => I32) | undefined {
+  const op = integerOps(size);
+  // Operands of 8 and 16 bits are zero-extended; signed order needs their sign.
+  const signed = (x: Local<Int>): Int =>
+    size >= 32 ? x.get() : fromI64(size, toI64Signed(size, x.get()));
+  if (kind === "logic")
+    switch (code) {
+      case 2:
+        return () => i32.const(0);
+      case 4:
+      case 6:
+        return () => op.eqz(a.get());
+      case 8:
+      case 12:
+        return () => op.ltS(signed(a), op.const(0));
+      case 14:
+        return () => op.leS(signed(a), op.const(0));
+      default:
+        return undefined;
+    }
+  switch (code) {
+    case 2:
+      return () => op.ltU(a.get(), b.get());
+    case 4:
+      return () => op.eq(a.get(), b.get());
+    case 6:
+      return () => op.leU(a.get(), b.get());
+    case 12:
+      return () => op.ltS(signed(a), signed(b));
+    case 14:
+      return () => op.leS(signed(a), signed(b));
+    default:
+      return undefined;
+  }
 }
 
 /** The arithmetic flags in their RFLAGS bits. */

@@ -5,21 +5,9 @@
  *
  * Intel SDM volume 2, instruction by name.
  */
-
 import { state } from "../state.ts";
-import {
-  block,
-  br,
-  brIf,
-  type I32,
-  i32,
-  i64,
-  keep,
-  type Local,
-  local,
-  loop,
-  when,
-} from "../wasm/assembler.ts";
+import { type I32, i32, i64, keep, when } from "../wasm/assembler.ts";
+import { bitScan, bitTest, crc32, populationCount, swapBytes } from "./bits.ts";
 import {
   arithmeticFlags,
   auxFrom,
@@ -48,7 +36,7 @@ import {
 export type Emitter = (site: Site) => void;
 
 /** Reads both operands, computes, sets flags, writes the first. */
-function add(withCarry: boolean): Emitter {
+export function add(withCarry: boolean): Emitter {
   return (site) => {
     const { size } = site;
     const op = integerOps(size);
@@ -223,25 +211,6 @@ const conditionalMove: Emitter = (site) => {
   );
 };
 
-const swapBytes: Emitter = (site) => {
-  const to = site.place(0);
-  const op = integerOps(to.size);
-  const value = keepInt(to.size, to.read());
-  const swap = (x: Local<Int>, mask: number | bigint, by: number): void => {
-    const low = op.and(op.shrU(x.get(), op.const(by)), op.const(mask));
-    x.set(op.or(low, op.shl(op.and(x.get(), op.const(mask)), op.const(by))));
-  };
-  if (to.size === 64) {
-    swap(value, 0x00ff00ff00ff00ffn, 8);
-    swap(value, 0x0000ffff0000ffffn, 16);
-    value.set(op.rotl(value.get(), op.const(32)));
-  } else {
-    swap(value, 0x00ff00ff, 8);
-    value.set(op.rotl(value.get(), op.const(16)));
-  }
-  to.write(value);
-};
-
 /** CBW, CWDE, CDQE. */
 const widenAccumulator: Emitter = (site) => {
   const { size } = site;
@@ -291,89 +260,6 @@ const storeAhToFlags: Emitter = (site) => {
     i32.or(i32.and(site.register(16, 8).read(), i32.const(0xd5)), overflow.get()),
   );
   setArithmeticFlags(site, flags);
-};
-
-/** BT, BTS, BTR, BTC. With a register index and memory, the bit may be far away. */
-function bitTest(change: "none" | "set" | "reset" | "complement"): Emitter {
-  return (site) => {
-    const { size } = site;
-    const op = integerOps(size);
-    const target = site.place(0);
-    const source = site.place(1);
-    const index = keepInt(size, fromI64(size, toI64Unsigned(source.size, source.read())));
-    let place = target;
-    if (target.kind === "memory" && source.kind === "register") {
-      const address = local.i64();
-      const far = i64.shrS(toI64Signed(size, index.get()), i64.const(Math.log2(size)));
-      const offset = keep.i64(i64.shl(far, i64.const(Math.log2(size / 8))));
-      address.set(i64.add(site.address(), offset.get()));
-      place = site.memory(size, address);
-    }
-    const bit = keepInt(size, op.and(index.get(), op.const(size - 1)));
-    const value = keepInt(size, change === "none" ? place.read() : place.begin());
-    const mask = keepInt(size, op.shl(op.const(1), bit.get()));
-    if (change === "set") place.finish(op.or(value.get(), mask.get()));
-    if (change === "complement") place.finish(op.xor(value.get(), mask.get()));
-    if (change === "reset") place.finish(op.and(value.get(), op.xor(mask.get(), op.const(-1))));
-    const cf = keep.i32(toI32(size, op.and(op.shrU(value.get(), bit.get()), op.const(1))));
-    const of = keep.i32(condition(site, 0));
-    setCarryAndOverflow(site, cf, of);
-  };
-}
-
-/** BSF, BSR: the destination keeps all its bits when the source is 0 (AMD documents it). */
-function bitScan(reverse: boolean): Emitter {
-  return (site) => {
-    const { size } = site;
-    const op = integerOps(size);
-    const value = keepInt(size, site.place(1).read());
-    const to = site.place(0);
-    const width = size === 64 ? 63 : 31;
-    when(op.ne(value.get(), op.const(0)), () => {
-      const index = reverse ? op.sub(op.const(width), op.clz(value.get())) : op.ctz(value.get());
-      to.write(keepInt(size, index));
-    });
-    flagsOfLogic(site, size, value);
-  };
-}
-
-const populationCount: Emitter = (site) => {
-  const { size } = site;
-  const op = integerOps(size);
-  const value = keepInt(size, site.place(1).read());
-  site.place(0).write(keepInt(size, op.popcnt(value.get())));
-  flagsOfLogic(site, size, value);
-  // Only ZF means anything; SF and PF are cleared with the rest.
-  const isZero = i64.extendU(i32.xor(op.eqz(value.get()), i32.const(1)));
-  const result = keep.i64(isZero);
-  // PF must be 0: result 1 has odd parity, result 0 needs its parity flipped.
-  site.setFlags(result.get(), i32.shl(i64.eqz(result.get()), i32.const(8)));
-};
-
-/** CRC32 (0x11EDC6F41, reflected), a bit at a time: the byte forms dominate. */
-const crc32: Emitter = (site) => {
-  const to = site.place(0);
-  const from = site.place(1);
-  const data = keep.i64(toI64Unsigned(from.size, from.read()));
-  const crc = keep.i32(toI32(to.size, to.read()));
-  const bytes = local.i32();
-  bytes.set(i32.const(from.size / 8));
-  const bits = local.i32();
-  loop((nextByte) => {
-    crc.set(i32.xor(crc.get(), i32.and(i32.wrap(data.get()), i32.const(0xff))));
-    bits.set(i32.const(8));
-    loop((nextBit) => {
-      const shifted = i32.shrU(crc.get(), i32.const(1));
-      const low = i32.sub(i32.const(0), i32.and(crc.get(), i32.const(1)));
-      crc.set(i32.xor(shifted, i32.and(low, i32.const(0x82f6_3b78 | 0))));
-      bits.set(i32.sub(bits.get(), i32.const(1)));
-      brIf(nextBit, bits.get());
-    });
-    data.set(i64.shrU(data.get(), i64.const(8)));
-    bytes.set(i32.sub(bytes.get(), i32.const(1)));
-    brIf(nextByte, bytes.get());
-  });
-  to.write(keepInt(to.size, fromI32(to.size, crc.get())));
 };
 
 /** CMPXCHG8B and CMPXCHG16B: the pair in rDX:rAX against memory. */
@@ -475,6 +361,3 @@ export const integerEmitters: Readonly<Record<string, Emitter>> = {
   sfence: nothing,
   clflush: nothing,
 };
-
-// Re-exported for emitters that build on the same pieces.
-export { block, br };

@@ -127,7 +127,19 @@ export interface VectorPlace {
   write(value: Local<V128>): void;
 }
 
+/** A comparison whose operands are still at hand, so that a condition need not look at flags. */
+export type Comparison = {
+  readonly size: number;
+  /** a - b, or for "logic" a result against 0. */
+  readonly kind: "subtract" | "logic";
+  readonly a: Local<Int>;
+  readonly b: Local<Int>;
+};
+
 export interface Site {
+  /** Where known: what the flags were last set by. */
+  noteComparison?(comparison: Comparison): void;
+  lastComparison?(): Comparison | undefined;
   /** Operand size in bits. */
   readonly size: number;
   readonly opcode: number;
@@ -167,6 +179,8 @@ export interface Site {
   jumpTo(target: Local<I64>): void;
   /** Ends the block at the direct target of this branch. */
   jumpDirect(): void;
+  /** Makes the next check of fuel leave: an interrupt waits. */
+  exhaustFuel(): void;
   /** Returns to the run loop when fuel is used up; RIP stays at this instruction. */
   yieldHere(cost: I32): void;
 }

@@ -11,53 +11,23 @@
  */
 import { Decoder, Instruction, noRegister, operandKind, ripRegister } from "../isa/decode.ts";
 import { layout, record, state } from "../state.ts";
+import {
+  CodePage,
+  crossingKey,
+  endsRun,
+  type HelperSite,
+  markRegion,
+  type Run,
+  type TranslateStatistics,
+} from "./code-page.ts";
 import { firstPlanHandler, specialHandlers } from "./core.ts";
 import { addressForm, emitters, type HandlerSet } from "./forms.ts";
 
 /** Instructions per run; long enough for any basic block, short enough to bound wasted decoding. */
 const maxRunInstructions = 48;
+
 /** A run never needs more: a counter, two records an instruction, the final jump. */
 const maxRunRecords = maxRunInstructions * 2 + 3;
-
-type Run = {
-  readonly start: number;
-  readonly end: number;
-  readonly firstRecord: number;
-  readonly records: number;
-};
-
-/** Compiled code that depends on bytes of a page. */
-type LinkedRegion = {
-  readonly head: number;
-  readonly ranges: readonly (readonly [start: number, end: number])[];
-};
-
-class CodePage {
-  readonly runs: Run[] = [];
-  readonly regions: LinkedRegion[] = [];
-  /** Record address by page offset, one table per mode. */
-  readonly entries = new Map<number, Int32Array>();
-  /** 64-byte lines that runs were decoded from. */
-  readonly lines = new Uint8Array(64);
-}
-
-/** What TypeScript executes: see system/. */
-export type HelperSite = { readonly instruction: Instruction };
-
-/** Mnemonics after which the run cannot go straight on. */
-const endsRun = new Set(
-  "jmp jmpind call callind ret retn iret retfar jmpfar callfar syscall sysret sysenter sysexit int int3 int1 into ud hlt popf sti movtoseg popseg movtocr wrmsr lgdt lidt swapgs_ rdpmc".split(
-    " ",
-  ),
-);
-
-export type TranslateStatistics = {
-  runs: number;
-  instructions: number;
-  flushes: number;
-  invalidations: number;
-  regionsDropped: number;
-};
 
 export class Translator {
   readonly statistics: TranslateStatistics = {
@@ -108,8 +78,8 @@ export class Translator {
     return this.halves[known.first >> 1] === specialHandlers.stale ? 0 : known.first;
   }
 
-  /** Entries after which a run is compiled. */
-  hotThreshold = 60;
+  /** Entries after which a run is compiled: docs/decisions/065. */
+  hotThreshold = 1000;
 
   /** Whether the run that begins with this record still stands for its code. */
   isLive(first: number): boolean {
@@ -455,15 +425,4 @@ export class Translator {
     const at = this.record(specialHandlers.goOn, where);
     this.halves[(at + record.a) >> 1] = count;
   }
-}
-
-function markRegion(
-  page: CodePage,
-  ranges: readonly (readonly [start: number, end: number])[],
-): void {
-  for (const [start, end] of ranges) page.lines.fill(1, start >> 6, ((end - 1) >> 6) + 1);
-}
-
-function crossingKey(page: number, offset: number, mode: number): number {
-  return (page * 4096 + offset) * 8 + mode;
 }

@@ -159,7 +159,7 @@ export class Decoder {
           : operand66
             ? 1
             : 0;
-    const group = groupOf[(map << 10) | (prefix << 8) | opcode] as number;
+    const group = groupOf[(map << 10) | (prefix << 8) | (isExchange ? 0x91 : opcode)] as number;
     if (group === 0) return false;
     let slot = 0;
     into.modRm = 0;

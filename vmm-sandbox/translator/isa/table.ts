@@ -142,6 +142,9 @@ export const instructionTable = `
 8e movtoseg Sw,Ew
 8f /0 pop Ev d64
 90+ xchg Zv,rAX
+np 90 nop
+66 90 nop
+f2 90 nop
 f3 90 pause
 98 cbw v
 99 cwd v

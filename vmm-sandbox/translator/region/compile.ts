@@ -101,15 +101,21 @@ function successors(region: Region, start: number): readonly number[] {
 }
 
 function emitBlock(frame: RegionFrame, region: Region, node: Block, structured: Structured): void {
-  for (const { offset, instruction } of node.code) {
-    const mark = localMark();
+  let mark = localMark();
+  frame.comparison = undefined;
+  for (const [i, { offset, instruction }] of node.code.entries()) {
     const target = branchTarget(offset, instruction);
     const isCall = instruction.row.mnemonic === "call";
     const site = new RegionSite(frame, instruction, offset, () =>
       isCall ? leaveTo(frame, site, target - offset - instruction.length) : go(target),
     );
     emitterOf(instruction)(site);
+    // A condition right after a comparison uses its operands: they stay until then.
+    const next = node.code[i + 1]?.instruction.row.mnemonic ?? "";
+    if (frame.comparison && conditional.has(next)) continue;
+    frame.comparison = undefined;
     releaseLocals(mark);
+    mark = localMark();
   }
   if (node.fallsThrough) go(node.end);
 
@@ -133,6 +139,8 @@ function emitBlock(frame: RegionFrame, region: Region, node: Block, structured: 
     structured.branch(node.start, target);
   }
 }
+
+const conditional = new Set(["jcc", "setcc", "cmov"]);
 
 function leaveTo(frame: RegionFrame, site: RegionSite, displacement: number): void {
   frame.target.set(i64.add(site.nextRip(), i64.const(displacement)));

@@ -48,7 +48,13 @@ function inPage(offset: number): boolean {
   return offset >= 0 && offset < 4096;
 }
 
-export function discover(bytes: Uint8Array, host: number, head: number): Region | undefined {
+/** `wasTaken`: whether a branch to this offset was ever taken; what never ran is left out. */
+export function discover(
+  bytes: Uint8Array,
+  host: number,
+  head: number,
+  wasTaken: (offset: number) => boolean,
+): Region | undefined {
   const decoder = new Decoder();
   const decoded = new Map<number, Instruction | undefined>();
   const leaders = new Set<number>([head]);
@@ -73,7 +79,12 @@ export function discover(bytes: Uint8Array, host: number, head: number): Region 
       const isBranch = instruction.kinds[0] === operandKind.relative && mnemonic !== "call";
       if (isBranch) {
         const target = branchTarget(offset, instruction);
-        if (inPage(target) && !leaders.has(target) && leaders.size < maxBlocks) {
+        if (
+          inPage(target) &&
+          !leaders.has(target) &&
+          leaders.size < maxBlocks &&
+          wasTaken(target)
+        ) {
           leaders.add(target);
           queue.push(target);
         }

@@ -100,7 +100,12 @@ export class Jit {
     const heads = this.queue.splice(0).filter((head) => this.translator.isLive(head.record));
     const jobs: (RegionJob & { readonly head: HotHead })[] = [];
     for (const head of heads) {
-      const region = discover(this.bytes, head.host, head.offset);
+      const region = discover(
+        this.bytes,
+        head.host,
+        head.offset,
+        (offset) => this.translator.find(head.page, offset, head.mode) !== 0,
+      );
       if (!region) continue;
       const number = this.count++;
       const tlbBase = head.mode & 1 ? layout.userTlb : layout.kernelTlb;

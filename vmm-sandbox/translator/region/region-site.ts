@@ -5,7 +5,15 @@
  * slow path or `raise` noted why, and `exitTo`, which goes on at `target` through the jump cache.
  */
 import { commitIfStaged, type MemoryFunctions, translate } from "../emit/memory.ts";
-import { asInt, type Int, keepInt, type Place, type Site, type VectorPlace } from "../emit/site.ts";
+import {
+  asInt,
+  type Comparison,
+  type Int,
+  keepInt,
+  type Place,
+  type Site,
+  type VectorPlace,
+} from "../emit/site.ts";
 import { type Instruction, noRegister, operandKind, ripRegister } from "../isa/decode.ts";
 import { layout, state } from "../state.ts";
 import {
@@ -41,6 +49,8 @@ export class RegionFrame {
   /** Number in site ids; see Cpu.setRip. */
   readonly number: number;
   readonly tlbBase: number;
+  /** What set the flags last, in this block and while its locals are held. */
+  comparison: Comparison | undefined;
   leave: Label = { depth: 0 };
   exitTo: Label = { depth: 0 };
 
@@ -300,11 +310,19 @@ export class RegionSite implements Site {
   flagAux(): I32 {
     return this.frame.flagAux.get();
   }
+  noteComparison(comparison: Comparison): void {
+    this.frame.comparison = comparison;
+  }
+  lastComparison(): Comparison | undefined {
+    return this.frame.comparison;
+  }
   setFlags(_result: I64, _aux: I32): void {
+    this.frame.comparison = undefined;
     this.frame.flagAux.set(_aux);
     this.frame.flagResult.set(_result);
   }
   setFlagAux(aux: I32): void {
+    this.frame.comparison = undefined;
     this.frame.flagAux.set(aux);
   }
 
@@ -342,6 +360,10 @@ export class RegionSite implements Site {
 
   jumpDirect(): void {
     this.direct();
+  }
+
+  exhaustFuel(): void {
+    this.frame.fuel.set(i32.const(0));
   }
 
   yieldHere(cost: I32): void {

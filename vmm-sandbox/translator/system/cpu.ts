@@ -9,15 +9,13 @@
  * ```
  */
 import type { Machine } from "../../machine/machine.ts";
-import { accessKind } from "../emit/memory.ts";
-import { buildCore } from "../interpreter/core.ts";
-import { HandlerSet } from "../interpreter/forms.ts";
-import { Translator } from "../interpreter/translate.ts";
 import type { Instruction } from "../isa/decode.ts";
-import { access, Paging } from "../mmu/paging.ts";
+import { access } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
 import { fpuHelpers } from "../x87/fpu.ts";
+import { readControl, setEfer, writeControl } from "./control-registers.ts";
+import { core } from "./core-instance.ts";
 import {
   combinesToDoubleFault,
   GuestFault,
@@ -26,18 +24,17 @@ import {
   vector,
 } from "./fault.ts";
 import { fpuStateHelpers } from "./fpu-state.ts";
+import { GuestAccess } from "./guest-access.ts";
 import { type Helper, helpers } from "./helpers.ts";
 import { deliver, type InterruptKind } from "./interrupts.ts";
 import { LocalApic } from "./local-apic.ts";
 import { Msrs } from "./msr.ts";
-import { attribute, Registers, segmentIndex } from "./registers.ts";
-import { canonical } from "./segments.ts";
+import { attribute, type Registers, segmentIndex } from "./registers.ts";
 import { vectorHelpers } from "./vector-helpers.ts";
 
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
-const wasmPage = 65_536;
-const staging = layout.scratch + 64;
+
 const fetchTlbEntries = 1024;
 
 export const allHelpers: Readonly<Record<string, Helper>> = {
@@ -47,107 +44,25 @@ export const allHelpers: Readonly<Record<string, Helper>> = {
   ...vectorHelpers,
 };
 
-export type CpuStatistics = {
-  readonly exits: number[];
-  slowAccesses: number;
-  helpers: number;
-  interrupts: number;
-  jumpFlushes: number;
-  readonly exceptions: number[];
-  readonly unknownMsrs: Set<number>;
-  readonly undefined: Map<string, number>;
-  countUndefined(it: Instruction): void;
-};
-
-function newStatistics(): CpuStatistics {
-  const undefinedForms = new Map<string, number>();
-  return {
-    exits: [0, 0, 0, 0, 0],
-    slowAccesses: 0,
-    helpers: 0,
-    interrupts: 0,
-    jumpFlushes: 0,
-    exceptions: new Array(32).fill(0),
-    unknownMsrs: new Set(),
-    undefined: undefinedForms,
-    countUndefined(it) {
-      const hex = (n: number): string => n.toString(16).padStart(2, "0");
-      const name = `${it.row.text} (opcode ${hex(it.opcode)} modrm ${hex(it.modRm)})`;
-      undefinedForms.set(name, (undefinedForms.get(name) ?? 0) + 1);
-    },
-  };
-}
-
-/** WebAssembly memory big enough for the CPU's own tables and `ramBytes` of guest RAM. */
-export function createCpuMemory(ramBytes: number): WebAssembly.Memory {
-  const pages = Math.ceil((layout.ram + ramBytes) / wasmPage);
-  if (pages > 65_536)
-    throw new RangeError(
-      `Cannot give a software CPU ${ramBytes} bytes of RAM: expected at most ${65_536 * wasmPage - layout.ram}`,
-    );
-  return new WebAssembly.Memory({ initial: pages, maximum: 65_536, shared: true });
-}
-
-let corePlans: HandlerSet | undefined;
-let coreModule: { readonly module: WebAssembly.Module; readonly tableSize: number } | undefined;
-
-/** The interpreter is the same for every CPU: compiled once in a process. */
-function core() {
-  corePlans ??= new HandlerSet();
-  if (!coreModule) {
-    const { bytes, tableSize } = buildCore(corePlans.plans, {
-      initialPages: 1,
-      maximumPages: 65_536,
-      shared: true,
-    });
-    coreModule = { module: new WebAssembly.Module(bytes), tableSize };
-  }
-  return { set: corePlans, ...coreModule };
-}
-
-type Staged =
-  | { readonly kind: "mmio"; readonly address: number; readonly bytes: number }
-  | {
-      readonly kind: "crossing";
-      readonly first: number;
-      readonly second: number;
-      readonly firstBytes: number;
-      readonly bytes: number;
-    };
-
-export class Cpu {
-  readonly registers: Registers;
-  readonly paging: Paging;
-  readonly translator: Translator;
+export class Cpu extends GuestAccess {
   readonly jit: Jit;
   readonly apic: LocalApic;
   readonly msrs: Msrs;
-  readonly statistics = newStatistics();
-  readonly machine: Machine;
   halted = false;
   /** RIP before which no interrupt is delivered: STI and MOV SS. */
   shadowUntil = -1n;
   private readonly enter: (record: number) => void;
-  private readonly words: Int32Array;
-  private readonly bytes: Uint8Array;
   private pending: GuestFault | undefined;
-  private staged: Staged | undefined;
-  private mode = 0;
   private tscOffset = 0;
   private tripleFault = false;
-  /** Fetch TLB: virtual page (low, high), mode, physical page. */
   /** Virtual pages that the jump cache or the fetch TLB may know, as address / 4096. */
   private readonly knownCodePages = new Set<number>();
+  /** Fetch TLB: virtual page (low, high), mode, physical page. */
   private readonly fetchTlb = new Int32Array(fetchTlbEntries * 4).fill(-1);
 
   constructor(memory: WebAssembly.Memory, machine: Machine) {
-    this.machine = machine;
     const { set, module, tableSize } = core();
-    this.registers = new Registers(memory);
-    this.words = this.registers.words;
-    this.bytes = this.registers.bytes;
-    this.paging = new Paging(memory, machine.memory.sizeBytes);
-    this.translator = new Translator(memory, set, (page) => this.paging.protect(page));
+    super(memory, machine, set);
     this.apic = new LocalApic(machine.clock);
     this.msrs = new Msrs(this);
     const table = new WebAssembly.Table({ element: "anyfunc", initial: tableSize });
@@ -185,27 +100,9 @@ export class Cpu {
     return value === 0n ? 0 : Math.max(1, Number(value) - this.tscOffset);
   }
 
-  /** pvclock_vcpu_time_info: https://docs.kernel.org/virt/kvm/x86/msr.html. */
-  writeSystemTime(address: number): void {
-    const host = this.paging.hostOf(address);
-    if (host < 0) return;
-    const view = new DataView(this.bytes.buffer, host, 32);
-    view.setUint32(0, 2, true); // even: consistent
-    view.setBigUint64(8, BigInt(this.tscOffset), true); // the TSC when the clock was 0
-    view.setBigUint64(16, 0n, true);
-    view.setUint32(24, 0x8000_0000, true); // × 2³¹ after << 1, >> 32: nanoseconds are TSC ticks
-    view.setInt8(28, 1);
-    view.setUint8(29, 1); // stable
-  }
-
-  writeWallClock(address: number): void {
-    const host = this.paging.hostOf(address);
-    if (host < 0) return;
-    const start = this.machine.clock.wallTime() - BigInt(Math.floor(this.machine.clock.now()));
-    const view = new DataView(this.bytes.buffer, host, 12);
-    view.setUint32(0, 2, true);
-    view.setUint32(4, Number(start / 1_000_000_000n), true);
-    view.setUint32(8, Number(start % 1_000_000_000n), true);
+  /** Where TSC 0 lies on the clock. */
+  get tscAtClockZero(): number {
+    return this.tscOffset;
   }
 
   // ---- modes ------------------------------------------------------------------------------------
@@ -225,64 +122,15 @@ export class Cpu {
   }
 
   setEfer(value: bigint): void {
-    const { registers } = this;
-    if (value & ~0xd01n) throw generalProtection();
-    const active = registers.get64(state.efer) & 0x400n;
-    registers.set64(state.efer, (value & ~0x400n) | active);
-    this.flushMapping(true);
+    setEfer(this, value);
   }
 
   readControl(number: number): bigint {
-    const { registers } = this;
-    switch (number) {
-      case 0:
-        return registers.get64(state.cr0);
-      case 2:
-        return registers.get64(state.cr2);
-      case 3:
-        return registers.get64(state.cr3);
-      case 4:
-        return registers.get64(state.cr4);
-      case 8:
-        return BigInt(this.apic.taskPriority);
-      default:
-        throw new GuestFault(vector.invalidOpcode);
-    }
+    return readControl(this, number);
   }
 
   writeControl(number: number, value: bigint): void {
-    const { registers } = this;
-    switch (number) {
-      case 0: {
-        const old = registers.get64(state.cr0);
-        if ((value & 0x8000_0001n) === 0x8000_0000n) throw generalProtection();
-        if (!(value & 0x8000_0000n) && this.isLong) throw generalProtection();
-        registers.set64(state.cr0, value | 0x10n);
-        if ((old ^ value) & 0x8001_0000n) this.flushMapping(true);
-        return;
-      }
-      case 2:
-        registers.set64(state.cr2, value);
-        return;
-      case 3:
-        registers.set64(state.cr3, value & ~(1n << 63n));
-        this.flushMapping(false);
-        return;
-      case 4: {
-        // VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT
-        if (value & ~0x7ffn || !(value & 0x20n)) throw generalProtection();
-        const old = registers.get64(state.cr4);
-        registers.set64(state.cr4, value);
-        if ((old ^ value) & 0xb0n) this.flushMapping(true);
-        return;
-      }
-      case 8:
-        if (value & ~15n) throw generalProtection();
-        this.apic.taskPriority = Number(value);
-        return;
-      default:
-        throw new GuestFault(vector.invalidOpcode);
-    }
+    writeControl(this, number, value);
   }
 
   /** Control registers were set from outside. */
@@ -290,7 +138,7 @@ export class Cpu {
     this.flushMapping(true);
   }
 
-  private flushMapping(all: boolean): void {
+  flushMapping(all: boolean): void {
     if (all) this.paging.flushAll();
     else this.paging.flushNonGlobal();
     this.flushJumps();
@@ -314,192 +162,6 @@ export class Cpu {
     return moved;
   }
 
-  // ---- memory -----------------------------------------------------------------------------------
-
-  /** The guest's store, DMA or a device wrote RAM: code there is no longer what it was. */
-  codeWritten(address: number, size: number): void {
-    let at = address;
-    const end = address + size;
-    while (at < end) {
-      const page = Math.floor(at / 4096);
-      const stop = Math.min(end, (page + 1) * 4096);
-      if (this.translator.hasCode(page))
-        this.translator.invalidate(page, at - page * 4096, stop - page * 4096);
-      at = stop;
-    }
-  }
-
-  /** Called by emitted code: a host address for an access the TLB did not allow, or 0. */
-  private slow(kind: number, at: number): number {
-    this.statistics.slowAccesses++;
-    const low = this.words[(layout.state + state.slowAddress) >> 2] as number;
-    const high = this.words[(layout.state + state.slowAddress + 4) >> 2] as number;
-    this.retry = false;
-    const result = this.resolve(low, high, kind, this.mode === 1, at < 0);
-    if (result !== 0) return result;
-    if (this.retry) {
-      this.setRip(at, false);
-      this.registers.set32(state.exit, exitReason.helper);
-    } else this.fault(this.lastFault, at);
-    return 0;
-  }
-
-  /** A store would have changed compiled code that may be running: the interpreter does it. */
-  private retry = false;
-
-  private lastFault = new GuestFault(vector.generalProtection);
-
-  /** Host address of an access, staging it when it crosses pages or reaches a device; 0: fault. */
-  private resolve(
-    low: number,
-    high: number,
-    kind: number,
-    isUser: boolean,
-    isCompiled = false,
-  ): number {
-    const bytes = kind & 0xff;
-    const write = (kind & accessKind.write) !== 0;
-    const offset = low & 0xfff;
-    if (offset + bytes > 4096) return this.resolveCrossing(low, high, bytes, write, isUser);
-    const page = this.page(low, high, write ? access.write : access.read, isUser);
-    if (page < 0) return 0;
-    const host = this.paging.hostOf(page);
-    if (host < 0) return this.stageDevice(page + offset, bytes, write);
-    const number = page / 4096;
-    if (write && this.translator.hasCode(number)) {
-      const end = kind & accessKind.page ? 4096 : offset + bytes;
-      if (this.translator.invalidate(number, offset, end) && isCompiled) {
-        this.retry = true;
-        return 0;
-      }
-    }
-    this.paging.fill(low, high, isUser, !this.translator.hasCode(number));
-    return host + offset;
-  }
-
-  /** Physical page of an address, or -1 with `lastFault` set. */
-  private page(low: number, high: number, kind: number, isUser: boolean): number {
-    const top = high >> 15;
-    if (top !== 0 && top !== -1) {
-      this.lastFault = generalProtection();
-      return -1;
-    }
-    if (this.paging.walk(low, high, kind, isUser)) return this.paging.physicalPage;
-    const address = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
-    this.lastFault = new GuestFault(vector.pageFault, this.paging.errorCode, address);
-    return -1;
-  }
-
-  private resolveCrossing(
-    low: number,
-    high: number,
-    bytes: number,
-    write: boolean,
-    isUser: boolean,
-  ): number {
-    const kind = write ? access.write : access.read;
-    const first = this.page(low, high, kind, isUser);
-    if (first < 0) return 0;
-    const offset = low & 0xfff;
-    const firstBytes = 4096 - offset;
-    const nextLow = (low + firstBytes) | 0;
-    const second = this.page(nextLow, nextLow === 0 ? (high + 1) | 0 : high, kind, isUser);
-    if (second < 0) return 0;
-    this.readPhysical(first + offset, firstBytes, staging);
-    this.readPhysical(second, bytes - firstBytes, staging + firstBytes);
-    if (write) this.staged = { kind: "crossing", first: first + offset, second, firstBytes, bytes };
-    return staging;
-  }
-
-  /** Into memory at `to`; what is no RAM reads as all ones. */
-  private readPhysical(address: number, bytes: number, to: number): void {
-    const host = this.paging.hostOf(address);
-    if (host < 0) this.bytes.fill(0xff, to, to + bytes);
-    else this.bytes.copyWithin(to, host, host + bytes);
-  }
-
-  private writePhysical(address: number, bytes: number, from: number): void {
-    const host = this.paging.hostOf(address);
-    if (host < 0) return;
-    this.codeWritten(address, bytes);
-    this.bytes.copyWithin(host, from, from + bytes);
-  }
-
-  private stageDevice(address: number, bytes: number, write: boolean): number {
-    if (write) {
-      this.staged = { kind: "mmio", address, bytes };
-      return staging;
-    }
-    const bus = this.machine.mmio;
-    for (let at = 0; at < bytes; at += 4) {
-      const size = Math.min(4, bytes - at) as 1 | 2 | 4;
-      this.words[(staging + at) >> 2] = bus.read(address + at, size);
-    }
-    this.afterDevice();
-    return staging;
-  }
-
-  private commit(): void {
-    const staged = this.staged;
-    this.staged = undefined;
-    if (!staged) return;
-    if (staged.kind === "crossing") {
-      this.writePhysical(staged.first, staged.firstBytes, staging);
-      this.writePhysical(
-        staged.second,
-        staged.bytes - staged.firstBytes,
-        staging + staged.firstBytes,
-      );
-      return;
-    }
-    for (let at = 0; at < staged.bytes; at += 4) {
-      const size = Math.min(4, staged.bytes - at) as 1 | 2 | 4;
-      const word = this.words[(staging + at) >> 2] as number;
-      const value = size === 4 ? word >>> 0 : word & (size === 2 ? 0xffff : 0xff);
-      this.machine.mmio.write(staged.address + at, size, value);
-    }
-    this.afterDevice();
-  }
-
-  private access(address: bigint, bytes: number, write: boolean, isUser: boolean): number {
-    const low = Number(address & 0xffff_ffffn) | 0;
-    const high = Number((address >> 32n) & 0xffff_ffffn) | 0;
-    const host = this.resolve(low, high, bytes | (write ? accessKind.write : 0), isUser);
-    if (host === 0) throw this.lastFault;
-    return host;
-  }
-
-  private load(host: number, bytes: number): bigint {
-    let value = 0n;
-    for (let i = bytes - 1; i >= 0; i--)
-      value = (value << 8n) | BigInt(this.bytes[host + i] as number);
-    return value;
-  }
-
-  private store(host: number, bytes: number, value: bigint): void {
-    let rest = value;
-    for (let i = 0; i < bytes; i++) {
-      this.bytes[host + i] = Number(rest & 0xffn);
-      rest >>= 8n;
-    }
-    if (host < layout.scratchEnd) this.commit();
-  }
-
-  /** As the guest's instruction would: with its privilege. Throws GuestFault. */
-  readData(address: bigint, bytes: number): bigint {
-    return this.load(this.access(address, bytes, false, this.mode === 1), bytes);
-  }
-  writeData(address: bigint, bytes: number, value: bigint): void {
-    this.store(this.access(address, bytes, true, this.mode === 1), bytes, value);
-  }
-  /** Descriptor tables, TSS and interrupt stacks: supervisor accesses at any CPL. */
-  readSystem(address: bigint, bytes: number): bigint {
-    return this.load(this.access(BigInt.asUintN(64, address), bytes, false, false), bytes);
-  }
-  writeSystem(address: bigint, bytes: number, value: bigint, isUser: boolean): void {
-    this.store(this.access(BigInt.asUintN(64, address), bytes, true, isUser), bytes, value);
-  }
-
   // ---- ports ------------------------------------------------------------------------------------
 
   /** IOPL below the CPL: the TSS's I/O bitmap, which Linux leaves all ones, would have to allow it. */
@@ -517,7 +179,7 @@ export class Cpu {
     this.afterDevice();
   }
 
-  private afterDevice(): void {
+  protected override afterDevice(): void {
     if (this.machine.stopReason) this.registers.set32(state.fuel, 0);
     else this.interruptsChanged();
   }
@@ -532,13 +194,13 @@ export class Cpu {
   // ---- exceptions -------------------------------------------------------------------------------
 
   /** Notes a fault of the instruction whose record is `at`. */
-  private fault(fault: GuestFault, at: number): void {
+  protected override fault(fault: GuestFault, at: number): void {
     this.setRip(at, false);
     this.pending = fault;
     this.registers.set32(state.exit, exitReason.fault);
   }
 
-  private setRip(at: number, next: boolean): void {
+  protected override setRip(at: number, next: boolean): void {
     // Compiled code's sites are negative and hold what a record's field does.
     const where = at < 0 ? at & 0xffff : (this.words[at >> 2] as number) >>> 16;
     const offset = (where & 0xfff) + (next ? where >>> 12 : 0);
@@ -755,5 +417,3 @@ function registersRecord(registers: Registers): number {
 function pageNumber(low: number, high: number): number {
   return (high & 0xffff) * 0x10_0000 + (low >>> 12);
 }
-
-export { canonical };

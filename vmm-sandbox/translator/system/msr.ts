@@ -5,6 +5,7 @@
 import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { generalProtection } from "./fault.ts";
+import { writeSystemTime, writeWallClock } from "./pv-clock.ts";
 import { segmentIndex } from "./registers.ts";
 import { canonical } from "./segments.ts";
 
@@ -118,11 +119,11 @@ export class Msrs {
         return;
       case msr.kvmSystemTime:
         this.kvmSystemTime = value;
-        if (value & 1n) this.cpu.writeSystemTime(Number(value & ~1n));
+        if (value & 1n) writeSystemTime(this.cpu, Number(value & ~1n));
         return;
       case msr.kvmWallClock:
         this.kvmWallClock = value;
-        this.cpu.writeWallClock(Number(value));
+        writeWallClock(this.cpu, Number(value));
         return;
       case msr.mtrrDefType:
         return;

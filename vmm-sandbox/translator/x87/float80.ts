@@ -6,6 +6,7 @@
  * are right by construction. BigInt is slow; x87 is what `long double` and old code use, and this
  * is the oracle for a faster tier.
  */
+
 export type Float80 = {
   readonly sign: number;
   readonly exponent: number;
@@ -38,16 +39,21 @@ export class Context {
 }
 
 const bias = 16383;
-const topExponent = 0x7fff;
-const integerBit = 1n << 63n;
+
+export const topExponent = 0x7fff;
+
+export const integerBit = 1n << 63n;
+
 const quietBit = 1n << 62n;
 
 export const zero = (sign: number): Float80 => ({ sign, exponent: 0, mantissa: 0n });
+
 export const infinity = (sign: number): Float80 => ({
   sign,
   exponent: topExponent,
   mantissa: integerBit,
 });
+
 /** The default NaN. */
 export const indefinite: Float80 = {
   sign: 1,
@@ -56,12 +62,17 @@ export const indefinite: Float80 = {
 };
 
 export const isZero = (x: Float80): boolean => x.exponent === 0 && x.mantissa === 0n;
+
 export const isInfinity = (x: Float80): boolean =>
   x.exponent === topExponent && x.mantissa === integerBit;
+
 export const isNan = (x: Float80): boolean =>
   x.exponent === topExponent && (x.mantissa & integerBit) !== 0n && x.mantissa !== integerBit;
+
 export const isSignalling = (x: Float80): boolean => isNan(x) && (x.mantissa & quietBit) === 0n;
+
 export const isDenormal = (x: Float80): boolean => x.exponent === 0 && x.mantissa !== 0n;
+
 /** Encodings that the 80387 and later refuse: an exponent without the integer bit. */
 export const isUnsupported = (x: Float80): boolean =>
   x.exponent !== 0 && (x.mantissa & integerBit) === 0n;
@@ -69,19 +80,22 @@ export const isUnsupported = (x: Float80): boolean =>
 /** Exponent of the significand's lowest bit. */
 export const unit = (x: Float80): number => (x.exponent === 0 ? 1 : x.exponent) - bias - 63;
 
-function bitLength(value: bigint): number {
+export function bitLength(value: bigint): number {
   return value === 0n ? 0 : value.toString(2).length;
 }
 
 type Format = { readonly precision: number; readonly least: number; readonly most: number };
+
 export const extended = (precision: number): Format => ({ precision, least: -16382, most: 16383 });
+
 export const double: Format = { precision: 53, least: -1022, most: 1023 };
+
 export const single: Format = { precision: 24, least: -126, most: 127 };
 
 type Rounded = { readonly mantissa: bigint; readonly unit: number; readonly overflow: boolean };
 
 /** Rounds mantissa × 2^unit to a format; the result may have one bit more, as a power of two. */
-function roundTo(
+export function roundTo(
   context: Context,
   sign: number,
   mantissa: bigint,
@@ -144,7 +158,7 @@ function isTiny(
 }
 
 /** Whether an overflow rounds to infinity. */
-function overflowsToInfinity(context: Context, sign: number): boolean {
+export function overflowsToInfinity(context: Context, sign: number): boolean {
   if (context.mode === rounding.nearest) return true;
   return context.mode === (sign === 0 ? rounding.up : rounding.down);
 }
@@ -170,7 +184,7 @@ export function pack(
   return encode(sign, rounded.mantissa, rounded.unit);
 }
 
-function encode(sign: number, mantissa: bigint, unitIn: number): Float80 {
+export function encode(sign: number, mantissa: bigint, unitIn: number): Float80 {
   if (mantissa === 0n) return zero(sign);
   const length = bitLength(mantissa);
   const leading = unitIn + length - 1;
@@ -316,101 +330,4 @@ export function compare(a: Float80, b: Float80): -1 | 0 | 1 | undefined {
   return x < y === (a.sign === 0) ? -1 : 1;
 }
 
-/** Rounded to an integer, or undefined for NaN and infinity. */
-export function toInteger(context: Context, x: Float80, mode = context.mode): bigint | undefined {
-  if (isNan(x) || isInfinity(x) || isUnsupported(x)) return undefined;
-  const shift = unit(x);
-  // Far beyond any integer format already.
-  if (shift > 64) return x.sign ? -(1n << 127n) : 1n << 127n;
-  let value: bigint;
-  context.roundedUp = false;
-  if (shift >= 0) value = x.mantissa << BigInt(shift);
-  else {
-    const cut = BigInt(Math.min(-shift, 70));
-    const kept = x.mantissa >> cut;
-    const rest = x.mantissa - (kept << cut);
-    const half = 1n << (cut - 1n);
-    const up =
-      rest !== 0n &&
-      (mode === rounding.nearest
-        ? rest > half || (rest === half && (kept & 1n) === 1n)
-        : mode === rounding.up
-          ? x.sign === 0
-          : mode === rounding.down && x.sign === 1);
-    if (rest !== 0n) context.flags |= exception.precision;
-    context.roundedUp = up;
-    value = up ? kept + 1n : kept;
-  }
-  return x.sign ? -value : value;
-}
-
-export function fromInteger(value: bigint): Float80 {
-  const sign = value < 0n ? 1 : 0;
-  return encode(sign, sign ? -value : value, 0);
-}
-
-/** Widens an IEEE single or double, given as bits; exact. Signalling NaNs are made quiet. */
-export function widen(context: Context, bits: bigint, size: 32 | 64): Float80 {
-  const [fraction, exponentBits, offset] = size === 32 ? [23, 8, 127] : [52, 11, 1023];
-  const sign = Number((bits >> BigInt(size - 1)) & 1n);
-  const exponent = Number((bits >> BigInt(fraction)) & ((1n << BigInt(exponentBits)) - 1n));
-  const mantissa = bits & ((1n << BigInt(fraction)) - 1n);
-  if (exponent === (1 << exponentBits) - 1) {
-    if (mantissa === 0n) return infinity(sign);
-    const value = integerBit | (mantissa << BigInt(63 - fraction));
-    const nan = { sign, exponent: topExponent, mantissa: value };
-    return isSignalling(nan) ? propagate(context, nan, nan) : nan;
-  }
-  if (exponent === 0) {
-    if (mantissa !== 0n) context.flags |= exception.denormal;
-    return encode(sign, mantissa, 1 - offset - fraction);
-  }
-  return encode(sign, mantissa | (1n << BigInt(fraction)), exponent - offset - fraction);
-}
-
-/** Narrows to an IEEE single or double's bits. */
-export function narrow(context: Context, x: Float80, size: 32 | 64): bigint {
-  const format = size === 32 ? single : double;
-  const fraction = format.precision - 1;
-  const sign = BigInt(x.sign) << BigInt(size - 1);
-  const top = ((1n << BigInt(size - 1 - fraction)) - 1n) << BigInt(fraction);
-  if (isUnsupported(x)) return narrow(context, invalid(context), size);
-  if (isNan(x)) {
-    const quiet = propagate(context, x, x);
-    return sign | top | ((quiet.mantissa & ~integerBit) >> BigInt(63 - fraction));
-  }
-  if (isInfinity(x)) return sign | top;
-  if (isZero(x)) return sign;
-  const rounded = roundTo(context, x.sign, x.mantissa, unit(x), format);
-  if (rounded.overflow) {
-    context.flags |= exception.overflow | exception.precision;
-    const toInfinity = overflowsToInfinity(context, x.sign);
-    context.roundedUp = toInfinity;
-    return sign | (toInfinity ? top : top - 1n);
-  }
-  const leading = rounded.unit + bitLength(rounded.mantissa) - 1;
-  if (rounded.mantissa === 0n) return sign;
-  const leastUnit = format.least - fraction;
-  if (leading < format.least) return sign | (rounded.mantissa << BigInt(rounded.unit - leastUnit));
-  const shift = leading - fraction - rounded.unit;
-  const aligned =
-    shift >= 0 ? rounded.mantissa >> BigInt(shift) : rounded.mantissa << BigInt(-shift);
-  const biased = BigInt(leading - format.least + 1) << BigInt(fraction);
-  return sign | (biased + (aligned - (1n << BigInt(fraction))));
-}
-
-/** For functions without an exact way: the nearest double, and back. */
-export function toNumber(x: Float80): number {
-  if (isNan(x) || isUnsupported(x)) return Number.NaN;
-  const bits = narrow(new Context(rounding.nearest, 64), x, 64);
-  const view = new DataView(new ArrayBuffer(8));
-  view.setBigUint64(0, bits);
-  return view.getFloat64(0);
-}
-
-export function fromNumber(value: number): Float80 {
-  if (Number.isNaN(value)) return indefinite;
-  const view = new DataView(new ArrayBuffer(8));
-  view.setFloat64(0, value);
-  return widen(new Context(rounding.nearest, 64), view.getBigUint64(0), 64);
-}
+export * from "./conversions.ts";

@@ -4,8 +4,9 @@
  * docs/decisions/064).
  */
 import { invalidOpcode } from "../system/fault.ts";
+import { compareCodes } from "./compare.ts";
 import * as f from "./float80.ts";
-import { compareCodes, condition, type Fpu } from "./fpu.ts";
+import { condition, type Fpu } from "./stack.ts";
 
 type Unary = (fpu: Fpu, x: f.Float80) => f.Float80;
 
@@ -150,7 +151,7 @@ function fromDoubles(fpu: Fpu, value: number): f.Float80 {
 /** FPREM (truncating) and FPREM1 (nearest): exact; C0, C3, C1 are the quotient's low bits. */
 function remainder(nearest: boolean): (fpu: Fpu) => void {
   return (fpu) => {
-    fpu.clear(condition.c0 | condition.c1 | condition.c2 | condition.c3);
+    fpu.clear(condition.c1 | condition.c2);
     if (fpu.isEmpty(0) || fpu.isEmpty(1)) {
       fpu.underflow();
       fpu.set(0, f.indefinite);
@@ -170,6 +171,7 @@ function remainderOf(fpu: Fpu, x: f.Float80, y: f.Float80, nearest: boolean): f.
   if ([x, y].some((v) => f.isNan(v) || f.isUnsupported(v))) return f.propagate(context, x, y);
   if (f.isInfinity(x) || f.isZero(y)) return f.invalid(context);
   if (f.isDenormal(x) || f.isDenormal(y)) context.flags |= f.exception.denormal;
+  fpu.clear(condition.c0 | condition.c3);
   if (f.isZero(x) || f.isInfinity(y)) return x;
   const distance = x.exponent - y.exponent;
   if (distance >= 64) return partial(fpu, x, y, distance);
@@ -221,6 +223,7 @@ function scaled(fpu: Fpu, x: f.Float80, y: f.Float80): f.Float80 {
   if ([x, y].some((v) => f.isNan(v) || f.isUnsupported(v))) return f.propagate(context, x, y);
   if (f.isInfinity(y)) {
     if (y.sign ? f.isInfinity(x) : f.isZero(x)) return f.invalid(context);
+    if (f.isDenormal(x)) context.flags |= f.exception.denormal;
     return y.sign ? f.zero(x.sign) : f.infinity(x.sign);
   }
   if (f.isDenormal(x) || f.isDenormal(y)) context.flags |= f.exception.denormal;
@@ -233,7 +236,14 @@ function scaled(fpu: Fpu, x: f.Float80, y: f.Float80): f.Float80 {
 /** FXTRACT: exponent to ST(0)'s place, significand on top. */
 function extract(fpu: Fpu): void {
   if (fpu.isEmpty(0)) {
+    fpu.set(0, f.indefinite);
+    fpu.push(f.indefinite);
     fpu.underflow();
+    fpu.summarize();
+    return;
+  }
+  if (!fpu.isEmpty(-1)) {
+    // No room for the second result: both are the default NaN.
     fpu.set(0, f.indefinite);
     fpu.push(f.indefinite);
     fpu.summarize();

@@ -1,0 +1,102 @@
+/**
+ * The guest's own root and the image's root in it, as a program for the agent.
+ *
+ * ```
+ * /            tmpfs; replaces the initramfs, from which nothing can pivot_root
+ * /dev /proc /sys /dev/pts /dev/shm /sys/fs/cgroup
+ * /lower       the image: EROFS on the first disk, read-only
+ * /scratch     tmpfs, or a file system on the second disk
+ * /rootfs      overlay of both: a container's root
+ * ```
+ */
+import {
+  MS_MOVE,
+  MS_NODEV,
+  MS_NOEXEC,
+  MS_NOSUID,
+  MS_RDONLY,
+  type Program,
+  type Row,
+} from "../linux/index.ts";
+
+export interface GuestRootOptions {
+  /** Disk with the image's EROFS. */
+  readonly imageDisk: string;
+  /** Disk for what the container writes, and its file system; memory by default. */
+  readonly scratch?: { readonly disk: string; readonly type: string };
+}
+
+/** Where a container's root is once the program has run. */
+export const GUEST_ROOTFS = "/rootfs";
+
+const BASE = "/base";
+const kernelMount = MS_NOSUID | MS_NOEXEC | MS_NODEV;
+
+/** Runs in PID 1, so that everything started later is in the new root. */
+export function planGuestRoot(options: GuestRootOptions): Program {
+  return {
+    rows: [
+      makeDirectory(BASE),
+      { call: "mount", args: ["base", BASE, "tmpfs", MS_NOSUID, "mode=755"] },
+      ...mountKernelFiles(),
+      ...mountImage(options),
+      { call: "chdir", args: [BASE] },
+      { call: "mount", args: [".", "/", 0, MS_MOVE, 0], note: "over the initramfs" },
+      { call: "chroot", args: ["."] },
+      { call: "chdir", args: ["/"] },
+      { end: 0 },
+    ],
+  };
+}
+
+function mountKernelFiles(): readonly Row[] {
+  return [
+    ...["dev", "proc", "sys", "run", "tmp"].map((name) => makeDirectory(`${BASE}/${name}`)),
+    { call: "mount", args: ["dev", `${BASE}/dev`, "devtmpfs", MS_NOSUID | MS_NOEXEC, 0] },
+    makeDirectory(`${BASE}/dev/pts`),
+    makeDirectory(`${BASE}/dev/shm`),
+    {
+      call: "mount",
+      args: [
+        "devpts",
+        `${BASE}/dev/pts`,
+        "devpts",
+        MS_NOSUID | MS_NOEXEC,
+        "ptmxmode=666,mode=620,gid=5",
+      ],
+    },
+    { call: "mount", args: ["shm", `${BASE}/dev/shm`, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"] },
+    { call: "mount", args: ["proc", `${BASE}/proc`, "proc", kernelMount, 0] },
+    { call: "mount", args: ["sys", `${BASE}/sys`, "sysfs", kernelMount, 0] },
+    {
+      call: "mount",
+      args: ["cgroup2", `${BASE}/sys/fs/cgroup`, "cgroup2", kernelMount, 0],
+      ignore: ["ENOENT", "ENODEV"],
+      note: "a kernel without cgroups has no limits to set",
+    },
+  ];
+}
+
+function mountImage({ imageDisk, scratch }: GuestRootOptions): readonly Row[] {
+  const lower = `${BASE}/lower`;
+  const upper = `${BASE}/scratch`;
+  const overlay = `lowerdir=${lower},upperdir=${upper}/upper,workdir=${upper}/work`;
+  return [
+    ...[lower, upper, `${BASE}${GUEST_ROOTFS}`].map(makeDirectory),
+    {
+      call: "mount",
+      args: [`${BASE}${imageDisk}`, lower, "erofs", MS_RDONLY, 0],
+      note: "the image",
+    },
+    scratch === undefined
+      ? { call: "mount", args: ["scratch", upper, "tmpfs", 0, "mode=755"] }
+      : { call: "mount", args: [`${BASE}${scratch.disk}`, upper, scratch.type, 0, 0] },
+    makeDirectory(`${upper}/upper`),
+    makeDirectory(`${upper}/work`),
+    { call: "mount", args: ["overlay", `${BASE}${GUEST_ROOTFS}`, "overlay", 0, overlay] },
+  ];
+}
+
+function makeDirectory(path: string): Row {
+  return { call: "mkdir", args: [path, 0o755], ignore: ["EEXIST"] };
+}
