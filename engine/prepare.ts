@@ -54,9 +54,8 @@ export function prepareContainer(
   const { store, containers } = places;
   const defaults = imageConfig.config ?? {};
   const command = makeArguments(defaults, options); // fails before anything is made
-  const claimed = containers.claim(name);
+  const { lock, ...claimed } = containers.claim(name);
   const { id } = claimed;
-  const lock = containers.lock(id);
   let view: LayerView | undefined;
   try {
     const snapshot = store.snapshots.prepare(id, image.chain, { volatile: autoRemove });

@@ -24,10 +24,12 @@ import {
 import type { Mount, NamespaceType, RuntimeConfig } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import {
+  CgroupError,
   type CgroupPlace,
   createCgroup,
   deleteCgroup,
   limitCgroup,
+  mayMakeCgroup,
   openCgroupEntrances,
   placeCgroup,
 } from "./cgroups/cgroup.ts";
@@ -99,7 +101,7 @@ export function createContainer(options: CreateOptions): CreatedContainer {
   const rootfs = resolveRoot(config, bundle);
   const directory = createStateDirectory(stateRoot, id);
   const layout = options.noCgroups === true ? undefined : readCgroupLayout();
-  const cgroup = layout && placeCgroup(layout, config.linux?.cgroupsPath, id);
+  const cgroup = layout && usableCgroup(placeCgroup(layout, config.linux?.cgroupsPath, id), config);
   const record: ContainerRecord = {
     id,
     bundle,
@@ -131,6 +133,19 @@ function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
       cause,
     });
   }
+}
+
+/**
+ * An ordinary user has a cgroup only where one was delegated to them. Without it they run without,
+ * as with runc; but limits that could not be kept are refused.
+ */
+function usableCgroup(place: CgroupPlace, { linux }: RuntimeConfig): CgroupPlace | undefined {
+  if (process.geteuid?.() === 0 || mayMakeCgroup(place)) return place;
+  const { devices: _, ...limits } = linux?.resources ?? {};
+  const [first] = Object.keys(limits);
+  if (first !== undefined)
+    throw new CgroupError(`linux.resources.${first}`, "no cgroup here is delegated to this user");
+  return undefined;
 }
 
 /** One launch; remembers what has been made, so that it can be undone. */

@@ -83,9 +83,7 @@ export class Vm implements AsyncDisposable {
     const { backend } = config;
     this.#backend = backend;
     this.machine = new Machine(backend);
-    this.#disks = (config.disks ?? []).map(
-      ({ path, readOnly }) => new FileBackend(path, { readOnly }),
-    );
+    this.#disks = openDisks(config.disks ?? []);
     this.console = new Console((bytes) => {
       this.#remember(bytes);
       config.onConsole?.(bytes);
@@ -104,10 +102,14 @@ export class Vm implements AsyncDisposable {
     this.#attachLegacy();
   }
 
-  /** Builds the machine and boots the kernel into it; `run` starts it. */
+  /**
+   * Builds the machine and boots the kernel into it; `run` starts it. The backend is the machine's
+   * from here on, also when this fails.
+   */
   static async create(config: VmConfig): Promise<Vm> {
-    const vm = new Vm(config);
+    let vm: Vm | undefined;
     try {
+      vm = new Vm(config);
       const plan = planBoot({
         kernel: config.kernel,
         ...(config.initrd === undefined ? {} : { initrd: config.initrd }),
@@ -118,11 +120,11 @@ export class Vm implements AsyncDisposable {
       vm.#load(config, plan);
       await config.backend.attach(vm.machine);
       await config.backend.setEntry(plan.registers);
+      return vm;
     } catch (error) {
-      await vm[Symbol.asyncDispose]();
+      await (vm ?? config.backend)[Symbol.asyncDispose]();
       throw error;
     }
-    return vm;
   }
 
   /** Brings the guest to rest: `run` returns "paused", and goes on when it is called again. */
@@ -246,6 +248,18 @@ export class Vm implements AsyncDisposable {
   #remember(bytes: Uint8Array): void {
     this.#tail = (this.#tail + Buffer.from(bytes).toString("latin1")).slice(-TAIL_BYTES);
   }
+}
+
+/** All or none. */
+function openDisks(disks: readonly Disk[]): readonly FileBackend[] {
+  const opened: FileBackend[] = [];
+  try {
+    for (const { path, readOnly } of disks) opened.push(new FileBackend(path, { readOnly }));
+  } catch (error) {
+    for (const disk of opened) disk[Symbol.dispose]();
+    throw error;
+  }
+  return opened;
 }
 
 function explainExit(exit: VmExit): string {

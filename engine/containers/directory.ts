@@ -61,6 +61,13 @@ const NAMES = "container-names";
 const OWNER_ONLY = 0o700;
 const RECORD_LIMIT_BYTES = 4 * 1024 * 1024;
 
+export interface Claim {
+  readonly id: string;
+  readonly name: string;
+  /** Held while the container runs. */
+  readonly lock: Fd;
+}
+
 export class ContainerDirectories {
   readonly root: string;
 
@@ -72,10 +79,21 @@ export class ContainerDirectories {
     return join(this.root, "containers", id, name);
   }
 
-  /** Claims an ID and a name. @throws ContainerError when the name is taken */
-  claim(name: string | undefined): { readonly id: string; readonly name: string } {
+  /**
+   * Claims an ID, its lock, and a name. The lock comes first: when we are killed in between, a
+   * sweep finds it and with it the name.
+   * @throws ContainerError when the name is taken
+   */
+  claim(name: string | undefined): Claim {
     const id = makeId();
-    return { id, name: this.#claimName(id, name) };
+    const lock = this.lock(id);
+    try {
+      return { id, name: this.#claimName(id, name), lock };
+    } catch (error) {
+      this.release(this.runningPath(id));
+      lock.close();
+      throw error;
+    }
   }
 
   #claimName(id: string, wanted: string | undefined): string {
@@ -90,6 +108,9 @@ export class ContainerDirectories {
       }
     };
     if (wanted === undefined) return makeName((name) => !claim(name));
+    if (claim(wanted)) return wanted;
+    // the name of a container that is gone, or was never made
+    this.dropStaleNames();
     if (claim(wanted)) return wanted;
     throw new ContainerError(`Cannot use the name "${wanted}": another container has it`, {
       hint: `remove that one first: manyworlds rm ${wanted}`,
@@ -185,7 +206,9 @@ export class ContainerDirectories {
 
   /** Names whose container is gone. */
   dropStaleNames(): void {
-    const ids = new Set(this.ids());
+    // names are claimed by those who run before their directory is made
+    const running = this.running().map((name) => name.replace(/^\./, ""));
+    const ids = new Set([...running, ...this.ids()]);
     for (const name of listNames(join(this.root, NAMES))) {
       const owner = this.#ownerOf(name);
       if (owner !== undefined && !ids.has(owner)) {

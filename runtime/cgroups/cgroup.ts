@@ -82,6 +82,17 @@ export function createCgroup(place: CgroupPlace): void {
   }
 }
 
+const W_OK = 2;
+
+/** Whether this user may make directories where the place's nearest existing parents are. */
+export function mayMakeCgroup(place: CgroupPlace): boolean {
+  return Object.values(place.directories).every((directory) => {
+    let parent = directory.slice(0, directory.lastIndexOf("/"));
+    while (syscall("access", parent, 0) < 0) parent = parent.slice(0, parent.lastIndexOf("/"));
+    return syscall("access", parent, W_OK) >= 0;
+  });
+}
+
 function makeDirectory(directory: string): void {
   makeDirectories(directory, cgroupMode);
 }

@@ -29,7 +29,7 @@ export const engineRows: readonly EngineRow[] = [
   { id: "detach-logs-wait", engines: both, claim: "run -d, wait and logs",
     script: 'run -d $IMAGE sh -c "echo one; echo two >&2; exit 4" >/dev/null; e wait $NAME; e logs $NAME 2>&1 | sort', expect: /^4\none\ntwo$/ },
   { id: "exec", engines: both, claim: "exec runs in the container and ends with the program's status",
-    script: 'run -d $IMAGE sleep 100 >/dev/null; e exec $NAME sh -c "pgrep -x sleep | wc -l; exit 7"; echo rc=$?', expect: /^1\nrc=7$/ },
+    script: 'run -d $IMAGE sleep 100 >/dev/null; e exec $NAME sh -c "ps | grep -c [s]leep.100; exit 7"; echo rc=$?', expect: /^1\nrc=7$/ },
   { id: "exec-options", engines: both, claim: "exec -e -w -u -i",
     script: 'run -d $IMAGE sleep 100 >/dev/null; echo typed | e exec -i -e A=b -w /tmp -u user $NAME sh -c "echo \\$A; pwd; id -u; cat"', expect: /^b\n\/tmp\n1000\ntyped$/ },
   { id: "exec-tty", engines: both, claim: "exec -t gives a terminal",

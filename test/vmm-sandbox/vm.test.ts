@@ -217,6 +217,8 @@ describe("Vm", () => {
 
   it("refuses what is no kernel, and too little memory, and leaves nothing running", async () => {
     await assert.rejects(start({ kernel: new Uint8Array(4096) }), KernelImageError);
+    const missing = { path: "/nonexistent/disk", readOnly: true };
+    await assert.rejects(start({ kernel: kernel("f4"), disks: [missing] }), /ENOENT/);
     await assert.rejects(
       start({ kernel: kernel("f4"), initrd: new Uint8Array(60 * MiB) }),
       BootError,

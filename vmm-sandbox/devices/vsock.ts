@@ -273,15 +273,21 @@ export class Vsock implements VirtioDevice {
         this.#control.shift();
         continue;
       }
-      const sender = [...this.#connections.values()].find(
-        (connection) => connection.sendable() > 0,
-      );
+      const sender = this.#nextSender();
       if (sender === undefined || !this.#send(driver, queue, rw(sender), sender)) break;
       // To the end of the line.
       const id = key(sender.hostPort, sender.guestPort);
       if (this.#connections.delete(id)) this.#connections.set(id, sender);
     }
     queue.signal();
+  }
+
+  /** The connection that has waited longest of those that may send. */
+  #nextSender(): VsockConnection | undefined {
+    for (const connection of this.#connections.values()) {
+      if (connection.sendable() > 0) return connection;
+    }
+    return undefined;
   }
 
   #waitsForData(control: Control): boolean {

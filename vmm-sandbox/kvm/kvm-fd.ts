@@ -13,7 +13,7 @@ import { capabilities, type KvmIoctl, kvmIoctls } from "./abi.ts";
 /** There is no usable /dev/kvm; `cause` says which call failed. */
 export class KvmUnavailableError extends Error {
   override readonly name = "KvmUnavailableError";
-  readonly why: "missing" | "permission" | "version" | "capability" | "no-hardware";
+  readonly why: "missing" | "permission" | "version" | "capability";
   readonly hint: string;
   constructor(why: KvmUnavailableError["why"], message: string, hint: string, cause?: unknown) {
     super(`Cannot use /dev/kvm: ${message}`, { cause });

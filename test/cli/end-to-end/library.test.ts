@@ -81,7 +81,7 @@ describe("the library, end to end", function () {
     assert.deepEqual(world.leftovers(), []);
   });
   it("the event loop goes on while containers run", async () => {
-    const containers = await Promise.all([1, 2, 3].map(() => run(request(["sleep", "0.5"]))));
+    const containers = await Promise.all([1, 2, 3].map(() => run(request(["sleep", "3"]))));
     let ticks = 0;
     const timer = setInterval(() => ticks++, 10);
     assert.deepEqual(await Promise.all(containers.map((each) => each.wait())), [0, 0, 0]);

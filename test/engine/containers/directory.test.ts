@@ -18,7 +18,9 @@ describe("ContainerDirectories", () => {
   afterEach(() => rmSync(root, { recursive: true }));
 
   function make(name?: string): ContainerRecord {
-    const claimed = directories.claim(name);
+    const { lock, ...claimed } = directories.claim(name);
+    lock.close();
+    directories.release(directories.runningPath(claimed.id));
     mkdirSync(directories.path(claimed.id), { recursive: true }); // as the image store does
     const record: ContainerRecord = {
       ...claimed,
@@ -77,6 +79,15 @@ describe("ContainerDirectories", () => {
     const other = make("web");
     directories.remove(record);
     assert.equal(directories.find("web").id, other.id);
+  });
+  it("gives away the name of a container that was never made", () => {
+    const { lock, id } = directories.claim("web"); // killed here: no directory
+    lock.close();
+    assert.throws(() => directories.claim("web"), /another container has it/);
+    directories.release(directories.runningPath(id)); // a sweep
+    const again = directories.claim("web");
+    assert.equal(again.name, "web");
+    again.lock.close();
   });
   it("drops names whose container is gone", () => {
     const { id } = make("web");

@@ -1,5 +1,4 @@
 /** What is known of a physical page with translated code: its runs, regions, and the lines they cover. */
-import type { Instruction } from "../isa/decode.ts";
 
 export type Run = {
   readonly start: number;
@@ -22,9 +21,6 @@ export class CodePage {
   /** 64-byte lines that runs were decoded from. */
   readonly lines = new Uint8Array(64);
 }
-
-/** What TypeScript executes: see system/. */
-export type HelperSite = { readonly instruction: Instruction };
 
 /** Mnemonics after which the run cannot go straight on. */
 export const endsRun = new Set(

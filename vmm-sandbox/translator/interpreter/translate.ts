@@ -15,13 +15,13 @@ import {
   CodePage,
   crossingKey,
   endsRun,
-  type HelperSite,
   markRegion,
   type Run,
   type TranslateStatistics,
 } from "./code-page.ts";
 import { firstPlanHandler, specialHandlers } from "./core.ts";
 import { addressForm, emitters, type HandlerSet } from "./forms.ts";
+import { HelperSites } from "./helper-sites.ts";
 
 /** Instructions per run; long enough for any basic block, short enough to bound wasted decoding. */
 const maxRunInstructions = 48;
@@ -37,9 +37,7 @@ export class Translator {
     invalidations: 0,
     regionsDropped: 0,
   };
-  /** By the number in a helper record's immediate. */
-  readonly helperSites: HelperSite[] = [];
-  private readonly helperByBytes = new Map<string, number>();
+  readonly helpers = new HelperSites();
   private readonly pages = new Map<number, CodePage>();
   /** Runs of one instruction across a page's end, by page, offset and mode. */
   private readonly crossings = new Map<number, { readonly first: number; readonly next: number }>();
@@ -116,8 +114,7 @@ export class Translator {
     this.pages.clear();
     this.crossings.clear();
     this.next = layout.records;
-    this.helperSites.length = 0;
-    this.helperByBytes.clear();
+    this.helpers.clear();
   }
 
   /**
@@ -383,39 +380,7 @@ export class Translator {
 
   private appendHelper(where: number): void {
     const at = this.record(specialHandlers.helper, where);
-    this.words[(at + record.immediate) >> 2] = this.helperNumber();
-  }
-
-  /** One site per distinct instruction. */
-  private helperNumber(): number {
-    const it = this.instruction;
-    const key = [
-      it.row.index,
-      it.opcode,
-      it.modRm,
-      it.size,
-      it.length,
-      it.base,
-      it.index,
-      it.segment,
-      it.addressSize,
-      it.immediate,
-      it.immediate2,
-      it.wide,
-      it.repeat,
-      ...it.kinds,
-      ...it.values,
-    ].join();
-    const known = this.helperByBytes.get(key);
-    if (known !== undefined) return known;
-    const copy = Object.assign(new Instruction(), it, {
-      kinds: it.kinds.slice(),
-      values: it.values.slice(),
-      sizes: it.sizes.slice(),
-    });
-    const number = this.helperSites.push({ instruction: copy }) - 1;
-    this.helperByBytes.set(key, number);
-    return number;
+    this.words[(at + record.immediate) >> 2] = this.helpers.numberOf(this.instruction);
   }
 
   /** Continues after the last instruction: its own record says where that is. */

@@ -9,11 +9,9 @@
  * ```
  */
 import type { Machine } from "../../machine/machine.ts";
-import type { Instruction } from "../isa/decode.ts";
 import { access } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
-import { fpuHelpers } from "../x87/fpu.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { core } from "./core-instance.ts";
 import {
@@ -23,26 +21,17 @@ import {
   hasErrorCode,
   vector,
 } from "./fault.ts";
-import { fpuStateHelpers } from "./fpu-state.ts";
 import { GuestAccess } from "./guest-access.ts";
-import { type Helper, helpers } from "./helpers.ts";
+import { helperOf } from "./helper-table.ts";
 import { deliver, type InterruptKind } from "./interrupts.ts";
 import { LocalApic } from "./local-apic.ts";
 import { Msrs } from "./msr.ts";
-import { attribute, type Registers, segmentIndex } from "./registers.ts";
-import { vectorHelpers } from "./vector-helpers.ts";
+import { attribute, segmentIndex } from "./registers.ts";
 
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
 
 const fetchTlbEntries = 1024;
-
-export const allHelpers: Readonly<Record<string, Helper>> = {
-  ...helpers,
-  ...fpuStateHelpers,
-  ...fpuHelpers,
-  ...vectorHelpers,
-};
 
 export class Cpu extends GuestAccess {
   readonly jit: Jit;
@@ -86,8 +75,6 @@ export class Cpu extends GuestAccess {
     this.setPrivilege(0);
   }
 
-  // ---- time -------------------------------------------------------------------------------------
-
   tsc(): bigint {
     return BigInt(Math.floor(this.machine.clock.now()) + this.tscOffset);
   }
@@ -104,8 +91,6 @@ export class Cpu extends GuestAccess {
   get tscAtClockZero(): number {
     return this.tscOffset;
   }
-
-  // ---- modes ------------------------------------------------------------------------------------
 
   get isLong(): boolean {
     return ((this.registers.caches[segmentIndex.cs]?.attributes ?? 0) & attribute.long) !== 0;
@@ -162,8 +147,6 @@ export class Cpu extends GuestAccess {
     return moved;
   }
 
-  // ---- ports ------------------------------------------------------------------------------------
-
   /** IOPL below the CPL: the TSS's I/O bitmap, which Linux leaves all ones, would have to allow it. */
   checkPort(): void {
     const iopl = (this.registers.get32(state.eflags) >> 12) & 3;
@@ -191,8 +174,6 @@ export class Cpu extends GuestAccess {
     if (waiting && this.registers.get32(state.eflags) & 0x200) this.registers.set32(state.fuel, 0);
   }
 
-  // ---- exceptions -------------------------------------------------------------------------------
-
   /** Notes a fault of the instruction whose record is `at`. */
   protected override fault(fault: GuestFault, at: number): void {
     this.setRip(at, false);
@@ -214,11 +195,11 @@ export class Cpu extends GuestAccess {
   private helper(at: number): number {
     this.statistics.helpers++;
     const number = this.words[(at + record.immediate) >> 2] as number;
-    const site = this.translator.helperSites[number] as { instruction: Instruction };
-    const execute = allHelpers[site.instruction.row.mnemonic] ?? helpers["ud"];
+    const instruction = this.translator.helpers.get(number);
+    const execute = helperOf(instruction.row.mnemonic);
     this.setRip(at, true);
     try {
-      if ((execute as Helper)(this, site.instruction) === "continue") return 0;
+      if (execute(this, instruction) === "continue") return 0;
       this.registers.set32(state.exit, exitReason.helper);
     } catch (fault) {
       if (!(fault instanceof GuestFault)) throw fault;
@@ -265,8 +246,6 @@ export class Cpu extends GuestAccess {
     }
   }
 
-  // ---- running ----------------------------------------------------------------------------------
-
   /** Runs until somebody above must decide. `wait` blocks until a deadline (ms) or a kick. */
   run(wait: (timeoutMs: number) => void, kicked: () => boolean): "kicked" | "shutdown" | "halt" {
     const { registers } = this;
@@ -306,7 +285,7 @@ export class Cpu extends GuestAccess {
   }
 
   private foundHot(): void {
-    const at = registersRecord(this.registers);
+    const at = this.registers.get32(state.record);
     this.translator.stopCounting(at);
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
@@ -408,10 +387,6 @@ export class Cpu extends GuestAccess {
     tlb[at + 3] = physical / 4096;
     return physical / 4096;
   }
-}
-
-function registersRecord(registers: Registers): number {
-  return registers.get32(state.record);
 }
 
 function pageNumber(low: number, high: number): number {

@@ -5,7 +5,7 @@ import { operandKind } from "../isa/decode.ts";
 import { layout, state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { GuestFault, generalProtection, vector } from "./fault.ts";
-import type { Helper } from "./helpers.ts";
+import type { Helper } from "./system-instructions.ts";
 
 const mxcsrMask = 0xffff;
 

@@ -2,7 +2,7 @@
 import type { Instruction } from "../isa/decode.ts";
 import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
-import type { Helper, HelperResult } from "./helpers.ts";
+import type { Helper, HelperResult } from "./system-instructions.ts";
 
 export function portIn(cpu: Cpu, it: Instruction): HelperResult {
   const size = it.opcode & 1 ? it.size : 8;

@@ -9,7 +9,7 @@ import { type Instruction, operandKind } from "../isa/decode.ts";
 import { layout, state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { generalProtection } from "./fault.ts";
-import type { Helper } from "./helpers.ts";
+import type { Helper } from "./system-instructions.ts";
 
 /** The 16 bytes of a vector operand, copied. */
 function vectorBytes(cpu: Cpu, it: Instruction, operand: number, aligned: boolean): DataView {

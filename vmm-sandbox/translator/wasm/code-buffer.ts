@@ -1,3 +1,4 @@
+/** The function being assembled: its bytes, its locals, its control structure. See assembler.ts. */
 declare const kind: unique symbol;
 
 export type I32 = { readonly [kind]: "i32" };

@@ -10,7 +10,7 @@ import { type Instruction, operandKind } from "../isa/decode.ts";
 import { state } from "../state.ts";
 import { GuestFault, invalidOpcode, vector } from "../system/fault.ts";
 import { checkFpu } from "../system/fpu-state.ts";
-import type { Helper } from "../system/helpers.ts";
+import type { Helper } from "../system/system-instructions.ts";
 import { operate, operateTo } from "./arithmetic.ts";
 import { compareCodes, compareFlags } from "./compare.ts";
 import { environmentHelpers } from "./environment.ts";

@@ -278,7 +278,7 @@ const storeMachineStatus: Helper = (cpu, it) => {
   return "continue";
 };
 
-const undefinedInstruction: Helper = (cpu, it) => {
+export const undefinedInstruction: Helper = (cpu, it) => {
   cpu.statistics.countUndefined(it);
   throw invalidOpcode();
 };
