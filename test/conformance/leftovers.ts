@@ -1,5 +1,5 @@
 /** What a runtime may leave behind: state, mounts, cgroups. Found after each row, then removed. */
-import { readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { syscall } from "../../linux/index.ts";
 import type { Machine } from "./machine.ts";
@@ -52,6 +52,7 @@ export function cgroupsOf({ machine, cgroupsPath }: Place): readonly string[] {
 }
 
 function removeCgroup(path: string): void {
+  thaw(path);
   for (const entry of readdirSync(path, { withFileTypes: true }))
     if (entry.isDirectory()) removeCgroup(join(path, entry.name));
   for (const pid of readFileSync(join(path, "cgroup.procs"), "utf8").split("\n").filter(Boolean)) {
@@ -66,6 +67,13 @@ function removeCgroup(path: string): void {
   } catch {
     // Processes are still ending; the finding is reported all the same.
   }
+}
+
+/** What is frozen does not die under cgroup v1. */
+function thaw(path: string): void {
+  const [v1, v2] = [join(path, "freezer.state"), join(path, "cgroup.freeze")];
+  if (existsSync(v1)) writeFileSync(v1, "THAWED");
+  else if (existsSync(v2)) writeFileSync(v2, "0");
 }
 
 /** Where a controller's files of this trial's cgroup are: v1's hierarchy, else cgroup2. */

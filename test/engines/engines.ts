@@ -77,6 +77,7 @@ async function startDocker(name: EngineName, place: Place): Promise<Engine> {
     `--host=unix://${socket}`,
     `--pidfile=${directory}/d.pid`,
     `--config-file=${directory}/daemon.json`,
+    `--cgroup-parent=${cgroupParent(directory)}`,
     `--add-runtime=reference=${place.runc}`,
     `--add-runtime=under-test=${place.underTest}`,
   ];
@@ -104,6 +105,7 @@ create() { e create --runtime "$RUNTIME" --network none --name "$NAME" "$@"; }`,
       await docker[Symbol.asyncDispose]();
       await containerd?.daemon[Symbol.asyncDispose]();
       unmountBelow(directory);
+      removeCgroups(cgroupParent(directory));
     },
   };
 }
@@ -127,11 +129,12 @@ async function startContainerd(place: Place): Promise<Engine> {
     prelude: `
 e() { ctr --address ${socket} "$@"; }
 [ "$RUNTIME" = under-test ] && BINARY=${place.underTest} || BINARY=${place.runc}
-run() { e run --runc-binary "$BINARY" --rootfs "$@"; }
+run() { e run --runc-binary "$BINARY" --cgroup ${cgroupParent(directory)}/$NAME --rootfs "$@"; }
 IMAGE=${rootfs}`,
     async [Symbol.asyncDispose]() {
       await daemon[Symbol.asyncDispose]();
       unmountBelow(directory);
+      removeCgroups(cgroupParent(directory));
     },
   };
 }
@@ -141,16 +144,18 @@ async function startPodman(place: Place): Promise<Engine> {
   const store = `--root ${directory}/root --runroot ${directory}/run --cgroup-manager cgroupfs --events-backend file`;
   const limits =
     "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none --stop-timeout 0";
+  const parent = `--cgroup-parent ${cgroupParent(directory)}`;
   importInto(["podman", ...store.split(" ")], directory);
   return {
     name: "podman",
     prelude: `
 [ "$RUNTIME" = under-test ] && BINARY=${place.underTest} || BINARY=${place.runc}
 e() { podman --runtime "$BINARY" ${store} "$@"; }
-run() { e run ${limits} --name "$NAME" "$@"; }
-create() { e create ${limits} --name "$NAME" "$@"; }`,
+run() { e run ${limits} ${parent} --name "$NAME" "$@"; }
+create() { e create ${limits} ${parent} --name "$NAME" "$@"; }`,
     async [Symbol.asyncDispose]() {
       unmountBelow(directory);
+      removeCgroups(cgroupParent(directory));
     },
   };
 }
@@ -161,6 +166,19 @@ function importInto(client: readonly string[], directory: string): void {
   const command = [...args, "import", "--change", 'CMD ["/bin/sh"]', tar, "mw-test:latest"];
   const done = spawnSync(file, command, { encoding: "utf8" });
   if (done.status !== 0) throw new Error(`Cannot import the image: ${done.stderr}`);
+}
+
+/** Where an engine of the suite puts its containers, so that nothing stays under its usual name. */
+function cgroupParent(directory: string): string {
+  return directory.replace("/tmp/", "/").replaceAll("/", "-").replace("-", "/");
+}
+
+/** Removes what engines made there, deepest first; they delete only the containers' own cgroups. */
+function removeCgroups(parent: string): void {
+  const script = `for h in /sys/fs/cgroup /sys/fs/cgroup/*; do
+  [ -d "$h${parent}" ] && find "$h${parent}" -depth -type d -exec rmdir {} +
+done 2>/dev/null`;
+  spawnSync("sh", ["-c", script]);
 }
 
 /** Daemons leave mounts of containers that they did not stop themselves. */
