@@ -130,7 +130,8 @@ function readStatus(
   const text = readTextIfThere(`${directory}/${pidFile}`);
   if (text === undefined) return { pid: 0, status: "creating" };
   const [pid = 0, start = 0] = text.split(" ").map(Number);
-  if (processStart(pid) !== start) return { pid: 0, status: "stopped" };
+  // 0 was recorded when the process had ended before it could be looked at.
+  if (start === 0 || processStart(pid) !== start) return { pid: 0, status: "stopped" };
   if (cgroup !== undefined && isFrozen(cgroup)) return { pid, status: "paused" };
   return { pid, status: exists(`${directory}/${socketFile}`) ? "created" : "running" };
 }
