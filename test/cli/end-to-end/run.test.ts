@@ -73,6 +73,7 @@ describe("manyworlds run, end to end", function () {
     ["--sysctl net.ipv4.ip_unprivileged_port_start=7", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", "7\n"],
     ["--device /dev/null:/dev/other", "ls -l /dev/other; echo x > /dev/other && echo ok", /^crw.* 1, *3 .*other\nok\n$/],
     ["--entrypoint /bin/busybox", "", /./],
+    ["--init", "echo $$; (sleep 0.1 &); sleep 0.5; grep -l 'State:.Z' /proc/[0-9]*/status | wc -l", /^(?!1\n)\d+\n0\n$/],
     ["--oom-score-adj 500", "cat /proc/self/oom_score_adj", "500\n"],
     ["--pid host", "ls /proc | grep -c '^[0-9]'", /^[0-9]{2,}\n$/],
     ["--cgroupns host", "cat /proc/self/cgroup", /manyworlds\/[0-9a-f]{64}/],
