@@ -1,12 +1,6 @@
 /** PID 1 of the Debian guest's first root, as a syscall program: finds the disks, starts systemd. */
-import {
-  MS_MOVE,
-  MS_RDONLY,
-  O_CLOEXEC,
-  O_RDONLY,
-  type Program,
-  type Row,
-} from "../../linux/index.ts";
+import { MS_MOVE, MS_RDONLY, type Program } from "../../linux/index.ts";
+import { loadModules } from "../../vmm-sandbox/guest/kernel-modules.ts";
 
 /** Tries to mount a disk, 20 ms apart: it may still be coming up. */
 const attempts = 500;
@@ -21,7 +15,7 @@ export function planGuestInit(modules: readonly string[]): Program {
   const overlay = "lowerdir=/lower,upperdir=/memory/upper,workdir=/memory/work";
   return {
     rows: [
-      ...modules.flatMap(loadModule),
+      ...loadModules(modules.map((path) => `/${path}`)),
       { call: "mount", args: ["dev", "/dev", "devtmpfs", 0, 0], ignore: ["EBUSY"] },
       { label: "find-disk" },
       {
@@ -62,13 +56,4 @@ export function planGuestInit(modules: readonly string[]): Program {
     buffers: { attempts: 8 },
     onError: "failed",
   };
-}
-
-function loadModule(path: string, index: number): readonly Row[] {
-  const fd = `module${index}`;
-  return [
-    { call: "openat", args: [-100, `/${path}`, O_RDONLY | O_CLOEXEC, 0], as: fd },
-    { call: "finit_module", args: [{ result: fd }, "", 0], ignore: ["EEXIST"] },
-    { call: "close", args: [{ result: fd }] },
-  ];
 }

@@ -82,6 +82,7 @@ function machine(guest: DebianGuest, job: GuestCommand, console: string): readon
 async function relayOutput(output: NodeJS.ReadableStream): Promise<number | undefined> {
   let rest = "";
   let status: number | undefined;
+  output.setEncoding("utf8"); // a character may come in two chunks
   for await (const chunk of output) {
     const lines = (rest + chunk.toString().replaceAll("\r", "")).split("\n");
     rest = lines.pop() ?? "";

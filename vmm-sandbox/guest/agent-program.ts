@@ -15,7 +15,6 @@ import {
   MAP_PRIVATE,
   O_CLOEXEC,
   O_PATH,
-  O_RDONLY,
   POLLIN,
   PROT_READ,
   PROT_WRITE,
@@ -31,6 +30,7 @@ import {
   sigsetSizeBytes,
   WNOHANG,
 } from "../../linux/index.ts";
+import { loadModules } from "./kernel-modules.ts";
 import { ARENA_ADDRESS, ARENA_BYTES, message, messageKinds } from "./protocol.ts";
 
 export interface AgentOptions {
@@ -69,7 +69,7 @@ export function planAgent(options: AgentOptions): Program {
       { label: "fill" },
       { call: "openat", args: [-100, "/", O_PATH | O_CLOEXEC, 0] },
       { jump: "fill", if: [{ last: true }, "<", 3] },
-      ...(options.modules ?? []).flatMap(loadModule),
+      ...loadModules(options.modules ?? []),
       ...openConnection(options),
       { label: "wait" },
       { call: "poll", args: [{ buffer: "poll" }, 2, -1] },
@@ -93,15 +93,6 @@ export function planAgent(options: AgentOptions): Program {
     },
     onError: "gone",
   };
-}
-
-function loadModule(path: string, index: number): readonly Row[] {
-  const fd = `module${index}`;
-  return [
-    { call: "openat", args: [-100, path, O_RDONLY | O_CLOEXEC, 0], as: fd },
-    { call: "finit_module", args: [{ result: fd }, "", 0], ignore: ["EEXIST"] },
-    { call: "close", args: [{ result: fd }] },
-  ];
 }
 
 function openConnection({ family, address }: AgentOptions): readonly Row[] {

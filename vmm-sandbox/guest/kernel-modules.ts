@@ -2,6 +2,7 @@
  * Which modules of a distribution's kernel must be loaded, and in which order.
  * Format of modules.dep and modules.builtin: kmod's depmod(8), modules.dep(5).
  */
+import { AT_FDCWD, O_CLOEXEC, O_RDONLY, type Row } from "../../linux/index.ts";
 
 /** More than any kernel has; a file beyond it is not a modules.dep. */
 const MAX_LINES = 100_000;
@@ -55,4 +56,16 @@ function parseDependencies(text: string): readonly (readonly string[])[] {
 function moduleName(path: string): string {
   const file = path.slice(path.lastIndexOf("/") + 1);
   return file.replace(/\.ko(\.(xz|zst|gz))?$/, "").replaceAll("-", "_");
+}
+
+/** Rows that load modules, in this order: paths as PID 1 sees them. finit_module(2). */
+export function loadModules(paths: readonly string[]): readonly Row[] {
+  return paths.flatMap((path, index): readonly Row[] => {
+    const fd = `module${index}`;
+    return [
+      { call: "openat", args: [AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0], as: fd },
+      { call: "finit_module", args: [{ result: fd }, "", 0], ignore: ["EEXIST"] },
+      { call: "close", args: [{ result: fd }] },
+    ];
+  });
 }

@@ -3,6 +3,7 @@
  * in this process.
  */
 import {
+  type EncodedProgram,
   encodeProgram,
   type Program,
   type ProgramOutcome,
@@ -70,7 +71,7 @@ export class RemoteKernel {
   /** Runs a program in PID 1 of the guest; it must not wait for anything slow. */
   async run(program: Program): Promise<ProgramOutcome> {
     const encoded = encodeProgram(program);
-    const { kind, value, block } = await this.#request(messageKinds.run, program);
+    const { kind, value, block } = await this.#request(messageKinds.run, encoded);
     if (kind !== messageKinds.done || block.length !== encoded.sizeBytes)
       throw new GuestError(`Expected the program's block back, got message kind ${kind}`);
     return readOutcome(program, encoded, block, value);
@@ -78,7 +79,7 @@ export class RemoteKernel {
 
   /** Forks in the guest and runs the program there; its value is the exit code. */
   async spawn(program: Program): Promise<RemoteProcess> {
-    const { kind, value: pid } = await this.#request(messageKinds.spawn, program);
+    const { kind, value: pid } = await this.#request(messageKinds.spawn, encodeProgram(program));
     if (kind !== messageKinds.spawned)
       throw new GuestError(`Expected the new process, got message kind ${kind}`);
     if (pid < 0) throw new GuestError(`Cannot fork in the guest: errno ${-pid}`);
@@ -105,15 +106,14 @@ export class RemoteKernel {
     await this.closed;
   }
 
-  #request(kind: number, program: Program): Promise<Message> {
-    const result = this.#turn.then(() => this.#send(kind, program));
+  #request(kind: number, encoded: EncodedProgram): Promise<Message> {
+    const result = this.#turn.then(() => this.#send(kind, encoded));
     this.#turn = result.catch(() => undefined);
     return result;
   }
 
-  async #send(kind: number, program: Program): Promise<Message> {
+  async #send(kind: number, encoded: EncodedProgram): Promise<Message> {
     if (this.#gone !== undefined) throw this.#gone;
-    const encoded = encodeProgram(program);
     if (encoded.sizeBytes > ARENA_BYTES)
       throw new RangeError(`A guest's program takes at most ${ARENA_BYTES} bytes`);
     const bytes = new Uint8Array(message.sizeBytes + encoded.sizeBytes);

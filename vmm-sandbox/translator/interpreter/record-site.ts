@@ -6,6 +6,7 @@
  */
 import type { MemoryFunctions } from "../emit/memory.ts";
 import { commitIfStaged, translate } from "../emit/memory.ts";
+import { memoryPlace } from "../emit/memory-place.ts";
 import { asInt, type Int, keepInt, type Place, type Site, type VectorPlace } from "../emit/site.ts";
 import { exitReason, layout, record, state } from "../state.ts";
 import {
@@ -212,35 +213,7 @@ export class RecordSite implements Site {
   }
 
   memory(size: number, address: Local<I64>): Place {
-    const bytes = size / 8;
-    let begun: Local<I32> | undefined;
-    const load = (host: Local<I32>): Int => {
-      if (size === 64) return asInt(i64.load(host.get()));
-      if (size === 32) return asInt(i32.load(host.get()));
-      return asInt(size === 16 ? i32.load16U(host.get()) : i32.load8U(host.get()));
-    };
-    const store = (host: Local<I32>, value: Local<Int>): void => {
-      if (size === 64) i64.store(host.get(), value.get());
-      else if (size === 32) i32.store(host.get(), value.get());
-      else if (size === 16) i32.store16(host.get(), value.get());
-      else i32.store8(host.get(), value.get());
-      this.commit(host);
-    };
-    return {
-      kind: "memory",
-      size,
-      read: () => load(this.host(address, bytes, false)),
-      begin: () => {
-        begun = this.host(address, bytes, true);
-        return load(begun);
-      },
-      finish: (value) => {
-        const kept = keepInt(size, value);
-        if (!begun) throw new Error("Cannot finish an update that was not begun");
-        store(begun, kept);
-      },
-      write: (value) => store(this.host(address, bytes, true), value),
-    };
+    return memoryPlace(this, size, address);
   }
 
   host(address: Local<I64>, bytes: number, write: boolean | "page"): Local<I32> {
