@@ -60,6 +60,9 @@ function write(
   cpu.registers.setGpr(register, size >= 32 ? cut : (old & ~((1n << BigInt(size)) - 1n)) | cut);
 }
 
+/** linux/kvm_para.h. */
+const KVM_ENOSYS_RESULT = -1000n;
+
 const hlt = privileged((cpu) => {
   cpu.halted = true;
   return "leave";
@@ -86,6 +89,15 @@ const rdtscp: Helper = (cpu, it) => {
   cpu.registers.setGpr32(1, cpu.registers.get32(state.tscAux));
   return rdtsc(cpu, it);
 };
+
+/**
+ * A hypercall: Linux asks for services that CPUID does not list, and goes on when there are none.
+ * Documentation/virt/kvm/x86/hypercalls.rst: RAX takes the result, -KVM_ENOSYS for an unknown call.
+ */
+const vmcall = privileged((cpu) => {
+  cpu.registers.setGpr(0, BigInt.asUintN(64, KVM_ENOSYS_RESULT));
+  return "continue";
+});
 
 const rdmsr = privileged((cpu) => {
   const value = cpu.msrs.read(cpu.registers.gpr32(1) >>> 0);
@@ -290,6 +302,7 @@ export const helpers: Readonly<Record<string, Helper>> = {
   cpuid: executeCpuid,
   rdtsc,
   rdtscp,
+  vmcall,
   rdmsr,
   wrmsr,
   movfromcr: movFromControl,
