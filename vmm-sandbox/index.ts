@@ -20,4 +20,5 @@ export {
   type SandboxConfig,
   startSandbox,
 } from "./sandbox.ts";
+export { SoftwareBackend } from "./translator/index.ts";
 export { type Disk, Vm, type VmConfig } from "./vm.ts";
