@@ -1,12 +1,16 @@
 /** Virtual machines: a board, devices, two kinds of CPU, a guest with our agent. */
 export { BootError, KernelImageError } from "./boot/index.ts";
-export { Console, FileBackend, type VirtioDevice, Vsock } from "./devices/index.ts";
+export { Console, FileBackend, type VirtioDevice, VirtioFs, Vsock } from "./devices/index.ts";
 export {
   GuestError,
   type GuestLaunch,
   GuestLaunchError,
   type GuestProcess,
+  GuestRefusal,
   type HostPorts,
+  MissingModuleError,
+  planModules,
+  REPORT,
   RemoteKernel,
   startGuestProcess,
 } from "./guest/index.ts";
