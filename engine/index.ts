@@ -210,5 +210,6 @@ export async function storeOperations(): Promise<typeof import("./store-operatio
 
 /** Starts a container and returns while it runs. */
 export async function run(request: RunRequest): Promise<RunningContainer> {
+  if (request.isolation === "vm") return (await import("./vm/library.ts")).runInMachine(request);
   return (await import("./library.ts")).run(request);
 }
