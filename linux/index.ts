@@ -10,6 +10,7 @@ export * from "./kernel.ts";
 export * from "./program.ts";
 export * from "./root.ts";
 export * from "./run-program.ts";
+export * from "./spawn-program.ts";
 export * from "./struct.ts";
 export * from "./structs.ts";
 export * from "./syscalls.ts";
