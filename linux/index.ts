@@ -1,4 +1,5 @@
 /** The kernel's interface, for every other folder. */
+export * from "./bpf.ts";
 export * from "./constants.ts";
 export * from "./elf.ts";
 export * from "./encode.ts";
