@@ -39,7 +39,8 @@ import {
 } from "./machine/index.ts";
 
 export interface Disk {
-  readonly path: string;
+  /** A path, or an open descriptor, which the machine then owns. */
+  readonly path: string | number;
   readonly readOnly: boolean;
 }
 
