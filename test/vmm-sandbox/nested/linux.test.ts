@@ -315,7 +315,7 @@ describe("Linux on KVM", function () {
 
     it("goes on in another machine where it was saved, as Linux and as its processes", async () => {
       const script =
-        "#!/busybox sh\nfor i in 0 1 2 3 4 5 6 7; do echo tick $i; /busybox sleep 0.2; done; /busybox poweroff -f\n";
+        "#!/busybox sh\nfor i in 0 1 2 3 4 5 6 7; do echo tick $i; /busybox sleep 0.2; done; /busybox dmesg | /busybox grep -o 'machine fork'; /busybox poweroff -f\n";
       const initrd = encodeInitramfs([
         { path: "dev", type: "directory" },
         { path: "dev/console", type: "character", major: 5, minor: 1 },
@@ -351,6 +351,7 @@ describe("Linux on KVM", function () {
         ticks,
         ["0", "1", "2", "3", "4", "5", "6", "7"].map((tick) => `tick ${tick}`),
       );
+      assert.match(output, /machine fork/, "the generation ID made Linux reseed its random numbers");
     });
 
     it("uses next to no processor time while the guest idles", async () => {
