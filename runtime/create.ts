@@ -19,6 +19,7 @@ import {
   O_RDONLY,
   type Program,
   SIGKILL,
+  spawnProgram,
   syscall,
 } from "../linux/index.ts";
 import type { Mount, NamespaceType, RuntimeConfig } from "../oci/index.ts";
@@ -43,7 +44,6 @@ import type { PreparedMount } from "./launch/mounts.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
 import { executionError, reportError } from "./launch/report.ts";
-import { spawnProgram } from "./launch/spawn.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { prepareMounts } from "./mount-sources.ts";
 import { moveNetDevices } from "./net-devices.ts";
