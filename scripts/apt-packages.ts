@@ -31,6 +31,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "iproute2",        file: "/sbin/ip",                     needs: ["test"],                        why: "network namespaces and tap devices" },
   { name: "passt",           file: "/usr/bin/passt",               needs: ["test"],                        why: "user-mode networking of guests" },
   { name: "erofs-utils",     file: "/usr/bin/fsck.erofs",          needs: ["test"],                        why: "checks our EROFS images" },
+  { name: "python3-seccomp", file: "/usr/share/doc/python3-seccomp", needs: ["test"],                      why: "checks our seccomp compiler" },
   { name: "runc",            file: "/usr/sbin/runc",               needs: ["test", "bench"],               why: "reference for behaviour and speed" },
   { name: "umoci",           file: "/usr/bin/umoci",               needs: ["test", "bench"],               why: "reference for unpacking" },
   { name: "skopeo",          file: "/usr/bin/skopeo",              needs: ["test", "bench"],               why: "reference for pulling and pushing" },
