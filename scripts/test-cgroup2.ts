@@ -13,7 +13,11 @@ import { bunExecutable } from "./bun.ts";
 import { buildDebianGuest, packFolder } from "./debian-guest/build.ts";
 import { runInDebianGuest } from "./debian-guest/run.ts";
 
-const guestPackages = ["runc", "crun", "busybox-static", "procps", "iproute2", "libcap2-bin"];
+// biome-ignore format: table
+const guestPackages = [
+  "runc", "crun", "busybox-static", "procps", "iproute2", "libcap2-bin",
+  "uidmap", "dbus-user-session", "libpam-systemd", // an ordinary user, to whom cgroups are delegated
+];
 /** An emulated processor runs the suite some ten times slower than this machine. */
 const timeoutMs = 45 * 60_000;
 
