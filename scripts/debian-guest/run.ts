@@ -50,7 +50,6 @@ function machine(guest: DebianGuest, job: GuestCommand, console: string): readon
   const script = `/bin/sh -c '(${job.command}) >/dev/ttyS1 2>&1; echo ${exitMark} $? >/dev/ttyS1'`;
   const parameters = [
     "console=ttyS0",
-    "systemd.unified_cgroup_hierarchy=1",
     "systemd.show_status=0",
     "mitigations=off",
     "panic=-1",
