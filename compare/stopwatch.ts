@@ -27,6 +27,7 @@ export interface TimedCommand {
   readonly command: readonly string[];
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly timeoutMs?: number;
+  readonly cwd?: string;
   /** User and group that run it, without supplementary groups. */
   readonly user?: number;
 }
@@ -55,6 +56,7 @@ const rusageBytes = 144;
 const MFD_CLOEXEC = 1;
 const DEFAULT_TIMEOUT_MS = 60_000;
 const NOT_EXECUTED = 127;
+const inChild: readonly string[] = ["execve", "chdir", "setgroups", "setgid", "setuid"];
 
 /** Throws when the program does not exist; any other end is in the result. */
 export function timeCommand({
@@ -62,6 +64,7 @@ export function timeCommand({
   env = process.env,
   timeoutMs = DEFAULT_TIMEOUT_MS,
   user,
+  cwd,
 }: TimedCommand): Timing {
   const [name = "", ...args] = command;
   const file = findProgram(name, env);
@@ -78,10 +81,12 @@ export function timeCommand({
       stderr: errors.number,
       timeoutMs,
       user,
+      cwd,
     }),
   );
   const { failure } = outcome;
-  if (failure !== undefined && failure.call !== "execve") {
+  // a failure in the child is its status 127; it shares this report
+  if (failure !== undefined && !inChild.includes(failure.call)) {
     throw new Error(`Cannot time "${name}": ${failure.call}() failed with ${failure.errno}`);
   }
   const number = (buffer: string, offset = 0): number =>
@@ -129,9 +134,11 @@ interface TimingPlan {
   readonly stderr: number;
   readonly timeoutMs: number;
   readonly user: number | undefined;
+  readonly cwd: string | undefined;
 }
 
-function planTiming({ file, args, env, stdin, stderr, timeoutMs, user }: TimingPlan): Program {
+function planTiming(plan: TimingPlan): Program {
+  const { file, args, env, stdin, stderr, timeoutMs } = plan;
   const readEnd: Argument = { load: "pipe", width: 4 };
   const writeEnd: Argument = { load: "pipe", offset: 4, width: 4 };
   const used: Argument = { load: "used", width: 8 };
@@ -145,7 +152,7 @@ function planTiming({ file, args, env, stdin, stderr, timeoutMs, user }: TimingP
       { call: "dup2", args: [stdin, 0] },
       { call: "dup2", args: [writeEnd, 1] },
       { call: "dup2", args: [stderr, 2] },
-      ...becomeUser(user),
+      ...becomeUser(plan),
       {
         call: "execve",
         args: [file, { strings: args }, { strings: env }],
@@ -209,13 +216,15 @@ function planTiming({ file, args, env, stdin, stderr, timeoutMs, user }: TimingP
 }
 
 /** The raw calls change this task alone, even while it shares its parent's memory. */
-function becomeUser(user: number | undefined): readonly Row[] {
-  if (user === undefined) return [];
-  return [
-    { call: "setgroups", args: [0, 0], onError: "child-failed" },
-    { call: "setgid", args: [user], onError: "child-failed" },
-    { call: "setuid", args: [user], onError: "child-failed" },
-  ];
+function becomeUser({ user, cwd }: TimingPlan): readonly Row[] {
+  const calls: (readonly ["chdir" | "setgroups" | "setgid" | "setuid", Argument, number?])[] = [];
+  if (cwd !== undefined) calls.push(["chdir", cwd]);
+  if (user !== undefined) calls.push(["setgroups", 0, 0], ["setgid", user], ["setuid", user]);
+  return calls.map(([call, first, second = 0]) => ({
+    call,
+    args: [first, second],
+    onError: "child-failed",
+  }));
 }
 
 function readClock(buffer: string): Row {
