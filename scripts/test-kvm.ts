@@ -54,7 +54,7 @@ async function main(): Promise<number> {
       command: "/bin/sh /project/test-kvm.sh",
       project,
       memoryMiB: 3072,
-      cpus: 2,
+      cpus: 1,
       timeoutMs,
       silenceMs,
     });
