@@ -124,7 +124,6 @@ function machine(
   const parameters = [
     "console=ttyS0",
     "sysrq_always_enabled",
-    "systemd.unified_cgroup_hierarchy=1",
     "systemd.show_status=0",
     "mitigations=off",
     "panic=-1",
