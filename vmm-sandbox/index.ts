@@ -19,6 +19,7 @@ export {
   startGuestProcess,
 } from "./guest/index.ts";
 export { GUEST_ROOTFS, type GuestRootOptions, planGuestRoot } from "./guest-root.ts";
+export { type FileMapping, mapWholeFile } from "./host/file-mapping.ts";
 export {
   hasHardwareVirtualization,
   KvmBackend,
