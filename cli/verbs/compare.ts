@@ -1,11 +1,14 @@
 /** `manyworlds compare`. */
+import { renameSync, rmSync, writeFileSync } from "node:fs";
 import {
   type CompareProgress,
   type Comparison,
   compare as compareRungs,
+  toHtml,
 } from "../../compare/index.ts";
 import { ImageNotFoundError, imageCatalogue, pull } from "../../engine/index.ts";
 import type { Handler } from "../command.ts";
+import { UsageError } from "../errors.ts";
 import { wantsColour } from "../output/color.ts";
 import { openProgress } from "../output/progress.ts";
 import type { compareFlags } from "../table/compare.ts";
@@ -15,6 +18,7 @@ const INTERRUPTED = 130;
 
 export const compare: Handler<typeof compareFlags> = async ({ values, args }, { root, env }) => {
   const [image = "", ...command] = args;
+  const page = values.html === undefined ? undefined : openPage(values.html);
   await ensureImage(image, root, values.quiet ? "none" : "auto", env);
   using interruption = interruptible();
   const line = values.quiet ? undefined : statusLine();
@@ -32,6 +36,7 @@ export const compare: Handler<typeof compareFlags> = async ({ values, args }, { 
   } finally {
     line?.clear();
   }
+  page?.write(toHtml(comparison));
   if (values.json) process.stdout.write(`${JSON.stringify(comparison, undefined, 2)}\n`);
   else {
     const colour = wantsColour(env, process.stdout.isTTY === true);
@@ -39,6 +44,25 @@ export const compare: Handler<typeof compareFlags> = async ({ values, args }, { 
   }
   return comparison.interrupted ? INTERRUPTED : 0;
 };
+
+/** A file that appears when it is complete; fails before minutes have gone into measuring. */
+function openPage(path: string): { write(text: string): void } {
+  const draft = `${path}.partial`;
+  try {
+    writeFileSync(draft, "");
+    rmSync(draft);
+  } catch (cause) {
+    throw new UsageError("compare", `Cannot write "${path}": ${(cause as Error).message}`, {
+      hint: "name a file in a folder that exists and that you may write to",
+    });
+  }
+  return {
+    write(text) {
+      writeFileSync(draft, text);
+      renameSync(draft, path);
+    },
+  };
+}
 
 async function ensureImage(
   image: string,
