@@ -25,17 +25,17 @@ import {
 import type { Mount, NamespaceType, RuntimeConfig } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import {
-  CgroupError,
   type CgroupPlace,
   createCgroup,
   deleteCgroup,
   limitCgroup,
-  mayMakeCgroup,
   openCgroupEntrances,
-  placeCgroup,
 } from "./cgroups/cgroup.ts";
+import { chooseCgroup } from "./cgroups/choose.ts";
 import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
+import { giveCgroup } from "./cgroups/ownership.ts";
+import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
 import { leaveFacts } from "./door/prepare.ts";
 import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
@@ -45,10 +45,12 @@ import type { PreparedMount } from "./launch/mounts.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
 import { executionError, reportError } from "./launch/report.ts";
+import { isShared } from "./launch/root-file-system.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { prepareMounts } from "./mount-sources.ts";
 import { moveNetDevices } from "./net-devices.ts";
-import { expandLinks, rootResolver } from "./root-facts.ts";
+import { isOrdinaryUser } from "./privilege.ts";
+import { expandLinks, mountPointOf, rootResolver } from "./root-facts.ts";
 import type { EncodedFilter } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { listenAt, socketPair } from "./sockets.ts";
@@ -80,6 +82,8 @@ export interface CreateOptions {
   readonly noPivot?: boolean;
   readonly noNewKeyring?: boolean;
   readonly noCgroups?: boolean;
+  /** Makes the cgroup in our place. */
+  readonly systemd?: SystemdDriver;
   readonly rootMount?: RootMount;
   /** The container is killed when the thread that creates it ends, however it ends. */
   readonly dieWithParent?: boolean;
@@ -104,7 +108,7 @@ export function createContainer(options: CreateOptions): CreatedContainer {
   const rootfs = resolveRoot(config, bundle);
   const directory = createStateDirectory(stateRoot, id);
   const layout = options.noCgroups === true ? undefined : readCgroupLayout();
-  const cgroup = layout && usableCgroup(placeCgroup(layout, config.linux?.cgroupsPath, id), config);
+  const cgroup = layout && chooseCgroup(layout, options);
   const record: ContainerRecord = {
     id,
     bundle,
@@ -136,19 +140,6 @@ function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
       cause,
     });
   }
-}
-
-/**
- * An ordinary user has a cgroup only where one was delegated to them. Without it they run without,
- * as with runc; but limits that could not be kept are refused.
- */
-function usableCgroup(place: CgroupPlace, { linux }: RuntimeConfig): CgroupPlace | undefined {
-  if (process.geteuid?.() === 0 || mayMakeCgroup(place)) return place;
-  const { devices: _, ...limits } = linux?.resources ?? {};
-  const [first] = Object.keys(limits);
-  if (first !== undefined)
-    throw new CgroupError(`linux.resources.${first}`, "no cgroup here is delegated to this user");
-  return undefined;
 }
 
 /** One launch; remembers what has been made, so that it can be undone. */
@@ -236,6 +227,7 @@ class Launch {
     }
     this.#pidfd?.close();
     try {
+      if (this.#cgroup?.systemd !== undefined) this.#options.systemd?.stopScope(this.#cgroup);
       if (this.#cgroup !== undefined) deleteCgroup(this.#cgroup);
     } finally {
       removeState(this.#directory);
@@ -244,10 +236,11 @@ class Launch {
 
   #enterCgroup(): readonly Fd[] {
     const { cgroup, config } = this.#record;
-    if (cgroup === undefined) return [];
+    if (cgroup === undefined || cgroup.systemd !== undefined) return [];
     createCgroup(cgroup);
     this.#cgroup = cgroup;
     limitCgroup(cgroup, config.linux?.resources);
+    if (cgroup.version === 2) giveCgroup(cgroup, config);
     return openCgroupEntrances(cgroup);
   }
 
@@ -280,15 +273,19 @@ class Launch {
     const cgroups = cgroupMountsOf(this.#layout, record.cgroup, namespaces.created.has("cgroup"));
     return {
       rootfs: record.rootfs,
+      ...(isShared(options.config.linux?.rootfsPropagation)
+        ? { mountAbove: mountPointOf(record.rootfs) }
+        : {}),
       sync,
       cgroupFds: entrances.map(({ number }) => number),
+      ...(record.cgroup?.systemd === undefined ? {} : { awaitsCgroup: true }),
       joined: new Map([...joined].map(([type, fd]) => [type, fd.number])),
       preserveFds: options.preserveFds ?? 0,
       noPivot: options.noPivot ?? false,
       grantable: namespaces.has("user") ? everyCapability : permittedCapabilities(),
       hooks: hasEarlyHooks(options.config),
       hasKcore: exists("/proc/kcore"),
-      rootless: record.owner !== 0,
+      rootless: isOrdinaryUser(),
       cgroups,
       ...(options.rootMount === undefined
         ? { expandInRoot: (path: string) => expandLinks(record.rootfs, path) }
@@ -325,7 +322,12 @@ class Launch {
         throw new LaunchError("unable to start container process: it was killed while starting");
       }
       if (size !== messageSizeBytes) throw reportError(buffer.slice(0, size), program, encoded);
-      early.push([view.getUint32(0, true), view.getUint32(4, true)]);
+      const code = view.getUint32(0, true);
+      if (code === message.enterCgroup) {
+        this.#startScope(sync);
+        continue;
+      }
+      early.push([code, view.getUint32(4, true)]);
       const pid = known ? undefined : early.find(([code]) => code === message.pid);
       if (pid !== undefined) {
         this.#adopt(pid[1]);
@@ -335,6 +337,16 @@ class Launch {
       for (const [code, value] of early.splice(0))
         if (this.#answer(sync, code, value) === "ready") return;
     }
+  }
+
+  /** The process is not yet the container's where another makes that: both end in the scope. */
+  #startScope(sync: Fd): void {
+    const { cgroup } = this.#record;
+    if (cgroup === undefined) throw new LaunchError("Expected a cgroup for the process");
+    this.#cgroup = cgroup;
+    this.#options.systemd?.startScope(cgroup, this.#options.config, this.#pid);
+    if (cgroup.version === 2) giveCgroup(cgroup, this.#options.config);
+    call("write", sync, "1", 1);
   }
 
   #answer(sync: Fd, code: number, value: number): "ready" | undefined {

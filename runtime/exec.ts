@@ -20,6 +20,7 @@ import {
 import type { NamespaceType, Process } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import { openCgroupEntrances } from "./cgroups/cgroup.ts";
+import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { readLink } from "./files.ts";
 import { planExecutableCheck, planExecute } from "./launch/execute.ts";
@@ -36,9 +37,11 @@ import {
   messageSizeBytes,
   planFailureReport,
   planMessage,
+  planRendezvous,
   reportSizeLimit,
 } from "./launch/sync.ts";
 import { planControllingTerminal, planTerminal } from "./launch/terminal.ts";
+import { isOrdinaryUser } from "./privilege.ts";
 import { encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { socketPair } from "./sockets.ts";
@@ -50,6 +53,8 @@ export interface ExecOptions {
   readonly console?: Fd;
   readonly stdio?: readonly [number, number, number];
   readonly preserveFds?: number;
+  /** For a container whose cgroup systemd made. */
+  readonly systemd?: SystemdDriver;
 }
 
 export interface ExecedProcess {
@@ -68,7 +73,10 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
     throw new StatusError("cannot exec in a paused container (use --ignore-paused to override)");
   using target = Fd.from("pidfd_open", container.pid, 0);
   const types = differingNamespaces(container.pid);
-  const entrances = container.cgroup === undefined ? [] : openCgroupEntrances(container.cgroup);
+  // What comes from outside a user's own systemd, only systemd can move in.
+  const isMoved = container.cgroup?.systemd !== undefined && isOrdinaryUser();
+  const { cgroup } = container;
+  const entrances = cgroup === undefined || isMoved ? [] : openCgroupEntrances(cgroup);
   const listener = connectListener(container.config.linux?.seccomp);
   const [sync, theirs] = socketPair();
   const program = planExec(container, options, {
@@ -79,6 +87,7 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
     grantable: types.includes("user") ? everyCapability : permittedCapabilities(),
     ...(listener === undefined ? {} : { listener: listener.number }),
     entrances: entrances.map(({ number }) => number),
+    awaitsCgroup: isMoved,
   });
   const keep = [theirs.number, target.number, ...entrances.map(({ number }) => number)];
   if (options.console !== undefined) keep.push(options.console.number);
@@ -93,7 +102,9 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
     maker = pid;
     pidfd.close();
     theirs.close();
-    return converse(sync, container, options, (block) => reportError(block, program, encoded));
+    return converse(sync, maker, container, options, (block) =>
+      reportError(block, program, encoded),
+    );
   } finally {
     if (maker > 0) waitForChild(maker);
     listener?.close();
@@ -103,8 +114,9 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
 
 function converse(
   sync: Fd,
+  maker: number,
   container: Container,
-  { process }: ExecOptions,
+  { process, systemd }: ExecOptions,
   explain: (block: Uint8Array) => LaunchError,
 ): ExecedProcess {
   const buffer = new Uint8Array(reportSizeLimit);
@@ -126,7 +138,10 @@ function converse(
     const view = new DataView(buffer.buffer);
     const [code, value] = [view.getUint32(0, true), view.getUint32(4, true)];
     if (code === message.pid) pid = value;
-    else if (code === message.listenerState) {
+    else if (code === message.enterCgroup) {
+      if (container.cgroup !== undefined) systemd?.enterScope(container.cgroup, maker);
+      call("write", sync, "1", 1);
+    } else if (code === message.listenerState) {
       const state = ociState(container, container.status, container.pid);
       sendListenerState(sync, container.config.linux?.seccomp, state, pid);
     } else if (code === message.notExecuted)
@@ -157,6 +172,7 @@ interface ExecContext {
   readonly grantable: bigint;
   readonly listener?: number;
   readonly entrances: readonly number[];
+  readonly awaitsCgroup?: boolean;
 }
 
 /** Pure: the rows of an exec. */
@@ -176,6 +192,7 @@ export function planExec(
   planAffinity(rows, process, "initial");
   for (const entrance of context.entrances)
     rows.call("write", [entrance, "0", 1], { note: "enter the cgroup" });
+  if (context.awaitsCgroup === true) planRendezvous(rows, message.enterCgroup);
   if (context.flags !== 0)
     rows.call("setns", [context.target, context.flags], {
       note: "join the container's namespaces",
@@ -202,7 +219,7 @@ export function planExec(
       : undefined;
   rows.call("chdir", [process.cwd], { ignore: ["EACCES"], note: "process.cwd" });
   const { loadFilter } = planCredentials(rows, process, seccomp, {
-    keepsGroups: owner !== 0,
+    mayKeepGroups: owner !== 0,
     grantable: context.grantable,
     listener,
   });

@@ -11,9 +11,16 @@ import {
 } from "../../linux/index.ts";
 import type { DeviceRule, Resources } from "../../oci/index.ts";
 import { listDirectory, makeDirectories, readText, writeExisting } from "../files.ts";
+import { isOrdinaryUser } from "../privilege.ts";
 import { attachDeviceFilter } from "./device-filter.ts";
 import type { CgroupLayout } from "./hierarchies.ts";
-import { type CgroupWrite, deviceRules, planResourcesV1, planResourcesV2 } from "./resources.ts";
+import {
+  type CgroupWrite,
+  deviceRules,
+  planResourcesV1,
+  planResourcesV2,
+  unknownToV2,
+} from "./resources.ts";
 
 /** Where a container lies; kept in its state on disk. */
 export interface CgroupPlace {
@@ -22,6 +29,8 @@ export interface CgroupPlace {
   readonly directories: Readonly<Record<string, string>>;
   /** Controller → hierarchy name. */
   readonly controllers: Readonly<Record<string, string>>;
+  /** The unit, where systemd made it (systemd/scope.ts). */
+  readonly systemd?: { readonly unit: string; readonly slice: string };
 }
 
 /** A limit that could not be set; `field` names it in config.json. */
@@ -112,6 +121,9 @@ function inheritCpuset(directory: string): void {
 export function limitCgroup(place: CgroupPlace, resources: Resources | undefined): void {
   if (resources === undefined) return;
   if (place.version === 2) {
+    const foreign = unknownToV2(resources);
+    if (foreign !== undefined)
+      throw new CgroupError(`linux.resources.${foreign}`, "cgroup v2 has no such limit");
     const writes = planResourcesV2(resources);
     if (resources.devices !== undefined) filterDevices(place, resources.devices);
     enableControllers(place, new Set(writes.map(({ controller }) => controller)));
@@ -135,7 +147,7 @@ function filterDevices(place: CgroupPlace, rules: readonly DeviceRule[]): void {
   try {
     attachDeviceFilter(place.directories[""] ?? "", deviceRules(rules));
   } catch (cause) {
-    if (hasErrno(cause, "EPERM") && process.geteuid?.() !== 0) return;
+    if (hasErrno(cause, "EPERM") && isOrdinaryUser()) return;
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new CgroupError("linux.resources.devices", reason, { cause });
   }

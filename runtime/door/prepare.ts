@@ -20,7 +20,8 @@ export function leaveFacts({ record, directory, pid, startTime }: LeftContainer)
   const socket = socketAddress(startSocketPath(directory));
   const starts = socket !== undefined && !has(config, "startContainer", "poststart");
   // Without a PID namespace of its own the container may leave processes to be killed one by one.
-  const deletes = !has(config, "poststop") && planNamespaces(config.linux?.namespaces).has("pid");
+  const dies = planNamespaces(config.linux?.namespaces).has("pid");
+  const deletes = dies && !has(config, "poststop") && cgroup?.systemd === undefined;
   const bytes = encodeFacts({
     pid,
     startTime,

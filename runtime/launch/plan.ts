@@ -48,6 +48,8 @@ export interface LaunchContext extends MountFacts {
   readonly rootfs: string;
   /** What puts something on `rootfs` first, such as an overlay. */
   readonly rootMount?: RootMount;
+  /** Where the mount is that `rootfs` lies on; for a root that is shared. */
+  readonly mountAbove?: string;
   /** Wait for `start` on this listening socket; without it the command runs at once. */
   readonly start?: number;
   /** The runtime's end of sync.ts. */
@@ -56,6 +58,8 @@ export interface LaunchContext extends MountFacts {
   readonly console?: number;
   /** `tasks` files (v1) or cgroup.procs (v2) to write "0" to. */
   readonly cgroupFds: readonly number[];
+  /** The runtime sees to it that the program is moved to its cgroup. */
+  readonly awaitsCgroup?: boolean;
   readonly joined: ReadonlyMap<NamespaceType, number>;
   readonly keyring?: string;
   readonly preserveFds: number;
@@ -149,6 +153,7 @@ function planWayIn(
   planOomScore(rows, process);
   for (const tasks of context.cgroupFds)
     rows.call("write", [tasks, "0", 1], { note: "enter the cgroup" });
+  if (context.awaitsCgroup === true) planRendezvous(rows, message.enterCgroup);
   const made = new Set(namespaces.created);
   made.delete("cgroup");
   made.delete("time");
@@ -303,7 +308,7 @@ function planBecoming(
       ? planListener(rows, context.listener)
       : undefined;
   const { loadFilter, dropPrivileges } = planCredentials(rows, process, seccomp, {
-    keepsGroups: context.rootless,
+    mayKeepGroups: context.rootless,
     grantable: context.grantable,
     listener,
   });
