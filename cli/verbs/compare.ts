@@ -6,7 +6,7 @@ import {
   compare as compareRungs,
   toHtml,
 } from "../../compare/index.ts";
-import { ImageNotFoundError, imageCatalogue, pull } from "../../engine/index.ts";
+import { ensureImage } from "../../engine/index.ts";
 import type { Handler } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import { wantsColour } from "../output/color.ts";
@@ -19,7 +19,9 @@ const INTERRUPTED = 130;
 export const compare: Handler<typeof compareFlags> = async ({ values, args }, { root, env }) => {
   const [image = "", ...command] = args;
   const page = values.html === undefined ? undefined : openPage(values.html);
-  await ensureImage(image, root, values.quiet ? "none" : "auto", env);
+  using progress = openProgress(values.quiet ? "none" : "auto", env);
+  await ensureImage(image, { root, onProgress: progress.onProgress });
+  progress[Symbol.dispose]();
   using interruption = interruptible();
   const line = values.quiet ? undefined : statusLine();
   let comparison: Comparison;
@@ -62,22 +64,6 @@ function openPage(path: string): { write(text: string): void } {
       renameSync(draft, path);
     },
   };
-}
-
-async function ensureImage(
-  image: string,
-  root: string | undefined,
-  progressStyle: "none" | "auto",
-  env: Readonly<Record<string, string | undefined>>,
-): Promise<void> {
-  try {
-    using catalogue = await imageCatalogue(root);
-    catalogue.inspect(image);
-  } catch (error) {
-    if (!(error instanceof ImageNotFoundError)) throw error;
-    using progress = openProgress(progressStyle, env);
-    await pull(image, { root, onProgress: progress.onProgress });
-  }
 }
 
 /** The first interruption ends the measuring, the second one ends us. */

@@ -11,14 +11,17 @@ export function memorySection(rungs: readonly RungResult[]): Markup {
     memory === undefined ? [] : [{ name, kind, memory, density }],
   );
   if (weighed.length === 0) return html``;
-  const scale = scaleFor(weighed.map(({ memory }) => memory.pssKiB));
+  const scale = scaleFor(
+    weighed.map(({ memory }) => memory.pssKiB),
+    "binary",
+  );
   return html`<section><h2>Memory</h2>
 <p class="soft">Proportional set size of every process that the first world consists of, while the process
 inside waits: its own page or two, and all that holds it.</p>
 ${drawPlot({
   label: "Memory of one world",
   scale,
-  formatTick: (value) => (value === 0 ? "0" : formatKiB(value)),
+  formatTick: formatKiB,
   rows: weighed.map(({ name, kind, memory }) => ({
     name,
     kind,
@@ -26,8 +29,9 @@ ${drawPlot({
     value: formatKiB(memory.pssKiB),
   })),
 })}
-<div class="scroll"><table><caption>How many fit: what each one more adds was measured with as many as were tried
-together; what would fit in this machine's memory is extrapolated from that, never tried.</caption>
+<p class="soft">How many fit: what each one more adds was measured with as many as were tried together; what
+would fit in this machine's memory is extrapolated from that, never tried.</p>
+<div class="scroll"><table>
 <thead><tr><th>World</th><th>Processes</th><th class="n">Each one more</th><th class="n">Tried</th><th class="n">Would fit</th></tr></thead><tbody>
 ${weighed.map(
   ({ name, memory, density }) => html`<tr><td>${name}</td><td>${memory.processes
@@ -52,7 +56,7 @@ ${known.map(
   ({
     name,
     boundary,
-  }) => html`<tr><td>${name}</td><td>${boundary.kernel === "own" ? "its own; the row is its monitor's" : "the host's"}</td>
+  }) => html`<tr><td>${name}</td><td class="w">${boundary.kernel === "own" ? "its own (the row: its monitor)" : "the host's"}</td>
 <td class="n">${boundary.reachableSyscalls ?? "filtered"} of ${boundary.knownSyscalls}</td>
 <td>${capabilityWords(boundary.capabilities)}</td><td class="n">${boundary.hostUser ?? "–"}</td>
 <td>${boundary.namespaces.join(", ") || "none"}</td></tr>

@@ -12,7 +12,8 @@ the machine down slows all of them. A static program of two pages, the probe, is
 and started there; it reads the clock in its first instructions. A start is timed from before the fork of
 the command that a user would type. Where the world shares this machine's kernel, the probe's clock is
 ours; where it has its own, the arrival of the probe's first output counts. Loops run for a given time,
-once without the clock before. It took ${formatTime(comparison.tookMs)}.</p>
+once without the clock before; of what the processor does alone, the fastest of many short batches in
+each sample counts, of what waits for a device the mean. It took ${formatTime(comparison.tookMs)}.</p>
 <details><summary>The worlds, and how each was run</summary><div class="scroll"><table><tbody>
 ${rungs.map(
   ({

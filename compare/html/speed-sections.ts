@@ -13,7 +13,7 @@ import {
 } from "../summary.ts";
 import { bar, distribution, phases } from "./marks.ts";
 import { html, type Markup } from "./markup.ts";
-import { drawPlot } from "./plot.ts";
+import { drawPlot, FEW_TICKS } from "./plot.ts";
 import { linear, scaleFor } from "./scale.ts";
 
 export function startSection(rungs: readonly RungResult[]): Markup {
@@ -144,6 +144,7 @@ function workPlot(
   return html`<div><p><b>${name}</b> <small>${what}</small></p>${drawPlot({
     label: name,
     scale,
+    maxTicks: FEW_TICKS,
     formatTick: (value) => formatTick(name, value, relative),
     rows: rows.map(({ rung, spread }) => {
       const absolute = workSpread(rung, name)?.median;
@@ -162,7 +163,7 @@ function workPlot(
 
 function formatTick(name: WorkloadName, value: number, relative: boolean): string {
   if (relative) return `${Number(value.toPrecision(3))}×`;
-  if (isBytes(name)) return value === 0 ? "0" : formatOperation(name, 1 / value);
+  if (isBytes(name)) return formatOperation(name, 1 / value);
   return formatOperation(name, value);
 }
 

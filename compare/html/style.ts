@@ -30,7 +30,7 @@ code { font: .9em ui-monospace, "Liberation Mono", monospace; overflow-wrap: any
 .lead div { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; }
 .lead b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .plot { margin: .5rem 0 1rem; }
-.row { display: grid; grid-template-columns: 7.5rem 1fr 10.5rem; gap: .75rem; align-items: center; }
+.row { display: grid; grid-template-columns: 7.5rem 1fr 12rem; gap: .75rem; align-items: center; }
 .row .name { text-align: right; overflow-wrap: anywhere; line-height: 1.2; }
 .row .value { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .track { width: 100%; display: block; overflow: visible; }
@@ -51,9 +51,10 @@ code { font: .9em ui-monospace, "Liberation Mono", monospace; overflow-wrap: any
 .small-multiples .row { grid-template-columns: 5.5rem 1fr 8.5rem; font-size: .9rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; padding: .35rem 1.4rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; white-space: nowrap; }
 td.n, th.n { text-align: right; white-space: nowrap; }
+td.w { white-space: nowrap; }
 .warn { color: var(--warn); }
 details { margin: .75rem 0; } summary { cursor: pointer; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .5rem 0; }
