@@ -199,6 +199,16 @@ export async function explainBundle(bundle: string): Promise<Explanation> {
   return (await import("./explain.ts")).explainBundle(bundle);
 }
 
+/** Brings an image when it is not here yet, as `run` does. */
+export async function ensureImage(name: string, options: TransferOptions = {}): Promise<void> {
+  const [all, { resolveImage }] = await Promise.all([
+    places(options.root),
+    import("./resolve-image.ts"),
+  ]);
+  using _ = all.store;
+  await resolveImage(all, name, options);
+}
+
 /** An image as a plain directory, for those that run bundles. */
 export async function flattenImage(root: Root, name: string, directory: string): Promise<void> {
   await (await import("./flatten.ts")).flattenImage(root, name, directory);
