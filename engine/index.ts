@@ -23,6 +23,8 @@ export type { RunningContainer, RunRequest } from "./library.ts";
 export type * from "./options.ts";
 export type * from "./progress.ts";
 export type { ForegroundRequest, ForegroundResult } from "./run.ts";
+export { namesOfMask as capabilitiesOfMask } from "./spec/capabilities.ts";
+export { defaultStateRoot } from "./state-root.ts";
 export { VERSION } from "./version.ts";
 
 type Root = string | undefined;
@@ -201,6 +203,21 @@ export async function explainImage(request: ExplainRequest): Promise<Explanation
 
 export async function explainBundle(bundle: string): Promise<Explanation> {
   return (await import("./explain.ts")).explainBundle(bundle);
+}
+
+/** Brings an image when it is not here yet, as `run` does. */
+export async function ensureImage(name: string, options: TransferOptions = {}): Promise<void> {
+  const [all, { resolveImage }] = await Promise.all([
+    places(options.root),
+    import("./resolve-image.ts"),
+  ]);
+  using _ = all.store;
+  await resolveImage(all, name, options);
+}
+
+/** An image as a plain directory, for those that run bundles. */
+export async function flattenImage(root: Root, name: string, directory: string): Promise<void> {
+  await (await import("./flatten.ts")).flattenImage(root, name, directory);
 }
 
 /** Verbs on whole images and on the disk, loaded together. */
