@@ -2,8 +2,9 @@
 import { constants } from "node:os";
 import { ContainerError } from "../errors.ts";
 import type { RunningContainer, RunRequest } from "../library.ts";
-import { startVmContainer, type VmContainer } from "./container.ts";
+import type { VmContainer } from "./container.ts";
 import { serveMonitor } from "./monitor-socket.ts";
+import { startVmContainer } from "./start.ts";
 
 export async function runInMachine(request: RunRequest): Promise<RunningContainer> {
   const { signal } = request;
