@@ -88,7 +88,9 @@ describe("a guest with two vCPUs on KVM", () => {
     const reader = process.stdout.getReader();
     const readUntil = async (wanted: RegExp) => {
       while (!wanted.test(seen)) {
+        const late = setTimeout(() => void reader.cancel(), 30_000);
         const { value, done } = await reader.read();
+        clearTimeout(late);
         if (done) break;
         seen += Buffer.from(value).toString();
       }
