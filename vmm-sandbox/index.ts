@@ -8,13 +8,17 @@ export {
   sealMonitor,
   startConfined,
 } from "./confine/index.ts";
-export { Console, FileBackend, type VirtioDevice, Vsock } from "./devices/index.ts";
+export { Console, FileBackend, type VirtioDevice, VirtioFs, Vsock } from "./devices/index.ts";
 export {
   GuestError,
   type GuestLaunch,
   GuestLaunchError,
   type GuestProcess,
+  GuestRefusal,
   type HostPorts,
+  MissingModuleError,
+  planModules,
+  REPORT,
   RemoteKernel,
   startGuestProcess,
 } from "./guest/index.ts";
@@ -34,4 +38,5 @@ export {
   type SandboxConfig,
   startSandbox,
 } from "./sandbox.ts";
+export { SoftwareBackend } from "./translator/index.ts";
 export { type Disk, Vm, type VmConfig } from "./vm.ts";

@@ -248,7 +248,7 @@ describe("KVM", () => {
 
   it("is kicked out of an endless loop by another thread, each time", async () => {
     using guest = new Guest().loadReal("eb fe");
-    const worker = startWorker(new URL("./kicker.worker.ts", import.meta.url), {
+    const worker = startWorker("test/vmm-sandbox/kvm/kicker.worker.ts", import.meta.url, {
       workerData: guest.vcpu.kickTarget,
     });
     await once(worker, "message"); // it is up: starting needs this thread
