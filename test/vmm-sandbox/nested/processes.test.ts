@@ -77,7 +77,7 @@ describe("a guest with two vCPUs on KVM", () => {
 
   it("gives a process a terminal: size, resizing, Ctrl-C", async () => {
     const script =
-      "trap 'echo interrupted; exit 3' INT; /busybox test -t 1 && /busybox stty size; read x; /busybox stty size; read y";
+      "trap 'echo interrupted; exit 3' INT; /busybox test -t 1 && echo a terminal; read x; /busybox stty size; read y";
     const process = await startGuestProcess(sandbox.kernel, sandbox.host, {
       terminal: true,
       rows: [...openTerminal, shell(script)],
@@ -96,7 +96,7 @@ describe("a guest with two vCPUs on KVM", () => {
       }
       assert.match(seen, wanted);
     };
-    await readUntil(/^\d+ \d+\r\n/);
+    await readUntil(/^a terminal\r\n/);
     await process.resize(132, 43);
     await writer.write(Buffer.from("go\n"));
     await readUntil(/go\r\n43 132\r\n/);
