@@ -330,8 +330,8 @@ export class Cpu extends GuestAccess {
     this.jit.hot({ page, offset: low & 0xfff, mode: this.mode, host, record: at });
   }
 
-  /** For tests: runs from RIP to the next HLT; the vector of an exception, or -1. */
-  step(): number {
+  /** For tests: runs from RIP to the next HLT; the vector of an exception, -1, or -2: given up. */
+  step(goOn = (): boolean => true): number {
     this.halted = false;
     this.registers.set32(state.fuel, fuelSlice);
     while (!this.halted) {
@@ -348,7 +348,9 @@ export class Cpu extends GuestAccess {
         this.pending = undefined;
         return number;
       }
-      if (this.registers.get32(state.fuel) <= 0) this.registers.set32(state.fuel, fuelSlice);
+      if (this.registers.get32(state.fuel) > 0) continue;
+      if (!goOn()) return -2;
+      this.registers.set32(state.fuel, fuelSlice);
     }
     return -1;
   }
