@@ -1,12 +1,13 @@
 /**
  * The software CPU with nothing around it: pages mapped where a test wants them, flat segments, no
- * operating system. Code runs at CPL 0 to a HLT.
+ * operating system. Code runs as Linux's users do, with their selectors, to a HLT.
  */
 import { GuestMemory } from "../../../vmm-sandbox/machine/guest-memory.ts";
 import { Machine } from "../../../vmm-sandbox/machine/machine.ts";
 import { layout, state } from "../../../vmm-sandbox/translator/state.ts";
 import { createCpuMemory } from "../../../vmm-sandbox/translator/system/core-instance.ts";
 import { Cpu } from "../../../vmm-sandbox/translator/system/cpu.ts";
+import { segmentIndex } from "../../../vmm-sandbox/translator/system/registers.ts";
 import {
   flatCode32,
   flatCode64,
@@ -14,6 +15,18 @@ import {
 } from "../../../vmm-sandbox/translator/system/system-calls.ts";
 
 const pml4 = 0x1000;
+/** Where GDT and LDT, one table, lie in virtual memory. */
+const tables = 0xfff0_0000;
+/** As Linux has them: 0x23 and 0x33 code of 32 and 64 bits, 0x2b (and 0x17 of the LDT) data. */
+const descriptors = [
+  0n,
+  0n,
+  0x00cf_f300_0000_ffffn,
+  0n,
+  0x00cf_fb00_0000_ffffn,
+  0x00cf_f300_0000_ffffn,
+  0x00af_fb00_0000_ffffn,
+] as const;
 
 export class BareCpu {
   readonly cpu: Cpu;
@@ -45,15 +58,21 @@ export class BareCpu {
     registers.set64(state.cr3, BigInt(pml4));
     registers.set64(state.cr4, 0x620n);
     registers.set64(state.efer, 0xd01n);
-    registers.set64(state.cr0, 0x8001_0033n);
+    registers.set64(state.cr0, 0x8005_0033n);
     registers.set32(state.mxcsr, 0x1f80);
     registers.set32(state.fcw, 0x37f);
-    registers.rflags = 2;
-    for (let i = 0; i < 6; i++) {
-      const code = codeSize === 64 ? flatCode64(0) : flatCode32(0);
-      registers.setSegment(i, i === 1 ? 0x10 : 0x18, i === 1 ? code : flatData(0));
-    }
-    cpu.setPrivilege(0);
+    registers.rflags = 0x202;
+    const [code, selector] = codeSize === 64 ? [flatCode64(3), 0x33] : [flatCode32(3), 0x23];
+    for (let i = 0; i < 6; i++)
+      registers.setSegment(i, i === 1 ? selector : 0x2b, i === 1 ? code : flatData(3));
+    this.map(tables, 4096);
+    const at = this.frameOf(tables / 4096);
+    for (const [i, entry] of descriptors.entries()) this.entries[at / 8 + i] = entry;
+    registers.gdt = { base: BigInt(tables), limit: descriptors.length * 8 - 1 };
+    registers.idt = { base: 0n, limit: 0 };
+    const local = { base: registers.gdt.base, limit: registers.gdt.limit, attributes: 0x82 };
+    registers.setSegment(segmentIndex.ldtr, 0x38, local);
+    cpu.setPrivilege(3);
     cpu.mappingChanged();
   }
 
@@ -95,9 +114,15 @@ export class BareCpu {
     cpu.registers.rip = BigInt(entry);
     let slices = Math.ceil(limit / 20_000);
     const fault = cpu.step(() => slices-- > 0);
-    if (fault === -1) return undefined;
+    if (fault === 13 && this.atHalt()) return undefined;
     const at = `0x${(cpu.registers.rip - BigInt(entry)).toString(16)}`;
     return fault === -2 ? `runs for ever near +${at}` : `exception ${fault} at +${at}`;
+  }
+
+  /** Users may not halt: that is how they end here. */
+  private atHalt(): boolean {
+    const at = Number(this.cpu.registers.rip);
+    return this.ram[this.frameOf(Math.floor(at / 4096)) + (at % 4096)] === 0xf4;
   }
 
   setGeneral(number: number, value: bigint): void {

@@ -46,7 +46,9 @@ function configOf(source: string): Config | undefined {
 
 function assemble(source: string, is32: boolean): Uint8Array {
   const file = join(folder, "test.asm");
-  writeFileSync(file, `BITS ${is32 ? 32 : 64}\n${source}`);
+  // What FEX's own build puts before its 32-bit tests.
+  const head = is32 ? "BITS 32\norg 10000h\nmov eax, 0x17\nmov ds, ax\nmov es, ax" : "BITS 64";
+  writeFileSync(file, `${head}\n${source}`);
   const out = join(folder, "test.bin");
   const includes = `${join(root, "ASM/Includes")}/`;
   execFileSync("nasm", ["-w-all", "-i", includes, file, "-f", "bin", "-o", out], { stdio: "pipe" });

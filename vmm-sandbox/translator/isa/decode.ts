@@ -117,6 +117,9 @@ export class Decoder {
     let operand66 = false;
     let address67 = false;
     this.rex = 0;
+    // Whoever asks what an undefined instruction was must not find the one before it.
+    into.row = rows[0] as Row;
+    into.operandCount = 0;
     into.segment = -1;
     into.lock = false;
     into.repeat = 0;
