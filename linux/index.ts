@@ -1,4 +1,5 @@
 /** The kernel's interface, for every other folder. */
+export * from "./bpf.ts";
 export * from "./constants.ts";
 export * from "./elf.ts";
 export * from "./encode.ts";
@@ -10,6 +11,7 @@ export * from "./kernel.ts";
 export * from "./program.ts";
 export * from "./root.ts";
 export * from "./run-program.ts";
+export * from "./spawn-program.ts";
 export * from "./struct.ts";
 export * from "./structs.ts";
 export * from "./syscalls.ts";

@@ -14,6 +14,7 @@ import {
   SIG_SETMASK,
   SIGKILL,
   sigsetSizeBytes,
+  spawnProgram,
   syscall,
 } from "../linux/index.ts";
 import type { NamespaceType, Process } from "../oci/index.ts";
@@ -29,7 +30,6 @@ import { planBecomeRoot, planOomScore, planPrologue } from "./launch/plan.ts";
 import { planCredentials, planLimits } from "./launch/process.ts";
 import { executionError, reportError } from "./launch/report.ts";
 import { RowList } from "./launch/row-list.ts";
-import { spawnProgram } from "./launch/spawn.ts";
 import { planSignals, planStdioOwner, planWorkingDirectory } from "./launch/surroundings.ts";
 import {
   message,

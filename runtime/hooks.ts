@@ -14,13 +14,13 @@ import {
   SIGCHLD,
   SIGKILL,
   sigsetSizeBytes,
+  spawnProgram,
   syscall,
   timespec,
 } from "../linux/index.ts";
 import type { ContainerState, Hook } from "../oci/index.ts";
 import { LaunchError } from "./errors.ts";
 import { RowList } from "./launch/row-list.ts";
-import { spawnProgram } from "./launch/spawn.ts";
 import { planSignals } from "./launch/surroundings.ts";
 import { type ContainerRecord, ociState } from "./state.ts";
 import { decodeStatus } from "./wait.ts";

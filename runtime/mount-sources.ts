@@ -15,6 +15,7 @@ import {
   O_CLOEXEC,
   O_RDONLY,
   SIGKILL,
+  spawnProgram,
   syscall,
 } from "../linux/index.ts";
 import type { IdMapping, Mount, RuntimeConfig } from "../oci/index.ts";
@@ -24,7 +25,6 @@ import { readText } from "./files.ts";
 import { writeIdMappings } from "./id-mappings.ts";
 import { parseMountOptions } from "./launch/mount-options.ts";
 import type { PreparedMount } from "./launch/mounts.ts";
-import { spawnProgram } from "./launch/spawn.ts";
 import { socketPair } from "./sockets.ts";
 import { waitForChild } from "./wait.ts";
 

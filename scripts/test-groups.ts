@@ -7,7 +7,7 @@ import { bunExecutable } from "./bun.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /** Folders whose tests must hold on both engines: they have drivers or adapters for each. */
-const alsoOnBun = ["linux", "registry-client"];
+const alsoOnBun = ["image", "linux", "registry-client"];
 
 /** Tests that wait for real processes may be slow on a busy machine, never this slow. */
 const testTimeoutMs = 60_000;

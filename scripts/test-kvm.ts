@@ -25,8 +25,10 @@ import { runInDebianGuest } from "./debian-guest/run.ts";
 
 const guestPackages = ["busybox-static"];
 /** A guest within an emulated machine: each test takes seconds, on a busy machine tens of them. */
-const timeoutMs = 30 * 60_000;
-const testTimeoutMs = 180_000;
+const timeoutMs = 15 * 60_000;
+const testTimeoutMs = 90_000;
+/** Longer than any test may be silent. */
+const silenceMs = 120_000;
 const suites = [
   "test/vmm-sandbox/kvm/kvm.test.ts",
   "test/vmm-sandbox/vm.test.ts",
@@ -52,6 +54,7 @@ async function main(): Promise<number> {
       memoryMiB: 3072,
       cpus: 2,
       timeoutMs,
+      silenceMs,
     });
   } finally {
     rmSync(folder, { recursive: true });

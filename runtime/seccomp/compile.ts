@@ -10,6 +10,10 @@
  * an argument twice counts as one rule for each condition; a foreign architecture is killed.
  */
 import {
+  BpfBuilder,
+  type BpfInstruction,
+  type BpfPlace,
+  encodeBpf,
   SECCOMP_FILTER_FLAG_LOG,
   SECCOMP_FILTER_FLAG_SPEC_ALLOW,
   SECCOMP_FILTER_FLAG_TSYNC,
@@ -22,6 +26,7 @@ import {
   SECCOMP_RET_TRACE,
   SECCOMP_RET_TRAP,
   SECCOMP_RET_USER_NOTIF,
+  seccompData,
 } from "../../linux/index.ts";
 import type {
   Seccomp,
@@ -32,17 +37,10 @@ import type {
 } from "../../oci/index.ts";
 import { SpecError } from "../../oci/index.ts";
 import { type Architecture, architecturesOf, x32Bit } from "./architectures.ts";
-import {
-  BpfBuilder,
-  encodeInstructions,
-  type Instruction,
-  type Place,
-  seccompData,
-} from "./bpf.ts";
 import { type Condition, emitVerdict, type Verdict } from "./verdict.ts";
 
 export interface SeccompFilter {
-  readonly instructions: readonly Instruction[];
+  readonly instructions: readonly BpfInstruction[];
   /** For seccomp(2). */
   readonly flags: number;
   /** Some call is handed to a listener. */
@@ -93,7 +91,7 @@ export interface EncodedFilter {
 
 export function encodeSeccomp(profile: Seccomp): EncodedFilter {
   const { instructions, flags, notifies } = compileSeccomp(profile);
-  return { code: encodeInstructions(instructions), flags, notifies };
+  return { code: encodeBpf(instructions), flags, notifies };
 }
 
 /** Throws SpecError for what the specification does not know. */
@@ -254,12 +252,12 @@ function emitArchitecture(
   architecture: Architecture,
   profile: Seccomp,
   defaultReturn: number,
-): Place {
+): BpfPlace {
   const verdicts = verdictsOf(architecture, profile, defaultReturn);
   const ranges = rangesOf(verdicts, defaultReturn, hidesNewCalls(profile));
   const emitRange = ({ verdict }: Range) =>
     emitVerdict(builder, architecture, verdict, defaultReturn);
-  const tree = (low: number, high: number): Place => {
+  const tree = (low: number, high: number): BpfPlace => {
     const middle = (low + high) >> 1;
     const range = ranges[middle];
     if (range === undefined || low >= high) throw new RangeError("An empty tree has no place");
@@ -306,13 +304,13 @@ function rangesOf(
 
 interface Tree {
   readonly architecture: Architecture;
-  readonly entry: Place;
+  readonly entry: BpfPlace;
 }
 
 /** No call has this number; a tracer writes it to skip one. */
 const skippedCall = 0xffff_ffff;
 
-function emitDispatch(builder: BpfBuilder, trees: readonly Tree[]): Place {
+function emitDispatch(builder: BpfBuilder, trees: readonly Tree[]): BpfPlace {
   const foreign = () => builder.ret(SECCOMP_RET_KILL_THREAD);
   const own = (name: string) => trees.find(({ architecture }) => architecture.name === name);
   const x86_64 = own("SCMP_ARCH_X86_64");

@@ -1,7 +1,8 @@
 /** One call's fate: always the same, or decided by its arguments. */
+
+import { type BpfBuilder, type BpfPlace, seccompData } from "../../linux/index.ts";
 import type { SeccompOperator } from "../../oci/index.ts";
 import type { Architecture } from "./architectures.ts";
-import { type BpfBuilder, type Place, seccompData } from "./bpf.ts";
 
 export interface Condition {
   readonly index: number;
@@ -28,7 +29,7 @@ export function emitVerdict(
   architecture: Architecture,
   verdict: Verdict,
   defaultReturn: number,
-): Place {
+): BpfPlace {
   if (verdict.always !== undefined) return builder.ret(verdict.always);
   let next = builder.ret(defaultReturn);
   for (const rule of verdict.rules.toReversed()) {
@@ -45,9 +46,9 @@ function emitCondition(
   builder: BpfBuilder,
   { narrow }: Architecture,
   { index, op, value, valueTwo }: Condition,
-  yes: Place,
-  no: Place,
-): Place {
+  yes: BpfPlace,
+  no: BpfPlace,
+): BpfPlace {
   const argument = new Argument(builder, seccompData.argument(index), narrow);
   switch (op) {
     case "SCMP_CMP_EQ":
@@ -84,12 +85,12 @@ class Argument {
     this.#narrow = narrow;
   }
 
-  equal(value: bigint, yes: Place, no: Place): Place {
+  equal(value: bigint, yes: BpfPlace, no: BpfPlace): BpfPlace {
     const low = this.#compare("JEQ", this.#low, lowHalf(value), yes, no);
     return this.#narrow ? low : this.#compare("JEQ", this.#high, highHalf(value), low, no);
   }
 
-  above(how: "JGT" | "JGE", value: bigint, yes: Place, no: Place): Place {
+  above(how: "JGT" | "JGE", value: bigint, yes: BpfPlace, no: BpfPlace): BpfPlace {
     const low = this.#compare(how, this.#low, lowHalf(value), yes, no);
     if (this.#narrow) return low;
     const same = this.#builder.jump("JEQ", highHalf(value), low, no);
@@ -97,13 +98,13 @@ class Argument {
     return this.#builder.load(this.#high, high);
   }
 
-  maskedEqual(mask: bigint, wanted: bigint, yes: Place, no: Place): Place {
+  maskedEqual(mask: bigint, wanted: bigint, yes: BpfPlace, no: BpfPlace): BpfPlace {
     const low = this.#masked(this.#low, lowHalf(mask), lowHalf(wanted), yes, no);
     if (this.#narrow) return low;
     return this.#masked(this.#high, highHalf(mask), highHalf(wanted), low, no);
   }
 
-  #masked(offset: number, mask: number, wanted: number, yes: Place, no: Place): Place {
+  #masked(offset: number, mask: number, wanted: number, yes: BpfPlace, no: BpfPlace): BpfPlace {
     // libseccomp looks at the masked bits of the wanted value only.
     const bits = (wanted & mask) >>> 0;
     if (mask === 0) return yes;
@@ -111,7 +112,13 @@ class Argument {
     return this.#builder.load(offset, this.#builder.and(mask, compare));
   }
 
-  #compare(how: "JEQ" | "JGT" | "JGE", offset: number, half: number, yes: Place, no: Place): Place {
+  #compare(
+    how: "JEQ" | "JGT" | "JGE",
+    offset: number,
+    half: number,
+    yes: BpfPlace,
+    no: BpfPlace,
+  ): BpfPlace {
     return this.#builder.load(offset, this.#builder.jump(how, half, yes, no));
   }
 }

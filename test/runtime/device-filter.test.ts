@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
-import { makeDevice, S_IFCHR } from "../../linux/index.ts";
+import { makeDevice, S_IFCHR, spawnProgram } from "../../linux/index.ts";
 import type { DeviceRule } from "../../oci/index.ts";
 import {
   attachDeviceFilter,
@@ -8,7 +8,6 @@ import {
   devicePolicy,
 } from "../../runtime/cgroups/device-filter.ts";
 import { deviceRules } from "../../runtime/cgroups/resources.ts";
-import { spawnProgram } from "../../runtime/launch/spawn.ts";
 import { waitForChild } from "../../runtime/wait.ts";
 
 /** An interpreter of the few eBPF instructions that the compiler emits. */

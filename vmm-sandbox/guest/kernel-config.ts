@@ -131,7 +131,7 @@ export const kernelOptions: readonly KernelOption[] = [
   { option: "SERIAL_8250_CONSOLE",      value: "y",  why: "messages before virtio is up" },
   { option: "SERIAL_8250_NR_UARTS",     value: "1",  why: "each port is probed" },
   { option: "SERIAL_8250_RUNTIME_UARTS", value: "1", why: "each port is probed" },
-  { option: "SERIAL_8250_PNP",          value: "n",  why: "the port is where it always is" },
+  { option: "SERIAL_8250_PNP",          value: "y",  why: "without legacy interrupts only ACPI tells the port's: programs could not open it" },
   // File systems
   { option: "BLOCK",                    value: "y",  why: "block devices" },
   { option: "BLK_DEV_INITRD",           value: "y",  why: "our init is in an initramfs" },

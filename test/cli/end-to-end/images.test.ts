@@ -1,20 +1,14 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { World, whyNot } from "./world.ts";
+import { useWorld, type World } from "./world.ts";
 
 describe("images, end to end", function () {
   this.timeout(120_000);
   let world: World;
-  before(async function () {
-    const reason = whyNot();
-    if (reason !== undefined) {
-      console.log(`      skipped: ${reason}`);
-      this.skip();
-    }
-    world = await World.make();
+  useWorld((made) => {
+    world = made;
   });
-  after(async () => world?.[Symbol.asyncDispose]());
 
   function ok(...args: string[]): string {
     const { status, stdout, stderr } = world.mw(args);

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { join } from "node:path";
-import { World, whyNot } from "./world.ts";
+import { useWorld, World, whyNot } from "./world.ts";
 
 /** Every moment that a user or the OOM killer may choose. */
 const ROUNDS = 12;
@@ -12,15 +12,9 @@ const ROUNDS = 12;
 describe("after SIGKILL", function () {
   this.timeout(180_000);
   let world: World;
-  before(async function () {
-    const reason = whyNot();
-    if (reason !== undefined) {
-      console.log(`      skipped: ${reason}`);
-      this.skip();
-    }
-    world = await World.make();
+  useWorld((made) => {
+    world = made;
   });
-  after(async () => world?.[Symbol.asyncDispose]());
 
   async function killAfter(args: readonly string[], milliseconds: number): Promise<void> {
     const child = world.start(args, "ignore");

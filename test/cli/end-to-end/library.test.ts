@@ -2,20 +2,14 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { type ContainerError, pull, type RunRequest, run } from "../../../index.ts";
-import { World, whyNot } from "./world.ts";
+import { useWorld, type World } from "./world.ts";
 
 describe("the library, end to end", function () {
   this.timeout(120_000);
   let world: World;
-  before(async function () {
-    const reason = whyNot();
-    if (reason !== undefined) {
-      console.log(`      skipped: ${reason}`);
-      this.skip();
-    }
-    world = await World.make();
+  useWorld((made) => {
+    world = made;
   });
-  after(async () => world?.[Symbol.asyncDispose]());
 
   function request(command: readonly string[], more: Partial<RunRequest> = {}): RunRequest {
     return { image: world.image, root: world.root, command, ...more };

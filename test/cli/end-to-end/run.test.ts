@@ -1,20 +1,14 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { World, whyNot } from "./world.ts";
+import { useWorld, type World } from "./world.ts";
 
 describe("manyworlds run, end to end", function () {
   this.timeout(120_000);
   let world: World;
-  before(async function () {
-    const reason = whyNot();
-    if (reason !== undefined) {
-      console.log(`      skipped: ${reason}`);
-      this.skip();
-    }
-    world = await World.make();
+  useWorld((made) => {
+    world = made;
   });
-  after(async () => world?.[Symbol.asyncDispose]());
 
   it("pulls what is missing, with progress on stderr only", () => {
     const { status, stdout, stderr } = world.mw(["run", "--rm", world.image]);

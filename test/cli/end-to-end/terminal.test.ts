@@ -2,21 +2,15 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { ECHO, ICANON, termios } from "../../../linux/index.ts";
 import { TestTerminal, until } from "../../engine/terminal/pty.ts";
-import { World, whyNot } from "./world.ts";
+import { useWorld, type World } from "./world.ts";
 
 describe("run -it", function () {
   this.timeout(120_000);
   let world: World;
-  before(async function () {
-    const reason = whyNot();
-    if (reason !== undefined) {
-      console.log(`      skipped: ${reason}`);
-      this.skip();
-    }
-    world = await World.make();
+  useWorld((made) => {
+    world = made;
     world.mw(["pull", world.image]);
   });
-  after(async () => world?.[Symbol.asyncDispose]());
 
   function isRaw(terminal: TestTerminal): boolean {
     return (termios.decode(terminal.settings()).c_lflag & (ECHO | ICANON)) === 0;

@@ -209,3 +209,18 @@ export class World implements AsyncDisposable {
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
+
+/** For a suite: a world before its tests, gone after them; skips them all where there can be none. */
+export function useWorld(ready: (world: World) => void): void {
+  let world: World | undefined;
+  before(async function () {
+    const reason = whyNot();
+    if (reason !== undefined) {
+      console.log(`      skipped: ${reason}`);
+      this.skip();
+    }
+    world = await World.make();
+    ready(world);
+  });
+  after(async () => world?.[Symbol.asyncDispose]());
+}

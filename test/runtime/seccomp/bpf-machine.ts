@@ -1,5 +1,5 @@
 /** An interpreter of classic BPF as seccomp uses it, so that tests can ask filters questions. */
-import { code, type Instruction } from "../../../runtime/seccomp/bpf.ts";
+import { type BpfInstruction, bpfCode } from "../../../linux/index.ts";
 
 export interface SeccompData {
   readonly nr: number;
@@ -18,26 +18,26 @@ export function encodeSeccompData({ nr, arch, args }: SeccompData): DataView {
 }
 
 /** Value of the `return` that the filter reaches; throws for what the kernel would refuse. */
-export function runFilter(filter: readonly Instruction[], data: DataView): number {
+export function runFilter(filter: readonly BpfInstruction[], data: DataView): number {
   let accumulator = 0;
   for (let at = 0; ; at += 1) {
     const instruction = filter[at];
     if (instruction === undefined) throw new RangeError(`The filter runs past its end at ${at}`);
     const { code: what, jt, jf, k } = instruction;
-    if (what === code.RET_K) return k;
-    if (what === code.LD_W_ABS) accumulator = data.getUint32(k, true);
-    else if (what === code.ALU_AND_K) accumulator = (accumulator & k) >>> 0;
-    else if (what === code.JMP_JA) at += k;
-    else if (what === code.JMP_JEQ_K) at += accumulator === k ? jt : jf;
-    else if (what === code.JMP_JGT_K) at += accumulator > k ? jt : jf;
-    else if (what === code.JMP_JGE_K) at += accumulator >= k ? jt : jf;
+    if (what === bpfCode.RET_K) return k;
+    if (what === bpfCode.LD_W_ABS) accumulator = data.getUint32(k, true);
+    else if (what === bpfCode.ALU_AND_K) accumulator = (accumulator & k) >>> 0;
+    else if (what === bpfCode.JMP_JA) at += k;
+    else if (what === bpfCode.JMP_JEQ_K) at += accumulator === k ? jt : jf;
+    else if (what === bpfCode.JMP_JGT_K) at += accumulator > k ? jt : jf;
+    else if (what === bpfCode.JMP_JGE_K) at += accumulator >= k ? jt : jf;
     else if (what === 0x16) return accumulator;
     else if (what === 0x45) at += (accumulator & k) !== 0 ? jt : jf;
     else throw new RangeError(`Unknown instruction 0x${what.toString(16)} at ${at}`);
   }
 }
 
-export function decodeInstructions(bytes: Uint8Array): readonly Instruction[] {
+export function decodeInstructions(bytes: Uint8Array): readonly BpfInstruction[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: bytes.length / 8 }, (_, index) => ({
     code: view.getUint16(index * 8, true),

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { BpfInstruction } from "../../../linux/index.ts";
 import { AUDIT_ARCH_I386, AUDIT_ARCH_X86_64 } from "../../../linux/index.ts";
 import type {
   Seccomp,
@@ -7,7 +8,6 @@ import type {
   SeccompSyscall,
 } from "../../../oci/index.ts";
 import { architecturesOf } from "../../../runtime/seccomp/architectures.ts";
-import type { Instruction } from "../../../runtime/seccomp/bpf.ts";
 import { compileSeccomp, seccompOperators } from "../../../runtime/seccomp/compile.ts";
 import { dockerSeccompProfile } from "../../../runtime/seccomp/default-profile.ts";
 import { encodeSeccompData, runFilter, type SeccompData } from "./bpf-machine.ts";
@@ -18,7 +18,7 @@ const ENOSYS = 0x50000 | 38;
 /** process_mrelease: libseccomp 2.5.4 knows no newer call. */
 const newestOfOracle = 448;
 
-function ask(filter: readonly Instruction[], nr: number, ...args: (number | bigint)[]): number {
+function ask(filter: readonly BpfInstruction[], nr: number, ...args: (number | bigint)[]): number {
   const padded = Array.from({ length: 6 }, (_, index) => BigInt(args[index] ?? 0));
   return runFilter(filter, encodeSeccompData({ nr, arch: AUDIT_ARCH_X86_64, args: padded }));
 }

@@ -1,7 +1,7 @@
 /** libseccomp as an oracle: builds the same profile with it, through Debian's python3-seccomp. */
 import { spawnSync } from "node:child_process";
+import type { BpfInstruction } from "../../../linux/index.ts";
 import type { Seccomp } from "../../../oci/index.ts";
-import type { Instruction } from "../../../runtime/seccomp/bpf.ts";
 import { decodeInstructions } from "./bpf-machine.ts";
 
 /** Does what runc does with a profile; prints the filter in hexadecimal. */
@@ -44,7 +44,7 @@ print(out[0].hex())
 `;
 
 /** undefined when python3-seccomp is not installed. */
-export function libseccompFilter(profile: Seccomp): readonly Instruction[] | undefined {
+export function libseccompFilter(profile: Seccomp): readonly BpfInstruction[] | undefined {
   const { status, stdout, stderr } = spawnSync("/usr/bin/python3", ["-c", script], {
     input: JSON.stringify(profile),
     encoding: "utf8",

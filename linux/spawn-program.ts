@@ -1,32 +1,27 @@
 /** Starts a syscall program as a process of its own, from a sealed memfd. */
 import {
-  type Argument,
   AT_EMPTY_PATH,
   CLONE_PIDFD,
   CLONE_VFORK,
   CLONE_VM,
-  call,
-  type EncodedProgram,
-  encodeElf,
-  encodeProgram,
   F_ADD_SEALS,
   F_SEAL_GROW,
   F_SEAL_SEAL,
   F_SEAL_SHRINK,
   F_SEAL_WRITE,
   F_SETFD,
-  Fd,
   MFD_ALLOW_SEALING,
   MFD_CLOEXEC,
-  type Program,
-  programError,
-  type Row,
-  runProgram,
   SIG_SETMASK,
   SIGCHLD,
-  sigsetSizeBytes,
-  syscall,
-} from "../../linux/index.ts";
+} from "./constants.ts";
+import { encodeElf } from "./elf.ts";
+import { type EncodedProgram, encodeProgram } from "./encode.ts";
+import { Fd } from "./fd.ts";
+import { call, syscall } from "./kernel.ts";
+import type { Argument, Program, Row } from "./program.ts";
+import { programError, runProgram } from "./run-program.ts";
+import { sigsetSizeBytes } from "./structs.ts";
 
 export interface SpawnOptions {
   /** CLONE_NEW* of the new process. */
