@@ -56,7 +56,7 @@ export class BareCpu {
     cpu.jit.flush();
     registers.bytes.fill(0, layout.state, layout.state + 0x400);
     registers.set64(state.cr3, BigInt(pml4));
-    registers.set64(state.cr4, 0x620n);
+    registers.set64(state.cr4, 0x1_0620n);
     registers.set64(state.efer, 0xd01n);
     registers.set64(state.cr0, 0x8005_0033n);
     registers.set32(state.mxcsr, 0x1f80);

@@ -41,7 +41,7 @@ function configOf(source: string): Config | undefined {
   if (!match) return undefined;
   // Comments and trailing commas are not JSON.
   const text = (match[1] as string).replace(/\/\/.*$/gm, "").replace(/,(\s*[}\]])/g, "$1");
-  return JSON.parse(text) as Config;
+  return JSON.parse(text.replace(/"(0x[0-9a-f_]+)"/gi, (hex) => hex.replaceAll("_", ""))) as Config;
 }
 
 function assemble(source: string, is32: boolean): Uint8Array {
@@ -96,7 +96,7 @@ function dataOf(text: string): Uint8Array {
 }
 
 function valuesOf(name: string, count: number): bigint[] | undefined {
-  const general = names.indexOf(name);
+  const general = names.indexOf(name.toUpperCase());
   if (general >= 0) return [cpu.general(general)];
   const xmm = /^XMM(\d+)$/.exec(name);
   if (xmm) return cpu.vector(Number(xmm[1])).slice(0, count);
@@ -114,7 +114,11 @@ const files = readdirSync(root, { recursive: true, withFileTypes: true })
   .sort();
 for (const file of files) {
   const name = relative(root, file);
-  const group = name.split("/").slice(0, 2).join("/").replace(/\/[^/]*\.asm$/, "");
+  const group = name
+    .split("/")
+    .slice(0, 2)
+    .join("/")
+    .replace(/\/[^/]*\.asm$/, "");
   const total = totals.get(group) ?? { passed: 0, failed: 0, skipped: 0 };
   totals.set(group, total);
   const source = readFileSync(file, "latin1");

@@ -117,8 +117,7 @@ export class Decoder {
     let operand66 = false;
     let address67 = false;
     this.rex = 0;
-    // Whoever asks what an undefined instruction was must not find the one before it.
-    into.row = rows[0] as Row;
+    into.row = rows[0] as Row; // not that of the instruction before
     into.operandCount = 0;
     into.segment = -1;
     into.lock = false;

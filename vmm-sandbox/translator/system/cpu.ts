@@ -9,7 +9,7 @@
  * ```
  */
 import type { Machine } from "../../machine/machine.ts";
-import { access } from "../mmu/paging.ts";
+import { access, pageNumber } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
@@ -424,8 +424,4 @@ export class Cpu extends GuestAccess {
     tlb[at + 3] = physical / 4096;
     return physical / 4096;
   }
-}
-
-function pageNumber(low: number, high: number): number {
-  return (high & 0xffff) * 0x10_0000 + (low >>> 12);
 }
