@@ -4,11 +4,10 @@
  */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { machineFacts, spreadOf } from "../compare/index.ts";
 import { installPackages } from "../scripts/apt-packages.ts";
 import { heading, style } from "../scripts/terminal.ts";
-import { machineFacts } from "./machine.ts";
 import { type Bench, formatReport, type Report } from "./report.ts";
-import { spreadOf } from "./statistics.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -20,6 +19,7 @@ const benches: Readonly<Record<string, () => Promise<{ readonly bench: Bench }>>
   "image-run": () => import("./image-run.ts"),
   pull: () => import("./pull.ts"),
   many: () => import("./many.ts"),
+  "vm-start": () => import("./vm-start.ts"),
   "build-flags": () => import("./build-flags.ts"),
 };
 
