@@ -5,8 +5,8 @@
 import { GuestMemory } from "../../../vmm-sandbox/machine/guest-memory.ts";
 import { Machine } from "../../../vmm-sandbox/machine/machine.ts";
 import { layout, state } from "../../../vmm-sandbox/translator/state.ts";
-import { createCpuMemory } from "../../../vmm-sandbox/translator/system/cpu-memory.ts";
 import { Cpu } from "../../../vmm-sandbox/translator/system/cpu.ts";
+import { createCpuMemory } from "../../../vmm-sandbox/translator/system/cpu-memory.ts";
 import { segmentIndex } from "../../../vmm-sandbox/translator/system/registers.ts";
 import {
   flatCode32,
