@@ -53,6 +53,7 @@ import { isOrdinaryUser } from "./privilege.ts";
 import { expandLinks, mountPointOf, rootResolver } from "./root-facts.ts";
 import type { EncodedFilter } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
+import { hasSelinux } from "./security-modules.ts";
 import { listenAt, socketPair } from "./sockets.ts";
 import {
   type ContainerRecord,
@@ -285,6 +286,7 @@ class Launch {
       grantable: namespaces.has("user") ? everyCapability : permittedCapabilities(),
       hooks: hasEarlyHooks(options.config),
       hasKcore: exists("/proc/kcore"),
+      ...(options.config.linux?.mountLabel ? { labelsMounts: hasSelinux() } : {}),
       rootless: isOrdinaryUser(),
       cgroups,
       ...(options.rootMount === undefined
@@ -343,8 +345,8 @@ class Launch {
   #startScope(sync: Fd): void {
     const { cgroup } = this.#record;
     if (cgroup === undefined) throw new LaunchError("Expected a cgroup for the process");
-    this.#cgroup = cgroup;
     this.#options.systemd?.startScope(cgroup, this.#options.config, this.#pid);
+    this.#cgroup = cgroup;
     if (cgroup.version === 2) giveCgroup(cgroup, this.#options.config);
     call("write", sync, "1", 1);
   }

@@ -9,7 +9,6 @@
 import {
   call,
   Fd,
-  PR_SET_DUMPABLE,
   type Program,
   SIG_SETMASK,
   SIGKILL,
@@ -24,10 +23,11 @@ import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { readLink } from "./files.ts";
 import { planExecutableCheck, planExecute } from "./launch/execute.ts";
+import { planLabels } from "./launch/labels.ts";
 import { planListener } from "./launch/listener.ts";
 import { flagsOf, namespaceFiles } from "./launch/namespaces.ts";
 import { planAffinity } from "./launch/placement.ts";
-import { planBecomeRoot, planOomScore, planPrologue } from "./launch/plan.ts";
+import { planBecomeRoot, planHidden, planOomScore, planPrologue } from "./launch/plan.ts";
 import { planCredentials, planLimits } from "./launch/process.ts";
 import { executionError, reportError } from "./launch/report.ts";
 import { RowList } from "./launch/row-list.ts";
@@ -186,9 +186,10 @@ export function planExec(
   context: ExecContext,
 ): Program {
   const rows = new RowList();
-  planPrologue(rows, { created: new Set() }, { preserveFds, sync: context.sync });
-  rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0], { note: "nobody in there looks into us" });
+  planPrologue(rows, { preserveFds, sync: context.sync });
   planOomScore(rows, config.process);
+  planLabels(rows, process);
+  planHidden(rows);
   planAffinity(rows, process, "initial");
   for (const entrance of context.entrances)
     rows.call("write", [entrance, "0", 1], { note: "enter the cgroup" });

@@ -4,6 +4,7 @@
  *   --runtime PATH   a path in the guest, instead of our own executable (such as /usr/sbin/runc)
  *   --only TEXT      passed on to the suite
  *   --driver NAME    "cgroupfs", "systemd", or "both" one after the other
+ *   --selinux        boots with SELinux, permissive, instead of AppArmor
  *   --hierarchy NAME "unified", or systemd's "hybrid" and "legacy" with cgroup v1
  */
 import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -18,6 +19,7 @@ import { runInDebianGuest } from "./debian-guest/run.ts";
 // biome-ignore format: table
 const guestPackages = [
   "runc", "crun", "busybox-static", "procps", "iproute2", "libcap2-bin",
+  "apparmor", "selinux-policy-default", "policycoreutils",
   "uidmap", "dbus-user-session", "libpam-systemd", // an ordinary user, to whom cgroups are delegated
 ];
 /** An emulated processor runs the suite some ten times slower than this machine. */
@@ -25,7 +27,7 @@ const timeoutMs = 60 * 60_000;
 const patience = "6";
 /** Somebody with a systemd of their own and with IDs for newuidmap. */
 const ordinaryUser =
-  "useradd --create-home --uid 1000 worker && loginctl enable-linger worker && systemctl start user@1000.service";
+  "useradd --create-home --uid 1000 worker && systemctl start dbus.socket systemd-logind user@1000";
 // biome-ignore format: table
 const hierarchies: Readonly<Record<string, readonly string[]>> = {
   unified: [],
@@ -42,6 +44,7 @@ async function main(): Promise<number> {
       only: { type: "string", multiple: true, default: [] },
       driver: { type: "string", default: "cgroupfs" },
       hierarchy: { type: "string", default: "unified" },
+      selinux: { type: "boolean", default: false },
     },
   });
   const missing = installPackages("debian-guest");
@@ -67,7 +70,10 @@ async function main(): Promise<number> {
     const runs = values.driver === "both" ? ["cgroupfs", "systemd"].map(run) : [run(values.driver)];
     return await runInDebianGuest(guest, {
       command: `cd /project && ${ordinaryUser}; ${runs.join("; a=$?; ")}; exit $((a + $?))`,
-      parameters: hierarchies[values.hierarchy] ?? [],
+      parameters: [
+        ...(hierarchies[values.hierarchy] ?? []),
+        ...(values.selinux ? ["security=selinux", "selinux=1", "enforcing=0"] : []),
+      ],
       project,
       memoryMiB: 2048,
       cpus: 2,
