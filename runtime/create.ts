@@ -38,8 +38,8 @@ import { giveCgroup } from "./cgroups/ownership.ts";
 import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
 import { leaveFacts } from "./door/prepare.ts";
 import { LaunchError } from "./errors.ts";
-import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
-import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
+import { exists, isDirectory, isProcfs } from "./files.ts";
+import { HookError, hasEarlyHooks, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
 import type { PreparedMount } from "./launch/mounts.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
@@ -50,7 +50,14 @@ import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { prepareMounts } from "./mount-sources.ts";
 import { moveNetDevices } from "./net-devices.ts";
 import { isOrdinaryUser } from "./privilege.ts";
-import { expandLinks, mountPointOf, rootResolver } from "./root-facts.ts";
+import {
+  leaveResctrl,
+  makeResctrl,
+  openResctrlEntrances,
+  placeResctrl,
+  type ResctrlPlace,
+} from "./resctrl.ts";
+import { expandLinks, mountPointOf, resolveRoot, rootResolver } from "./root-facts.ts";
 import type { EncodedFilter } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { hasSelinux } from "./security-modules.ts";
@@ -110,6 +117,7 @@ export function createContainer(options: CreateOptions): CreatedContainer {
   const directory = createStateDirectory(stateRoot, id);
   const layout = options.noCgroups === true ? undefined : readCgroupLayout();
   const cgroup = layout && chooseCgroup(layout, options);
+  const resctrl = placeResctrl(config.linux ?? {}, id);
   const record: ContainerRecord = {
     id,
     bundle,
@@ -117,6 +125,7 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     created: new Date().toISOString(),
     owner: process.geteuid?.() ?? 0,
     ...(cgroup === undefined ? {} : { cgroup }),
+    ...(resctrl === undefined ? {} : { resctrl }),
     config,
   };
   const launch = new Launch(options, record, directory, layout);
@@ -131,18 +140,6 @@ export function createContainer(options: CreateOptions): CreatedContainer {
   }
 }
 
-function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
-  if (root === undefined) throw new LaunchError("root must be specified in config.json");
-  const path = root.path.startsWith("/") ? root.path : `${bundle}/${root.path}`;
-  try {
-    return realPath(path);
-  } catch (cause) {
-    throw new LaunchError(`invalid rootfs: stat ${path}: no such file or directory`, 125, {
-      cause,
-    });
-  }
-}
-
 /** One launch; remembers what has been made, so that it can be undone. */
 class Launch {
   readonly #options: CreateOptions;
@@ -151,6 +148,7 @@ class Launch {
   readonly #layout: CgroupLayout | undefined;
   readonly #open: Fd[] = [];
   #cgroup: CgroupPlace | undefined;
+  #resctrl: ResctrlPlace | undefined;
   #pid = 0;
   #startTime = 0;
   #pidfd: Fd | undefined;
@@ -169,7 +167,7 @@ class Launch {
 
   run(): CreatedContainer {
     const { config, mode } = this.#options;
-    const entrances = this.#enterCgroup();
+    const entrances = [...this.#enterCgroup(), ...this.#enterResctrl()];
     const [sync, theirs] = socketPair();
     this.#open.push(sync);
     const start = mode === "create" ? listenAt(startSocketPath(this.#directory)) : undefined;
@@ -229,6 +227,7 @@ class Launch {
     this.#pidfd?.close();
     try {
       if (this.#cgroup?.systemd !== undefined) this.#options.systemd?.stopScope(this.#cgroup);
+      if (this.#resctrl !== undefined) leaveResctrl(this.#resctrl);
       if (this.#cgroup !== undefined) deleteCgroup(this.#cgroup);
     } finally {
       removeState(this.#directory);
@@ -243,6 +242,14 @@ class Launch {
     limitCgroup(cgroup, config.linux?.resources);
     if (cgroup.version === 2) giveCgroup(cgroup, config);
     return openCgroupEntrances(cgroup);
+  }
+
+  #enterResctrl(): readonly Fd[] {
+    const { resctrl, config } = this.#record;
+    if (resctrl === undefined) return [];
+    this.#resctrl = resctrl;
+    makeResctrl(resctrl, config.linux?.intelRdt ?? {});
+    return openResctrlEntrances(resctrl);
   }
 
   /** The program's sockets must not lie where preserved descriptors do. */
@@ -279,7 +286,7 @@ class Launch {
         : {}),
       sync,
       cgroupFds: entrances.map(({ number }) => number),
-      ...(record.cgroup?.systemd === undefined ? {} : { awaitsCgroup: true }),
+      awaitsCgroup: record.cgroup?.systemd !== undefined,
       joined: new Map([...joined].map(([type, fd]) => [type, fd.number])),
       preserveFds: options.preserveFds ?? 0,
       noPivot: options.noPivot ?? false,
@@ -326,7 +333,8 @@ class Launch {
       if (size !== messageSizeBytes) throw reportError(buffer.slice(0, size), program, encoded);
       const code = view.getUint32(0, true);
       if (code === message.enterCgroup) {
-        this.#startScope(sync);
+        this.#startScope();
+        call("write", sync, "1", 1);
         continue;
       }
       early.push([code, view.getUint32(4, true)]);
@@ -341,14 +349,13 @@ class Launch {
     }
   }
 
-  /** The process is not yet the container's where another makes that: both end in the scope. */
-  #startScope(sync: Fd): void {
-    const { cgroup } = this.#record;
-    if (cgroup === undefined) throw new LaunchError("Expected a cgroup for the process");
-    this.#options.systemd?.startScope(cgroup, this.#options.config, this.#pid);
+  /** The process is not yet the container's where another makes that: both end up there. */
+  #startScope(): void {
+    const { cgroup, config } = this.#record;
+    if (cgroup === undefined) return;
+    this.#options.systemd?.startScope(cgroup, config, this.#pid);
     this.#cgroup = cgroup;
-    if (cgroup.version === 2) giveCgroup(cgroup, this.#options.config);
-    call("write", sync, "1", 1);
+    if (cgroup.version === 2) giveCgroup(cgroup, config);
   }
 
   #answer(sync: Fd, code: number, value: number): "ready" | undefined {
@@ -389,10 +396,4 @@ class Launch {
     const place = { pidfd: this.#pidfd, flags: hookFlags(linux?.namespaces) };
     runHooks("createContainer", hooks.createContainer, state, place);
   }
-}
-
-function hasEarlyHooks({ hooks, linux }: RuntimeConfig): boolean {
-  if (Object.keys(linux?.netDevices ?? {}).length > 0) return true;
-  const early = [hooks?.prestart, hooks?.createRuntime, hooks?.createContainer];
-  return early.some((list) => (list?.length ?? 0) > 0);
 }

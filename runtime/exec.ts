@@ -42,6 +42,7 @@ import {
 } from "./launch/sync.ts";
 import { planControllingTerminal, planTerminal } from "./launch/terminal.ts";
 import { isOrdinaryUser } from "./privilege.ts";
+import { openResctrlEntrances } from "./resctrl.ts";
 import { encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { socketPair } from "./sockets.ts";
@@ -75,8 +76,11 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
   const types = differingNamespaces(container.pid);
   // What comes from outside a user's own systemd, only systemd can move in.
   const isMoved = container.cgroup?.systemd !== undefined && isOrdinaryUser();
-  const { cgroup } = container;
-  const entrances = cgroup === undefined || isMoved ? [] : openCgroupEntrances(cgroup);
+  const { cgroup, resctrl } = container;
+  const entrances = [
+    ...(cgroup === undefined || isMoved ? [] : openCgroupEntrances(cgroup)),
+    ...(resctrl === undefined ? [] : openResctrlEntrances(resctrl)),
+  ];
   const listener = connectListener(container.config.linux?.seccomp);
   const [sync, theirs] = socketPair();
   const program = planExec(container, options, {

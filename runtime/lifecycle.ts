@@ -8,6 +8,7 @@ import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { errnoOffset, executionError, lowerErrno } from "./launch/report.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import { leaveResctrl } from "./resctrl.ts";
 import { connectTo } from "./sockets.ts";
 import {
   type Container,
@@ -150,7 +151,7 @@ export function destroyContainer(
   container: Container,
   systemd?: SystemdDriver,
 ): string | undefined {
-  const { cgroup, directory, config } = container;
+  const { cgroup, directory, config, resctrl } = container;
   if (cgroup !== undefined) {
     // Without a PID namespace of its own other processes may be left; and a launch that was
     // interrupted may have begun what nobody wrote down.
@@ -160,6 +161,7 @@ export function destroyContainer(
     if (cgroup.systemd !== undefined) systemd?.stopScope(cgroup);
     deleteCgroup(cgroup);
   }
+  if (resctrl !== undefined) leaveResctrl(resctrl);
   if (exists(directory)) removeState(directory);
   return runPoststopHooks(container);
 }

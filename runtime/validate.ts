@@ -4,7 +4,6 @@
  */
 import { MS_BIND } from "../linux/index.ts";
 import { type Hook, type Linux, type RuntimeConfig, SpecError } from "../oci/index.ts";
-import { exists } from "./files.ts";
 import { parseMountOptions } from "./launch/mount-options.ts";
 import { checkMemoryPolicy } from "./launch/placement.ts";
 import { checkSeccompProfile } from "./seccomp/compile.ts";
@@ -152,10 +151,7 @@ function checkSysctl(name: string, types: ReadonlySet<string>): void {
 }
 
 /** Refused by name before anything is changed, rather than passed over. */
-function checkUnsupported({ linux, process }: RuntimeConfig): void {
-  if (linux?.intelRdt !== undefined && !exists("/sys/fs/resctrl/schemata"))
-    throw broken("linux.intelRdt", "needs the resctrl file system, which is not mounted");
-  if (linux?.intelRdt !== undefined) throw broken("linux.intelRdt", "is not supported yet");
+function checkUnsupported({ process }: RuntimeConfig): void {
   // linux.mountLabel confines nobody by itself: without SELinux it is warned of (decision 097).
   if (process?.selinuxLabel && !hasSelinux())
     throw broken("process.selinuxLabel", "needs SELinux, which this kernel lacks");

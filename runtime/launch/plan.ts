@@ -57,7 +57,7 @@ export interface LaunchContext extends MountFacts {
   readonly sync: number;
   /** Socket that is sent the terminal. */
   readonly console?: number;
-  /** `tasks` files (v1) or cgroup.procs (v2) to write "0" to. */
+  /** `tasks` files (v1, resctrl) or cgroup.procs (v2) to write "0" to. */
   readonly cgroupFds: readonly number[];
   /** The runtime sees to it that the program is moved to its cgroup. */
   readonly awaitsCgroup?: boolean;
