@@ -4,11 +4,10 @@
  */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { machineFacts, spreadOf } from "../compare/index.ts";
 import { installPackages } from "../scripts/apt-packages.ts";
 import { heading, style } from "../scripts/terminal.ts";
-import { machineFacts } from "./machine.ts";
 import { type Bench, formatReport, type Report } from "./report.ts";
-import { spreadOf } from "./statistics.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 

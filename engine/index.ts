@@ -22,6 +22,8 @@ export type { RunningContainer, RunRequest } from "./library.ts";
 export type * from "./options.ts";
 export type * from "./progress.ts";
 export type { ForegroundRequest, ForegroundResult } from "./run.ts";
+export { namesOfMask as capabilitiesOfMask } from "./spec/capabilities.ts";
+export { defaultStateRoot } from "./state-root.ts";
 export { VERSION } from "./version.ts";
 
 type Root = string | undefined;
@@ -195,6 +197,11 @@ export async function explainImage(request: ExplainRequest): Promise<Explanation
 
 export async function explainBundle(bundle: string): Promise<Explanation> {
   return (await import("./explain.ts")).explainBundle(bundle);
+}
+
+/** An image as a plain directory, for those that run bundles. */
+export async function flattenImage(root: Root, name: string, directory: string): Promise<void> {
+  await (await import("./flatten.ts")).flattenImage(root, name, directory);
 }
 
 /** Verbs on whole images and on the disk, loaded together. */

@@ -29,6 +29,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "zstd",            file: "/usr/bin/zstd",                needs: ["test"],                        why: "zstd layers" },
   { name: "acpica-tools",    file: "/usr/bin/iasl",                needs: ["test"],                        why: "checks our ACPI tables" },
   { name: "iproute2",        file: "/sbin/ip",                     needs: ["test"],                        why: "network namespaces and tap devices" },
+  { name: "passt",           file: "/usr/bin/passt",               needs: ["test"],                        why: "user-mode networking of guests" },
   { name: "erofs-utils",     file: "/usr/bin/fsck.erofs",          needs: ["test"],                        why: "checks our EROFS images" },
   { name: "python3-seccomp", file: "/usr/share/doc/python3-seccomp", needs: ["test"],                      why: "checks our seccomp compiler" },
   { name: "runc",            file: "/usr/sbin/runc",               needs: ["test", "bench"],               why: "reference for behaviour and speed" },

@@ -32,7 +32,9 @@ const silenceMs = 120_000;
 const suites = [
   "test/vmm-sandbox/kvm/kvm.test.ts",
   "test/vmm-sandbox/vm.test.ts",
-  "test/vmm-sandbox/nested/linux.test.ts",
+  "test/vmm-sandbox/nested/kernels.test.ts",
+  "test/vmm-sandbox/nested/processes.test.ts",
+  "test/vmm-sandbox/nested/machines.test.ts",
 ];
 
 process.exitCode = await main();
@@ -52,7 +54,7 @@ async function main(): Promise<number> {
       command: "/bin/sh /project/test-kvm.sh",
       project,
       memoryMiB: 3072,
-      cpus: 2,
+      cpus: 1,
       timeoutMs,
       silenceMs,
     });

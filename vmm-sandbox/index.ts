@@ -1,5 +1,13 @@
 /** Virtual machines: a board, devices, two kinds of CPU, a guest with our agent. */
 export { BootError, KernelImageError } from "./boot/index.ts";
+export {
+  type ConfinedProcess,
+  type ConfinedStart,
+  ConfinementError,
+  type SharedDirectory,
+  sealMonitor,
+  startConfined,
+} from "./confine/index.ts";
 export { Console, FileBackend, type VirtioDevice, Vsock } from "./devices/index.ts";
 export {
   GuestError,
@@ -11,7 +19,12 @@ export {
   startGuestProcess,
 } from "./guest/index.ts";
 export { GUEST_ROOTFS, type GuestRootOptions, planGuestRoot } from "./guest-root.ts";
-export { hasHardwareVirtualization, KvmBackend, KvmUnavailableError } from "./kvm/index.ts";
+export {
+  hasHardwareVirtualization,
+  KvmBackend,
+  KvmUnavailableError,
+  kvmRequests,
+} from "./kvm/index.ts";
 export type { CpuBackend, StopReason } from "./machine/index.ts";
 export {
   type GuestKernel,

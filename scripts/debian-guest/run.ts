@@ -12,6 +12,10 @@ export interface GuestCommand {
   /** EROFS image that the guest sees, read-only, as /project. */
   readonly project: string;
   readonly memoryMiB: number;
+  /**
+   * More than one may hang a kernel that patches its own code, as each KVM_CREATE_VM does (QEMU
+   * before 8.1, docs/decisions/101).
+   */
   readonly cpus: number;
   readonly timeoutMs: number;
   /** A command that prints nothing for so long hangs. */
@@ -127,7 +131,8 @@ function machine(
     ...(job.parameters ?? []),
   ];
   return [
-    ...["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", `${job.cpus}`],
+    // Linux idles by MWAIT where there is one, which QEMU emulates by spinning.
+    ...["-accel", "tcg,thread=multi", "-cpu", "max,-monitor", "-smp", `${job.cpus}`],
     ...["-m", `${job.memoryMiB}`, "-display", "none", "-nodefaults", "-no-reboot"],
     ...["-kernel", guest.kernel, "-initrd", guest.initramfs, "-append", parameters.join(" ")],
     ...disk(guest.root),

@@ -14,7 +14,8 @@ import { KvmVm, portable } from "./vm.ts";
 export interface KvmOptions {
   readonly memorySizeBytes: number;
   readonly cpus: number;
-  readonly path?: string;
+  /** Of /dev/kvm, or an open descriptor, which is the VM's from then on. */
+  readonly path?: string | number;
 }
 
 export class KvmBackend implements CpuBackend {
