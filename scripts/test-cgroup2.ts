@@ -4,6 +4,7 @@
  *   --runtime PATH   a path in the guest, instead of our own executable (such as /usr/sbin/runc)
  *   --only TEXT      passed on to the suite
  *   --driver NAME    "cgroupfs", "systemd", or "both" one after the other
+ *   --engines        instead: Docker, containerd and Podman with systemd as cgroup driver
  *   --selinux        boots with SELinux, permissive, instead of AppArmor
  *   --hierarchy NAME "unified", or systemd's "hybrid" and "legacy" with cgroup v1
  */
@@ -22,6 +23,7 @@ const guestPackages = [
   "apparmor", "selinux-policy-default", "policycoreutils",
   "uidmap", "dbus-user-session", "libpam-systemd", // an ordinary user, to whom cgroups are delegated
 ];
+const enginePackages = ["docker.io", "podman", "containerd"];
 /** An emulated processor runs the suite some ten times slower than this machine. */
 const timeoutMs = 60 * 60_000;
 const patience = "6";
@@ -45,6 +47,7 @@ async function main(): Promise<number> {
       driver: { type: "string", default: "cgroupfs" },
       hierarchy: { type: "string", default: "unified" },
       selinux: { type: "boolean", default: false },
+      engines: { type: "boolean", default: false },
     },
   });
   const missing = installPackages("debian-guest");
@@ -52,7 +55,9 @@ async function main(): Promise<number> {
     throw new Error(`Cannot build a guest without ${missing.map((row) => row.name).join(", ")}`);
   if (!existsSync("dist/manyworlds"))
     throw new Error('Expected dist/manyworlds: run "npm run build" first');
-  const guest = await buildDebianGuest(guestPackages);
+  const guest = await buildDebianGuest(
+    values.engines ? [...guestPackages, ...enginePackages] : guestPackages,
+  );
   const folder = mkdtempSync(join(tmpdir(), "manyworlds-cgroup2-"));
   try {
     const project = join(folder, "project.erofs");
@@ -67,7 +72,12 @@ async function main(): Promise<number> {
         ...only,
         ...(driver === "systemd" ? ["--systemd"] : []),
       ].join(" ");
-    const runs = values.driver === "both" ? ["cgroupfs", "systemd"].map(run) : [run(values.driver)];
+    const engines = ["./bun test/engines/main.ts --systemd", "--runtime", values.runtime, ...only];
+    const runs = values.engines
+      ? [engines.join(" ")]
+      : values.driver === "both"
+        ? ["cgroupfs", "systemd"].map(run)
+        : [run(values.driver)];
     return await runInDebianGuest(guest, {
       command: `cd /project && ${ordinaryUser}; ${runs.join("; a=$?; ")}; exit $((a + $?))`,
       parameters: [
@@ -94,6 +104,7 @@ function stageProject(folder: string): string {
     "runtime",
     "scripts",
     "test/conformance",
+    "test/engines",
     "dist",
   ])
     cpSync(part, join(folder, part), { recursive: true, verbatimSymlinks: true });

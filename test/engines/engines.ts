@@ -12,7 +12,11 @@ export interface Place {
   /** The reference's binary, and the one under test. */
   readonly runc: string;
   readonly underTest: string;
+  /** Containers are scopes of systemd's, in `slice`. */
+  readonly systemd?: boolean;
 }
+
+const slice = "mwengines.slice";
 
 /** Debian's names of what an engine needs; a missing file is the reason for skipping it. */
 // biome-ignore format: table
@@ -77,7 +81,9 @@ async function startDocker(name: EngineName, place: Place): Promise<Engine> {
     `--host=unix://${socket}`,
     `--pidfile=${directory}/d.pid`,
     `--config-file=${directory}/daemon.json`,
-    `--cgroup-parent=${cgroupParent(directory)}`,
+    ...(place.systemd === true
+      ? ["--exec-opt=native.cgroupdriver=systemd", `--cgroup-parent=${slice}`]
+      : [`--cgroup-parent=${cgroupParent(directory)}`]),
     `--add-runtime=reference=${place.runc}`,
     `--add-runtime=under-test=${place.underTest}`,
   ];
@@ -121,6 +127,10 @@ function remapped(directory: string, flags: readonly string[]): readonly string[
 async function startContainerd(place: Place): Promise<Engine> {
   const { directory } = place;
   const { daemon, socket } = await containerdOf(directory);
+  const cgroup =
+    place.systemd === true
+      ? `--runc-systemd-cgroup --cgroup ${slice}:mw:$NAME`
+      : `--cgroup ${cgroupParent(directory)}/$NAME`;
   const rootfs = join(directory, "bundle-rootfs");
   mkdirSync(rootfs);
   execFileSync("tar", ["-C", rootfs, "-xf", makeImageTar(directory)]);
@@ -129,7 +139,7 @@ async function startContainerd(place: Place): Promise<Engine> {
     prelude: `
 e() { ctr --address ${socket} "$@"; }
 [ "$RUNTIME" = under-test ] && BINARY=${place.underTest} || BINARY=${place.runc}
-run() { e run --runc-binary "$BINARY" --cgroup ${cgroupParent(directory)}/$NAME --rootfs "$@"; }
+run() { e run --runc-binary "$BINARY" ${cgroup} --rootfs "$@"; }
 IMAGE=${rootfs}`,
     async [Symbol.asyncDispose]() {
       await daemon[Symbol.asyncDispose]();
@@ -141,10 +151,10 @@ IMAGE=${rootfs}`,
 
 async function startPodman(place: Place): Promise<Engine> {
   const { directory } = place;
-  const store = `--root ${directory}/root --runroot ${directory}/run --cgroup-manager cgroupfs --events-backend file`;
+  const store = `--root ${directory}/root --runroot ${directory}/run --cgroup-manager ${place.systemd === true ? "systemd" : "cgroupfs"} --events-backend file`;
   const limits =
     "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none --stop-timeout 0";
-  const parent = `--cgroup-parent ${cgroupParent(directory)}`;
+  const parent = `--cgroup-parent ${place.systemd === true ? slice : cgroupParent(directory)}`;
   importInto(["podman", ...store.split(" ")], directory);
   return {
     name: "podman",

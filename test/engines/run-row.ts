@@ -10,7 +10,8 @@ export interface RowResult {
   readonly reason?: string;
 }
 
-const timeoutMs = 60_000;
+/** For an emulated processor as well. */
+const timeoutMs = 180_000;
 let counter = 0;
 
 const functions = `
