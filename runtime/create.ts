@@ -22,7 +22,7 @@ import {
   spawnProgram,
   syscall,
 } from "../linux/index.ts";
-import type { Mount, NamespaceType, RuntimeConfig } from "../oci/index.ts";
+import type { Mount, NamespaceType } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import {
   type CgroupPlace,
@@ -35,15 +35,15 @@ import { chooseCgroup } from "./cgroups/choose.ts";
 import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { giveCgroup } from "./cgroups/ownership.ts";
-import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
-import { leaveFacts } from "./door/prepare.ts";
+import type { CreatedContainer, CreateOptions } from "./create-options.ts";
+import { leaveExecProgram, leaveFacts } from "./door/prepare.ts";
 import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, isProcfs } from "./files.ts";
 import { HookError, hasEarlyHooks, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
 import type { PreparedMount } from "./launch/mounts.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
-import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
+import { type LaunchContext, planLaunch } from "./launch/plan.ts";
 import { executionError, reportError } from "./launch/report.ts";
 import { isShared } from "./launch/root-file-system.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
@@ -58,7 +58,7 @@ import {
   type ResctrlPlace,
 } from "./resctrl.ts";
 import { expandLinks, mountPointOf, resolveRoot, rootResolver } from "./root-facts.ts";
-import type { EncodedFilter } from "./seccomp/compile.ts";
+import { encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { hasSelinux } from "./security-modules.ts";
 import { listenAt, socketPair } from "./sockets.ts";
@@ -73,42 +73,6 @@ import {
 } from "./state.ts";
 import { checkConfig } from "./validate.ts";
 import { waitForChild } from "./wait.ts";
-
-export interface CreateOptions {
-  readonly id: string;
-  readonly bundle: string;
-  readonly config: RuntimeConfig;
-  /** Directory of all containers' state. */
-  readonly stateRoot: string;
-  /** "create": wait for `start`; "run": execute the command at once. */
-  readonly mode: "create" | "run";
-  /** Connected socket that is sent the terminal. */
-  readonly console?: Fd;
-  /** Become the container's 0, 1 and 2. */
-  readonly stdio?: readonly [number, number, number];
-  readonly preserveFds?: number;
-  readonly noPivot?: boolean;
-  readonly noNewKeyring?: boolean;
-  readonly noCgroups?: boolean;
-  /** Makes the cgroup in our place. */
-  readonly systemd?: SystemdDriver;
-  readonly rootMount?: RootMount;
-  /** The container is killed when the thread that creates it ends, however it ends. */
-  readonly dieWithParent?: boolean;
-  /** PID 1 is ours: it passes signals on and reaps orphans. */
-  readonly init?: boolean;
-  /** Other verbs will be called for it while it runs. */
-  readonly detach?: boolean;
-  /** A filter that is compiled already, loaded instead of linux.seccomp. */
-  readonly seccompFilter?: EncodedFilter;
-}
-
-export interface CreatedContainer {
-  readonly record: ContainerRecord;
-  readonly directory: string;
-  readonly pid: number;
-  readonly pidfd: Fd;
-}
 
 export function createContainer(options: CreateOptions): CreatedContainer {
   const { id, config, bundle, stateRoot } = options;
@@ -178,10 +142,8 @@ class Launch {
     if (listener !== undefined) inherited.push(listener);
     this.#open.push(...inherited);
     const prepared = prepareMounts(config, this.#record.rootfs, (fd) => this.#open.push(fd));
-    const plan = planLaunch(
-      config,
-      this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared),
-    );
+    const context = this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared);
+    const plan = planLaunch(config, context);
     const keep = inherited.map(({ number }) => number);
     for (const { tree, userNamespace } of prepared.values()) keep.push(tree ?? userNamespace ?? 0);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
@@ -193,8 +155,10 @@ class Launch {
     this.#pid = pid;
     this.#pidfd = pidfd;
     for (const fd of inherited) fd.close();
+    const outlives = mode === "create" || this.#options.detach === true;
+    const execs = outlives && leaveExecProgram(this.#record, this.#directory, context);
     this.#converse(sync, plan.program, encoded, plan.namespaces.staged);
-    if (this.#options.mode === "create" || this.#options.detach === true) this.#leaveFacts();
+    if (outlives) this.#leaveFacts(execs);
     for (const fd of this.#open) fd.close();
     return {
       record: this.#record,
@@ -204,8 +168,9 @@ class Launch {
     };
   }
 
-  #leaveFacts(): void {
+  #leaveFacts(execs: boolean): void {
     leaveFacts({
+      execs,
       record: this.#record,
       directory: this.#directory,
       startTime: this.#startTime,
@@ -279,6 +244,9 @@ class Launch {
     const { options, record } = { options: this.#options, record: this.#record };
     const namespaces = planNamespaces(options.config.linux?.namespaces);
     const cgroups = cgroupMountsOf(this.#layout, record.cgroup, namespaces.created.has("cgroup"));
+    const profile = options.config.linux?.seccomp;
+    const filter =
+      options.seccompFilter ?? (profile === undefined ? undefined : encodeSeccomp(profile));
     return {
       rootfs: record.rootfs,
       ...(isShared(options.config.linux?.rootfsPropagation)
@@ -311,7 +279,7 @@ class Launch {
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
       dieWithParent: options.dieWithParent ?? false,
       init: options.init ?? false,
-      ...(options.seccompFilter === undefined ? {} : { seccompFilter: options.seccompFilter }),
+      ...(filter === undefined ? {} : { seccompFilter: filter }),
       ...(options.rootMount === undefined ? {} : { rootMount: options.rootMount }),
     };
   }

@@ -7,6 +7,7 @@
  */
 
 import {
+  type Argument,
   call,
   Fd,
   type Program,
@@ -22,7 +23,7 @@ import { openCgroupEntrances } from "./cgroups/cgroup.ts";
 import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { readLink } from "./files.ts";
-import { planExecutableCheck, planExecute } from "./launch/execute.ts";
+import { type Command, commandOf, planExecutableCheck, planExecute } from "./launch/execute.ts";
 import { planLabels } from "./launch/labels.ts";
 import { planListener } from "./launch/listener.ts";
 import { flagsOf, namespaceFiles } from "./launch/namespaces.ts";
@@ -43,7 +44,7 @@ import {
 import { planControllingTerminal, planTerminal } from "./launch/terminal.ts";
 import { isOrdinaryUser } from "./privilege.ts";
 import { openResctrlEntrances } from "./resctrl.ts";
-import { encodeSeccomp } from "./seccomp/compile.ts";
+import { type EncodedFilter, encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { socketPair } from "./sockets.ts";
 import { type Container, ociState } from "./state.ts";
@@ -168,15 +169,18 @@ function differingNamespaces(pid: number): readonly NamespaceType[] {
   });
 }
 
-interface ExecContext {
+export interface ExecContext {
   readonly sync: number;
   readonly target: number;
   readonly flags: number;
   readonly joinsUser: boolean;
   readonly grantable: bigint;
   readonly listener?: number;
-  readonly entrances: readonly number[];
+  readonly entrances: readonly Argument[];
   readonly awaitsCgroup?: boolean;
+  /** Without it, the one that the process names. */
+  readonly command?: Command;
+  readonly seccompFilter?: EncodedFilter | undefined;
 }
 
 /** Pure: the rows of an exec. */
@@ -188,8 +192,8 @@ export function planExec(
     preserveFds = 0,
   }: Omit<ExecOptions, "console"> & { readonly console?: { readonly number: number } },
   context: ExecContext,
+  rows = new RowList(),
 ): Program {
-  const rows = new RowList();
   planPrologue(rows, { preserveFds, sync: context.sync });
   planOomScore(rows, config.process);
   planLabels(rows, process);
@@ -217,7 +221,8 @@ export function planExec(
   planSignals(rows);
   planLimits(rows, process);
   const profile = config.linux?.seccomp;
-  const seccomp = profile === undefined ? undefined : encodeSeccomp(profile);
+  const seccomp =
+    context.seccompFilter ?? (profile === undefined ? undefined : encodeSeccomp(profile));
   const listener =
     seccomp?.notifies && context.listener !== undefined
       ? planListener(rows, context.listener)
@@ -230,10 +235,11 @@ export function planExec(
   });
   planAffinity(rows, process, "final");
   planWorkingDirectory(rows, process.cwd);
-  planExecutableCheck(rows, process);
+  const command = context.command ?? commandOf(rows, process);
+  planExecutableCheck(rows, command);
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
-  planExecute(rows, process);
+  planExecute(rows, command);
   planFailureReport(rows);
   return { rows: rows.rows, buffers: rows.buffers, onError: "fail" };
 }
