@@ -77,6 +77,8 @@ import { waitForChild } from "./wait.ts";
 export function createContainer(options: CreateOptions): CreatedContainer {
   const { id, config, bundle, stateRoot } = options;
   checkConfig(config);
+  if (config.process === undefined && options.mode === "run")
+    throw new LaunchError("process must be specified in config.json");
   const rootfs = resolveRoot(config, bundle);
   const directory = createStateDirectory(stateRoot, id);
   const layout = options.noCgroups === true ? undefined : readCgroupLayout();

@@ -44,7 +44,9 @@ function begin(container: Container): void {
     throw new StatusError("cannot start a container that has stopped");
   if (container.status !== "created")
     throw new StatusError("cannot start an already running container");
-  const { hooks, linux } = container.config;
+  const { hooks, linux, process } = container.config;
+  if (process === undefined)
+    throw new StatusError("cannot start a container without process in its config.json");
   if (hooks?.startContainer !== undefined) {
     using pidfd = Fd.from("pidfd_open", container.pid, 0);
     const place = { pidfd, flags: hookFlags(linux?.namespaces) };

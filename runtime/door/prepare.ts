@@ -23,7 +23,8 @@ export function leaveFacts({ record, directory, pid, startTime, execs }: LeftCon
   if (!directory.startsWith("/") || startTime === 0) return;
   const { config, cgroup, resctrl } = record;
   const socket = socketAddress(startSocketPath(directory));
-  const starts = socket !== undefined && !has(config, "startContainer", "poststart");
+  const isReady = socket !== undefined && config.process !== undefined;
+  const starts = isReady && !has(config, "startContainer", "poststart");
   // Without a PID namespace of its own the container may leave processes to be killed one by one.
   const dies = planNamespaces(config.linux?.namespaces).has("pid");
   const isOurs = cgroup?.systemd === undefined && resctrl === undefined;

@@ -299,7 +299,9 @@ function planBecoming(
   tty: Argument | undefined,
 ): void {
   if (process === undefined) {
-    rows.call("exit_group", [0]);
+    // config.md, "Process": needed by `start` alone, which refuses; until then somebody must wait.
+    planWaitForStart(rows, context);
+    rows.call("exit_group", [1]);
     return;
   }
   const uid = process.user?.uid ?? 0;
@@ -323,15 +325,8 @@ function planBecoming(
   });
   planWorkingDirectory(rows, process.cwd);
   const command = commandOf(rows, process);
-  if (context.start !== undefined) {
-    planExecutableCheck(rows, command);
-    closeAllBut(rows, context);
-    planMessage(rows, message.ready);
-    const starter = rows.result("accept4", [context.start, 0, 0, SOCK_CLOEXEC], {
-      note: "wait for start",
-    });
-    rows.add({ store: rows.buffer(reportBuffer, 8), value: starter, width: 4 });
-  }
+  if (context.start !== undefined) planExecutableCheck(rows, command);
+  planWaitForStart(rows, context);
   // After each change of credentials, which takes it away again (prctl(2)).
   const bindLife = () => {
     if (context.dieWithParent !== true) return;
@@ -349,4 +344,14 @@ function planBecoming(
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   planExecute(rows, command);
+}
+
+function planWaitForStart(rows: RowList, context: LaunchContext): void {
+  if (context.start === undefined) return;
+  closeAllBut(rows, context);
+  planMessage(rows, message.ready);
+  const starter = rows.result("accept4", [context.start, 0, 0, SOCK_CLOEXEC], {
+    note: "wait for start",
+  });
+  rows.add({ store: rows.buffer(reportBuffer, 8), value: starter, width: 4 });
 }

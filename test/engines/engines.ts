@@ -1,6 +1,6 @@
 /** The engines, each with daemons, state and sockets in a folder of the suite's own. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Daemon } from "./daemon.ts";
 import { makeImageTar } from "./image.ts";
@@ -26,6 +26,8 @@ const needed: Readonly<Record<EngineName, readonly string[]>> = {
   swarm:           ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd"],
   containerd:      ["/usr/bin/containerd", "/usr/bin/ctr"],
   podman:          ["/usr/bin/podman", "/usr/bin/conmon"],
+  // Somebody with a systemd of their own: scripts/test-cgroup2.ts makes them.
+  "podman-rootless": ["/usr/bin/podman", "/usr/bin/conmon", "/usr/bin/newuidmap", "/run/user/1000/systemd/private"],
 };
 
 export function missingFor(
@@ -41,6 +43,7 @@ export async function startEngine(name: EngineName, place: Place): Promise<Engin
   mkdirSync(directory, { mode: 0o711 });
   const own = { ...place, directory };
   if (name === "podman") return startPodman(own);
+  if (name === "podman-rootless") return startRootlessPodman(own);
   if (name === "containerd") return startContainerd(own);
   return startDocker(name, own);
 }
@@ -166,6 +169,29 @@ create() { e create ${limits} ${parent} --name "$NAME" "$@"; }`,
     async [Symbol.asyncDispose]() {
       unmountBelow(directory);
       removeCgroups(cgroupParent(directory));
+    },
+  };
+}
+
+/** As the user 1000, whose systemd makes the scopes; without limits, which depend on the machine. */
+async function startRootlessPodman({ directory, runc, underTest }: Place): Promise<Engine> {
+  const uid = 1000;
+  chownSync(directory, uid, uid);
+  const home = join(directory, "home");
+  mkdirSync(home);
+  chownSync(home, uid, uid);
+  const env = `env -i PATH=/usr/bin:/usr/sbin:/bin:/sbin HOME=${home} XDG_RUNTIME_DIR=/run/user/${uid}`;
+  const user = `setpriv --reuid ${uid} --regid ${uid} --init-groups ${env}`;
+  const store = `--root ${home}/root --cgroup-manager systemd --events-backend file --storage-driver vfs`;
+  importInto([...user.split(" "), "podman", ...store.split(" ")], directory);
+  return {
+    name: "podman-rootless",
+    prelude: `
+[ "$RUNTIME" = under-test ] && BINARY=${underTest} || BINARY=${runc}
+e() { (cd /; ${user} podman --runtime "$BINARY" ${store} "$@"); }
+run() { e run --network none --stop-timeout 0 --name "$NAME" "$@"; }`,
+    async [Symbol.asyncDispose]() {
+      unmountBelow(directory);
     },
   };
 }

@@ -10,8 +10,12 @@ export interface RowResult {
   readonly reason?: string;
 }
 
-/** For an emulated processor as well. */
-const timeoutMs = 180_000;
+let timeoutMs = 60_000;
+/** For machines that are slow, such as an emulated one. */
+export function setTimeLimit(limitMs: number): void {
+  timeoutMs = limitMs;
+}
+
 let counter = 0;
 
 const functions = `

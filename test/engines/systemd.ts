@@ -42,4 +42,15 @@ echo $CGROUP | grep -o '/mwengines.slice/mw-'; systemctl show $UNIT -p Delegate
 e tasks exec --exec-id x $NAME /bin/echo in; e tasks kill -s KILL $NAME; sleep 1; e tasks rm $NAME >/dev/null; e containers rm $NAME
 systemctl show $UNIT -p LoadState`,
     expect: /^\/mwengines\.slice\/mw-\nDelegate=yes\nin\n(?:.|\n)*LoadState=not-found$/ },
+  { id: "rootless-scope", engines: ["podman-rootless"], claim: "an ordinary user's container is a scope of their own systemd, with its limits",
+    script: `${find}
+run -d --memory 64m --pids-limit 77 $IMAGE sleep 100 >/dev/null; locate $(pid)
+echo $CGROUP | grep -o 'user@1000.service/user.slice/libpod-'; cat $CGROUP/memory.max $CGROUP/pids.max
+e exec $NAME sh -c "id -u; exit 7"; echo rc=$?; e exec -u 33:34 $NAME id -u
+e pause $NAME >/dev/null; cat $CGROUP/cgroup.freeze; e unpause $NAME >/dev/null
+e rm -f -t 0 $NAME >/dev/null; ls -d $CGROUP 2>&1 | grep -o "No such file"`,
+    expect: /^user@1000\.service\/user\.slice\/libpod-\n67108864\n77\n0\nrc=7\n33\n1\nNo such file$/ },
+  { id: "rootless-run", engines: ["podman-rootless"], claim: "an ordinary user's run prints what the program prints, has many IDs and a writable root",
+    script: 'run --rm $IMAGE sh -c "touch /made && chown 5:6 /made && stat -c %u:%g /made; cat /proc/self/uid_map | wc -l; exit 3"; echo rc=$?',
+    expect: /^5:6\n2\nrc=3$/ },
 ];
