@@ -154,7 +154,7 @@ IMAGE=${rootfs}`,
 
 async function startPodman(place: Place): Promise<Engine> {
   const { directory } = place;
-  const store = `--root ${directory}/root --runroot ${directory}/run --cgroup-manager ${place.systemd === true ? "systemd" : "cgroupfs"} --events-backend file`;
+  const store = `--root ${directory}/root --runroot ${directory}/run ${place.systemd === true ? "--cgroup-manager systemd --storage-driver vfs" : "--cgroup-manager cgroupfs"} --events-backend file`;
   const limits =
     "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none --stop-timeout 0";
   const parent = `--cgroup-parent ${place.systemd === true ? slice : cgroupParent(directory)}`;
