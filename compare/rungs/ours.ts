@@ -37,7 +37,7 @@ export const rootless: Rung = {
 };
 
 export const kvm: Rung = {
-  name: "vm (kvm)",
+  name: "vm-kvm",
   kind: "ours",
   description: "manyworlds run --isolation vm: a kernel of its own on VT-x or AMD-V",
   async open(space) {
@@ -48,7 +48,7 @@ export const kvm: Rung = {
 };
 
 export const software: Rung = {
-  name: "vm (software)",
+  name: "vm-software",
   kind: "ours",
   description: "manyworlds run --isolation vm: a kernel of its own on the software CPU",
   async open(space) {
