@@ -36,7 +36,7 @@ import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { giveCgroup } from "./cgroups/ownership.ts";
 import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
-import { leaveFacts } from "./door/prepare.ts";
+import { leaveExecProgram, leaveFacts } from "./door/prepare.ts";
 import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
@@ -51,7 +51,7 @@ import { prepareMounts } from "./mount-sources.ts";
 import { moveNetDevices } from "./net-devices.ts";
 import { isOrdinaryUser } from "./privilege.ts";
 import { expandLinks, mountPointOf, rootResolver } from "./root-facts.ts";
-import type { EncodedFilter } from "./seccomp/compile.ts";
+import { type EncodedFilter, encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { listenAt, socketPair } from "./sockets.ts";
 import {
@@ -179,10 +179,8 @@ class Launch {
     if (listener !== undefined) inherited.push(listener);
     this.#open.push(...inherited);
     const prepared = prepareMounts(config, this.#record.rootfs, (fd) => this.#open.push(fd));
-    const plan = planLaunch(
-      config,
-      this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared),
-    );
+    const context = this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared);
+    const plan = planLaunch(config, context);
     const keep = inherited.map(({ number }) => number);
     for (const { tree, userNamespace } of prepared.values()) keep.push(tree ?? userNamespace ?? 0);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
@@ -194,8 +192,10 @@ class Launch {
     this.#pid = pid;
     this.#pidfd = pidfd;
     for (const fd of inherited) fd.close();
+    const outlives = mode === "create" || this.#options.detach === true;
+    const execs = outlives && leaveExecProgram(this.#record, this.#directory, context);
     this.#converse(sync, plan.program, encoded, plan.namespaces.staged);
-    if (this.#options.mode === "create" || this.#options.detach === true) this.#leaveFacts();
+    if (outlives) this.#leaveFacts(execs);
     for (const fd of this.#open) fd.close();
     return {
       record: this.#record,
@@ -205,8 +205,9 @@ class Launch {
     };
   }
 
-  #leaveFacts(): void {
+  #leaveFacts(execs: boolean): void {
     leaveFacts({
+      execs,
       record: this.#record,
       directory: this.#directory,
       startTime: this.#startTime,
@@ -271,6 +272,9 @@ class Launch {
     const { options, record } = { options: this.#options, record: this.#record };
     const namespaces = planNamespaces(options.config.linux?.namespaces);
     const cgroups = cgroupMountsOf(this.#layout, record.cgroup, namespaces.created.has("cgroup"));
+    const profile = options.config.linux?.seccomp;
+    const filter =
+      options.seccompFilter ?? (profile === undefined ? undefined : encodeSeccomp(profile));
     return {
       rootfs: record.rootfs,
       ...(isShared(options.config.linux?.rootfsPropagation)
@@ -302,7 +306,7 @@ class Launch {
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
       dieWithParent: options.dieWithParent ?? false,
       init: options.init ?? false,
-      ...(options.seccompFilter === undefined ? {} : { seccompFilter: options.seccompFilter }),
+      ...(filter === undefined ? {} : { seccompFilter: filter }),
       ...(options.rootMount === undefined ? {} : { rootMount: options.rootMount }),
     };
   }

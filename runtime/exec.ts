@@ -7,6 +7,7 @@
  */
 
 import {
+  type Argument,
   call,
   Fd,
   PR_SET_DUMPABLE,
@@ -23,7 +24,7 @@ import { openCgroupEntrances } from "./cgroups/cgroup.ts";
 import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { readLink } from "./files.ts";
-import { planExecutableCheck, planExecute } from "./launch/execute.ts";
+import { type Command, commandOf, planExecutableCheck, planExecute } from "./launch/execute.ts";
 import { planListener } from "./launch/listener.ts";
 import { flagsOf, namespaceFiles } from "./launch/namespaces.ts";
 import { planAffinity } from "./launch/placement.ts";
@@ -42,7 +43,7 @@ import {
 } from "./launch/sync.ts";
 import { planControllingTerminal, planTerminal } from "./launch/terminal.ts";
 import { isOrdinaryUser } from "./privilege.ts";
-import { encodeSeccomp } from "./seccomp/compile.ts";
+import { type EncodedFilter, encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { socketPair } from "./sockets.ts";
 import { type Container, ociState } from "./state.ts";
@@ -164,15 +165,18 @@ function differingNamespaces(pid: number): readonly NamespaceType[] {
   });
 }
 
-interface ExecContext {
+export interface ExecContext {
   readonly sync: number;
   readonly target: number;
   readonly flags: number;
   readonly joinsUser: boolean;
   readonly grantable: bigint;
   readonly listener?: number;
-  readonly entrances: readonly number[];
+  readonly entrances: readonly Argument[];
   readonly awaitsCgroup?: boolean;
+  /** Without it, the one that the process names. */
+  readonly command?: Command;
+  readonly seccompFilter?: EncodedFilter | undefined;
 }
 
 /** Pure: the rows of an exec. */
@@ -184,8 +188,8 @@ export function planExec(
     preserveFds = 0,
   }: Omit<ExecOptions, "console"> & { readonly console?: { readonly number: number } },
   context: ExecContext,
+  rows = new RowList(),
 ): Program {
-  const rows = new RowList();
   planPrologue(rows, { created: new Set() }, { preserveFds, sync: context.sync });
   rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0], { note: "nobody in there looks into us" });
   planOomScore(rows, config.process);
@@ -212,7 +216,8 @@ export function planExec(
   planSignals(rows);
   planLimits(rows, process);
   const profile = config.linux?.seccomp;
-  const seccomp = profile === undefined ? undefined : encodeSeccomp(profile);
+  const seccomp =
+    context.seccompFilter ?? (profile === undefined ? undefined : encodeSeccomp(profile));
   const listener =
     seccomp?.notifies && context.listener !== undefined
       ? planListener(rows, context.listener)
@@ -225,10 +230,11 @@ export function planExec(
   });
   planAffinity(rows, process, "final");
   planWorkingDirectory(rows, process.cwd);
-  planExecutableCheck(rows, process);
+  const command = context.command ?? commandOf(rows, process);
+  planExecutableCheck(rows, command);
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
-  planExecute(rows, process);
+  planExecute(rows, command);
   planFailureReport(rows);
   return { rows: rows.rows, buffers: rows.buffers, onError: "fail" };
 }

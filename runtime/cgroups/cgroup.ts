@@ -211,10 +211,14 @@ function enableControllers(place: CgroupPlace, wanted: ReadonlySet<string>): voi
  * milliseconds; cgroup_procs_write_start in kernel/cgroup/cgroup.c), and our process has one.
  */
 export function openCgroupEntrances(place: CgroupPlace): readonly Fd[] {
-  const file = place.version === 1 ? "tasks" : "cgroup.procs";
-  return Object.values(place.directories).map((directory) =>
-    Fd.from("openat", AT_FDCWD, `${directory}/${file}`, O_WRONLY | O_CLOEXEC),
+  return entrancePaths(place).map((path) =>
+    Fd.from("openat", AT_FDCWD, path, O_WRONLY | O_CLOEXEC),
   );
+}
+
+export function entrancePaths({ version, directories }: CgroupPlace): readonly string[] {
+  const file = version === 1 ? "tasks" : "cgroup.procs";
+  return Object.values(directories).map((directory) => `${directory}/${file}`);
 }
 
 /** A hierarchy in which every process of the container is found. */

@@ -29,7 +29,7 @@ import {
 } from "../../linux/index.ts";
 import type { NamespaceType, Process, RuntimeConfig } from "../../oci/index.ts";
 import { type EncodedFilter, encodeSeccomp } from "../seccomp/compile.ts";
-import { planExecutableCheck, planExecute } from "./execute.ts";
+import { commandOf, planExecutableCheck, planExecute } from "./execute.ts";
 import { planInit } from "./init.ts";
 import { planListener } from "./listener.ts";
 import type { MountFacts } from "./mounts.ts";
@@ -68,7 +68,7 @@ export interface LaunchContext extends MountFacts {
   /** PID 1 is ours and the command its child; init.ts. */
   readonly init?: boolean;
   /** Loaded instead of what linux.seccomp compiles to. */
-  readonly seccompFilter?: EncodedFilter;
+  readonly seccompFilter?: EncodedFilter | undefined;
   readonly noPivot: boolean;
   readonly hooks: boolean;
   /** Capabilities of the process that the program begins in. */
@@ -313,8 +313,9 @@ function planBecoming(
     listener,
   });
   planWorkingDirectory(rows, process.cwd);
+  const command = commandOf(rows, process);
   if (context.start !== undefined) {
-    planExecutableCheck(rows, process);
+    planExecutableCheck(rows, command);
     closeAllBut(rows, context);
     planMessage(rows, message.ready);
     const starter = rows.result("accept4", [context.start, 0, 0, SOCK_CLOEXEC], {
@@ -338,5 +339,5 @@ function planBecoming(
     });
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
-  planExecute(rows, process);
+  planExecute(rows, command);
 }
