@@ -47,6 +47,8 @@ interface Effort {
   readonly eachMs: number;
   readonly minRounds: number;
   readonly together: number;
+  /** From the beginning; after it, what is left to weigh is weighed once only. */
+  readonly wholeMs: number;
 }
 
 const efforts: Readonly<Record<"quick" | "full", Effort>> = {
@@ -57,6 +59,7 @@ const efforts: Readonly<Record<"quick" | "full", Effort>> = {
     eachMs: 20,
     minRounds: 1,
     together: 4,
+    wholeMs: 42_000,
   },
   full: {
     starts: { budgetMs: 60_000, maxRounds: 60 },
@@ -65,6 +68,7 @@ const efforts: Readonly<Record<"quick" | "full", Effort>> = {
     eachMs: 30,
     minRounds: 3,
     together: 16,
+    wholeMs: 300_000,
   },
 };
 
@@ -94,7 +98,10 @@ export async function compare(request: CompareRequest): Promise<Comparison> {
     await takeStarts(lanes, command, effort, signal, report);
     await takeAllPhases(lanes, space, effort, signal, report);
     await takeAllWork(lanes, effort, signal, report);
-    await weighAll(lanes, space, effort, signal, report);
+    const late = AbortSignal.timeout(
+      Math.max(0, Math.round(started + effort.wholeMs - performance.now())),
+    );
+    await weighAll(lanes, space, { ...effort, late }, signal, report);
   } finally {
     for (const { open } of lanes) await open?.[Symbol.asyncDispose]();
   }
@@ -238,16 +245,17 @@ async function takeAllWork(
 async function weighAll(
   lanes: readonly Lane[],
   space: Workspace,
-  { together }: Effort,
+  { together, late }: Effort & { readonly late: AbortSignal },
   signal: AbortSignal,
   report: Report,
 ): Promise<void> {
+  const enough = AbortSignal.any([signal, late]);
   for (const [index, lane] of lanes.entries()) {
     if (signal.aborted) return;
     if (lane.open === undefined) continue;
     report({ phase: "memory", rung: lane.rung.name, share: index / lanes.length });
     try {
-      await weigh(lane, lane.open, space, together, signal);
+      await weigh(lane, lane.open, space, together, enough);
     } catch (error) {
       lane.missing ??= whyMissing(error);
     }
@@ -259,7 +267,7 @@ async function weigh(
   open: OpenRung,
   space: Workspace,
   together: number,
-  signal: AbortSignal,
+  enough: AbortSignal,
 ): Promise<void> {
   await using held = holdWorlds(open, space);
   await held.start();
@@ -270,7 +278,7 @@ async function weigh(
   if (looked !== undefined) {
     lane.boundary = boundaryOf(looked, open.sharesKernel ? "shared" : "own");
   }
-  lane.density = await measureDensity(held, lane.memory, together, signal);
+  lane.density = await measureDensity(held, lane.memory, together, enough);
 }
 
 function toResult(lane: Lane): RungResult {

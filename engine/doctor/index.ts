@@ -42,7 +42,7 @@ export function diagnose(stateRoot: string = defaultStateRoot(process.env)): Dia
     checkAppArmor(),
     checkNetworkNamespaceDevices(),
     checkKvm(),
-    checkGuestKernel(),
+    checkGuestKernel(stateRoot),
   ];
   return { findings, rungs: listRungs(findings) };
 }

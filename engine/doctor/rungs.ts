@@ -1,5 +1,7 @@
 /** The isolation rungs: which this machine offers, and which would be chosen. */
 import { closeSync, openSync } from "node:fs";
+import { ContainerError } from "../errors.ts";
+import { findGuestKernel } from "../vm/guest-kernel.ts";
 import { type Finding, partly, unusable, usable } from "./finding.ts";
 import { readText } from "./kernel-checks.ts";
 
@@ -39,8 +41,16 @@ export function checkKvm(): Finding {
   return usable(name, `/dev/kvm with ${extension}`);
 }
 
-export function checkGuestKernel(): Finding {
-  return unusable("guest kernel", "virtual machines are not built into this release yet", "later");
+/** What a virtual machine boots: looked for as `run` does, without modules. */
+export function checkGuestKernel(root: string): Finding {
+  const name = "guest kernel";
+  try {
+    const wish = { env: process.env, root, cpu: "software", modules: [] } as const;
+    return usable(name, findGuestKernel(wish).path);
+  } catch (error) {
+    if (!(error instanceof ContainerError)) throw error;
+    return unusable(name, "there is none for virtual machines", error.hint ?? "see --kernel");
+  }
 }
 
 function openRefusal(path: string): string | undefined {
