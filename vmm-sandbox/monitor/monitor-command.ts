@@ -44,10 +44,12 @@ function bunBeside(here: string): string {
 
 /** Our own files, and the packages that they import. */
 function readableFrom(root: string, here: string): readonly string[] {
-  const modules = createRequire(here)
-    .resolve("koffi")
-    .replace(/(\/node_modules)\/.*$/, "$1");
   const beside = join(root, "node_modules");
-  const all = [root, realpathSync(modules), ...(existsSync(beside) ? [realpathSync(beside)] : [])];
-  return [...new Set(all)];
+  const folders = existsSync(beside) ? [realpathSync(beside)] : [];
+  // Beside the library on Node there may be another folder of packages, with the driver in it.
+  if (!here.endsWith(".ts") && !("Bun" in globalThis)) {
+    const driver = createRequire(here).resolve("koffi");
+    folders.push(driver.replace(/(.*\/node_modules)\/.*/, "$1"));
+  }
+  return [...new Set([root, ...folders])];
 }
