@@ -31,7 +31,7 @@ export class Paging {
   physicalPage = 0;
   errorCode = 0;
   private pageIsWritable = false;
-  private pageIsGlobal = false;
+  pageIsGlobal = false;
   private pageIsLarge = false;
   /** 2 MiB regions of which pieces of larger pages were filled, as multiples of 2 MiB. */
   private readonly largeRegions = new Set<number>();
@@ -168,6 +168,16 @@ export class Paging {
     this.isFilled[which][index] = 1;
     this.filled[which][this.filledCount[which] as number] = index;
     this.filledCount[which] = (this.filledCount[which] as number) + 1;
+  }
+
+  /** Host address of an access that the TLB allows, or 0. */
+  find(low: number, high: number, bytes: number, write: boolean, isUser: boolean): number {
+    if ((low & 0xfff) + bytes > 4096) return 0;
+    const index = (low >>> 12) & (tlbEntries - 1);
+    const at = ((isUser ? layout.userTlb : layout.kernelTlb) >> 2) + index * entryWords;
+    const tag = write ? at + 2 : at;
+    if (this.words[tag] !== (low & ~0xfff) || this.words[tag + 1] !== high) return 0;
+    return (low + (this.words[at + tlbEntry.addend / 4] as number)) >>> 0;
   }
 
   private clear(which: number, index: number): void {

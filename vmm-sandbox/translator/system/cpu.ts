@@ -9,9 +9,10 @@
  * ```
  */
 import type { Machine } from "../../machine/machine.ts";
+import { RunCaches } from "../interpreter/run-caches.ts";
 import { access } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
-import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
+import { exitReason, layout, record, state } from "../state.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { core } from "./core-instance.ts";
 import {
@@ -31,8 +32,6 @@ import { attribute, segmentIndex } from "./registers.ts";
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
 
-const fetchTlbEntries = 1024;
-
 export class Cpu extends GuestAccess {
   readonly jit: Jit;
   readonly apic: LocalApic;
@@ -41,17 +40,17 @@ export class Cpu extends GuestAccess {
   /** RIP before which no interrupt is delivered: STI and MOV SS. */
   shadowUntil = -1n;
   private readonly enter: (record: number) => void;
+  /** Goes on at RIP when the caches know it, else leaves with `exitReason.lookup`. */
+  private readonly resume: () => void;
   private pending: GuestFault | undefined;
   private tscOffset = 0;
   private tripleFault = false;
-  /** Virtual pages that the jump cache or the fetch TLB may know, as address / 4096. */
-  private readonly knownCodePages = new Set<number>();
-  /** Fetch TLB: virtual page (low, high), mode, physical page. */
-  private readonly fetchTlb = new Int32Array(fetchTlbEntries * 4).fill(-1);
+  private readonly caches: RunCaches;
 
   constructor(memory: WebAssembly.Memory, machine: Machine) {
     const { set, module, tableSize } = core();
     super(memory, machine, set);
+    this.caches = new RunCaches(memory);
     this.apic = new LocalApic(machine.clock);
     this.msrs = new Msrs(this);
     const table = new WebAssembly.Table({ element: "anyfunc", initial: tableSize });
@@ -69,6 +68,8 @@ export class Cpu extends GuestAccess {
     });
     // SAFE: `core.ts` exports it with this type.
     this.enter = exports["enter"] as (record: number) => void;
+    // SAFE: as above.
+    this.resume = exports["resume"] as () => void;
     const imports = { commit, raise, slow: exports["slow"], jump: exports["jump"] };
     this.jit = new Jit(memory, table, this.translator, imports);
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
@@ -101,9 +102,7 @@ export class Cpu extends GuestAccess {
     registers.set32(state.cpl, cpl);
     registers.set32(state.tlb, cpl === 3 ? layout.userTlb : layout.kernelTlb);
     this.mode = cpl === 3 ? 1 : 0;
-    // Canonical addresses repeat bit 47 upwards, so these bits tell modes apart.
-    registers.set32(state.modeTag, 0);
-    registers.set32(state.modeTag + 4, this.mode << 24);
+    this.caches.setMode(this.mode);
   }
 
   setEfer(value: bigint): void {
@@ -124,17 +123,15 @@ export class Cpu extends GuestAccess {
   }
 
   flushMapping(all: boolean): void {
-    if (all) this.paging.flushAll();
-    else this.paging.flushNonGlobal();
-    this.flushJumps();
-  }
-
-  private flushJumps(): void {
-    const first = layout.jumpCache >> 2;
-    this.words.fill(-1, first, first + jumpCacheEntries * 4);
-    this.fetchTlb.fill(-1);
-    this.knownCodePages.clear();
+    const globalStay = (this.registers.get32(state.cr4) & 0x80) !== 0;
     this.statistics.jumpFlushes++;
+    if (all || !globalStay) {
+      this.paging.flushAll();
+      this.caches.forgetMapping();
+    } else {
+      this.paging.flushNonGlobal();
+      this.caches.forgetLocalMapping();
+    }
   }
 
   /** INVLPG; true when code may have moved. Most pages it names never held any. */
@@ -142,8 +139,11 @@ export class Cpu extends GuestAccess {
     const low = Number(address & 0xffff_ffffn) | 0;
     const high = Number((address >> 32n) & 0xffff_ffffn) | 0;
     const all = this.paging.flushPage(low, high);
-    const moved = all || this.knownCodePages.has(pageNumber(low, high));
-    if (moved) this.flushJumps();
+    const moved = all || this.caches.knows(low, high);
+    if (moved) {
+      this.statistics.jumpFlushes++;
+      this.caches.forgetMapping();
+    }
     return moved;
   }
 
@@ -275,12 +275,11 @@ export class Cpu extends GuestAccess {
         this.idle(wait);
         continue;
       }
-      const at = this.lookup();
-      if (at === 0) continue;
-      this.enter(at);
+      this.resume();
       const reason = registers.get32(state.exit);
       this.statistics.exits[reason] = (this.statistics.exits[reason] as number) + 1;
       if (reason === exitReason.hot) this.foundHot();
+      else if (reason === exitReason.lookup) this.lookup();
     }
   }
 
@@ -337,11 +336,7 @@ export class Cpu extends GuestAccess {
     if (at === 0) return 0;
     const crosses = at < 0;
     if (crosses) at = -at;
-    const entry = (layout.jumpCache >> 2) + (((low ^ (low >>> 14)) & (jumpCacheEntries - 1)) << 2);
-    this.words[entry] = low;
-    this.words[entry + 1] = high ^ (this.mode << 24);
-    this.words[entry + 2] = at;
-    this.words[entry + 3] = crosses ? 0 : 1;
+    this.caches.addRun(low, high, crosses ? -1 : page, at);
     return at;
   }
 
@@ -350,7 +345,7 @@ export class Cpu extends GuestAccess {
     if (this.translator.isFull || this.jit.isFull) {
       this.translator.flush();
       this.jit.flush();
-      this.flushJumps();
+      this.caches.forgetRuns();
     }
     const host = this.paging.hostOf(page * 4096);
     if (offset <= 4096 - 15) {
@@ -370,25 +365,14 @@ export class Cpu extends GuestAccess {
 
   /** Physical page number of a code address, or -1 with the fault pending at RIP. */
   private fetch(low: number, high: number): number {
-    const tlb = this.fetchTlb;
-    const at = ((low >>> 12) & (fetchTlbEntries - 1)) * 4;
-    const tag = low & ~0xfff;
-    if (tlb[at] === tag && tlb[at + 1] === high && tlb[at + 2] === this.mode)
-      return tlb[at + 3] as number;
+    const known = this.caches.findPage(low, high);
+    if (known >= 0) return known;
     const physical = this.page(low, high, access.fetch, this.mode === 1);
     if (physical < 0 || this.paging.hostOf(physical) < 0) {
       this.pending = physical < 0 ? this.lastFault : generalProtection();
       return -1;
     }
-    this.knownCodePages.add(pageNumber(low, high));
-    tlb[at] = tag;
-    tlb[at + 1] = high;
-    tlb[at + 2] = this.mode;
-    tlb[at + 3] = physical / 4096;
+    this.caches.addPage(low, high, physical / 4096, this.paging.pageIsGlobal);
     return physical / 4096;
   }
-}
-
-function pageNumber(low: number, high: number): number {
-  return (high & 0xffff) * 0x10_0000 + (low >>> 12);
 }
