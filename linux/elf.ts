@@ -10,6 +10,7 @@
  */
 import { type EncodedProgram, encodeProgram } from "./encode.ts";
 import { interpreterX86_64 } from "./generated/interpreter-x86-64.ts";
+import { header } from "./interpreter-layout.ts";
 import type { Program } from "./program.ts";
 
 const PAGE_BYTES = 4096;
@@ -19,6 +20,9 @@ const CODE_OFFSET = HEADER_BYTES + 2 * PROGRAM_HEADER_BYTES;
 /** Where static executables of x86-64 usually begin. */
 const CODE_ADDRESS = 0x40_0000;
 const BLOCK_ADDRESS = 0x1000_0000;
+
+/** In the buffer "header": the stack that the executable was started with, at argc. */
+export const startStack = { load: "header", offset: header.stack, width: 8 } as const;
 
 const ET_EXEC = 2;
 const EM_X86_64 = 62;

@@ -8,14 +8,18 @@
  *        +12 u32 block size           +8  u64 × 6 arguments
  *        +16 u32 failed row           +56 i64 result
  *        +20 u32 errno                +64 u8 × 8 ignored errnos, 0 ends the list
- *                                     +72 u32 row to go to on failure, 0: end the program
+ *        +24 u64 stack pointer        +72 u32 row to go to on failure, 0: end the program
  *                                     +76 u32 row to jump to
  * ```
- * Rows and data are named by their offset in bytes from the header.
+ * Rows and data are named by their offset in bytes from the header. An executable (elf.ts) finds the
+ * stack that it was started with in the header: argc, argv, envp and the auxiliary vector.
  */
 export const blockMagic = 0x3177_646c_726f_776dn; // "mworldw1", read as bytes
 
-export const header = { size: 64, firstRow: 8, blockSize: 12, failedRow: 16, errno: 20 } as const;
+// biome-ignore format: table
+export const header = {
+  size: 64, firstRow: 8, blockSize: 12, failedRow: 16, errno: 20, stack: 24,
+} as const;
 
 export const row = {
   size: 80,

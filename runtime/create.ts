@@ -36,6 +36,7 @@ import {
 } from "./cgroups/cgroup.ts";
 import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
+import { leaveFacts } from "./door/prepare.ts";
 import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
@@ -84,6 +85,8 @@ export interface CreateOptions {
   readonly dieWithParent?: boolean;
   /** PID 1 is ours: it passes signals on and reaps orphans. */
   readonly init?: boolean;
+  /** Other verbs will be called for it while it runs. */
+  readonly detach?: boolean;
   /** A filter that is compiled already, loaded instead of linux.seccomp. */
   readonly seccompFilter?: EncodedFilter;
 }
@@ -157,6 +160,7 @@ class Launch {
   readonly #open: Fd[] = [];
   #cgroup: CgroupPlace | undefined;
   #pid = 0;
+  #startTime = 0;
   #pidfd: Fd | undefined;
 
   constructor(
@@ -200,6 +204,7 @@ class Launch {
     this.#pidfd = pidfd;
     for (const fd of inherited) fd.close();
     this.#converse(sync, plan.program, encoded, plan.namespaces.staged);
+    if (this.#options.mode === "create" || this.#options.detach === true) this.#leaveFacts();
     for (const fd of this.#open) fd.close();
     return {
       record: this.#record,
@@ -207,6 +212,15 @@ class Launch {
       pid: this.#pid,
       pidfd: this.#pidfd,
     };
+  }
+
+  #leaveFacts(): void {
+    leaveFacts({
+      record: this.#record,
+      directory: this.#directory,
+      startTime: this.#startTime,
+      pid: this.#pid,
+    });
   }
 
   /** Removes everything; failures here never hide the first error. */
@@ -301,7 +315,7 @@ class Launch {
     const buffer = new Uint8Array(reportSizeLimit);
     const view = new DataView(buffer.buffer);
     let known = !staged;
-    if (known) writePid(this.#directory, this.#pid);
+    if (known) this.#startTime = writePid(this.#directory, this.#pid);
     // The container's process may speak before its maker has told who it is.
     const early: (readonly [code: number, value: number])[] = [];
     for (;;) {
@@ -347,7 +361,7 @@ class Launch {
     this.#pid = pid;
     this.#pidfd = Fd.from("pidfd_open", pid, 0);
     waitForChild(maker);
-    writePid(this.#directory, pid);
+    this.#startTime = writePid(this.#directory, pid);
   }
 
   #runEarlyHooks(): void {

@@ -38,13 +38,25 @@ export function readText(path: string): string {
   return readFd(file);
 }
 
+/** undefined when there is no such file. */
+export function readBytesIfThere(path: string): Uint8Array | undefined {
+  const opened = syscall("openat", AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  if (opened === ENOENT) return undefined;
+  using file = Fd.take(opened < 0 ? call("openat", AT_FDCWD, path, O_RDONLY) : opened);
+  return readAll(file);
+}
+
 /** All that can still be read from the descriptor. */
 export function readFd(file: Fd | { readonly number: number }): string {
+  return decoder.decode(readAll(file));
+}
+
+function readAll(file: { readonly number: number }): Uint8Array {
   let buffer = new Uint8Array(firstReadSize);
   let length = 0;
   for (;;) {
     const count = call("read", file.number, buffer.subarray(length), buffer.length - length);
-    if (count === 0) return decoder.decode(buffer.subarray(0, length));
+    if (count === 0) return buffer.subarray(0, length);
     length += count;
     if (length < buffer.length) continue;
     if (length >= readSizeLimit)
@@ -80,10 +92,10 @@ export function appendText(path: string, text: string): void {
   writeNew(path, text, 0o644, O_APPEND);
 }
 
-function writeNew(path: string, text: string, mode: number, how: number): void {
+function writeNew(path: string, text: string | Uint8Array, mode: number, how: number): void {
   const flags = O_WRONLY | O_CREAT | O_CLOEXEC | how;
   using file = Fd.from("openat", AT_FDCWD, path, flags, mode);
-  writeFd(file.number, Buffer.from(text));
+  writeFd(file.number, typeof text === "string" ? Buffer.from(text) : text);
 }
 
 export function writeFd(fd: number, bytes: Uint8Array): void {
@@ -92,9 +104,9 @@ export function writeFd(fd: number, bytes: Uint8Array): void {
 }
 
 /** The new content appears at once or not at all. */
-export function replaceText(path: string, text: string, mode: number): void {
+export function replaceText(path: string, text: string | Uint8Array, mode: number): void {
   const temporary = `${path}.new`;
-  writeText(temporary, text, mode);
+  writeNew(temporary, text, mode, O_TRUNC);
   call("rename", temporary, path);
 }
 

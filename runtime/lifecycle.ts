@@ -5,10 +5,17 @@ import { LaunchError, StatusError } from "./errors.ts";
 import { exists } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
-import { executionError, lowerErrno } from "./launch/report.ts";
+import { errnoOffset, executionError, lowerErrno } from "./launch/report.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { connectTo } from "./sockets.ts";
-import { type Container, ociState, readContainer, removeState, startSocketPath } from "./state.ts";
+import {
+  type Container,
+  ociState,
+  readContainer,
+  removeState,
+  startSocketPath,
+  takeStartReport,
+} from "./state.ts";
 
 const killPatienceMs = 10_000;
 const pollMs = 2;
@@ -30,6 +37,7 @@ export function startContainer(container: Container): void {
 }
 
 function begin(container: Container): void {
+  if (container.status !== "created") explainDoor(container);
   if (container.status === "stopped")
     throw new StatusError("cannot start a container that has stopped");
   if (container.status !== "created")
@@ -50,17 +58,24 @@ function begin(container: Container): void {
   call("unlink", path);
   const report = new Uint8Array(reportSizeLimit);
   const size = readReport(socket, report);
-  if (size === messageSizeBytes) {
-    const view = new DataView(report.buffer);
-    if (view.getUint32(0, true) === message.notExecuted)
-      throw executionError(container.config, view.getUint32(4, true));
-  }
-  if (size > 0) {
-    const errno = new DataView(report.buffer).getUint32(20, true);
-    throw new LaunchError(`unable to start container process: ${lowerErrno(errno)}`);
-  }
+  if (size > 0) throw startError(container, report.subarray(0, size));
   const state = ociState(container, "running", container.pid);
   runHooks("poststart", hooks?.poststart, state);
+}
+
+/** The door has connected, and was told that the command does not run. */
+function explainDoor(container: Container): void {
+  const report = takeStartReport(container.directory);
+  if (report !== undefined && report.length >= messageSizeBytes)
+    throw startError(container, report);
+}
+
+function startError({ config }: Container, report: Uint8Array): LaunchError {
+  const view = new DataView(report.buffer, report.byteOffset, report.length);
+  if (report.length === messageSizeBytes && view.getUint32(0, true) === message.notExecuted)
+    return executionError(config, view.getUint32(4, true));
+  const errno = report.length > errnoOffset ? view.getUint32(errnoOffset, true) : 0;
+  return new LaunchError(`unable to start container process: ${lowerErrno(errno)}`);
 }
 
 /** 0 at the end of file; a process that dies while it starts resets the connection. */

@@ -65,6 +65,13 @@ function withAddress(path: string, use: (address: Uint8Array, length: number) =>
   use(...encodeAddress(`/proc/self/fd/${directory.number}/${path.slice(slash + 1)}`));
 }
 
+/** struct sockaddr_un as long as the path in it; undefined when the path is too long for one. */
+export function socketAddress(path: string): Uint8Array | undefined {
+  if (Buffer.byteLength(path) > pathLimit) return undefined;
+  const [address, length] = encodeAddress(path);
+  return address.subarray(0, length);
+}
+
 function encodeAddress(path: string): [address: Uint8Array, length: number] {
   const bytes = Buffer.from(path);
   const address = sockaddr_un.encode({ sun_family: AF_UNIX, sun_path: bytes });

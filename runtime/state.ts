@@ -6,6 +6,9 @@
  * ROOT/ID/state.json   written before anything is made: what to clean up; never changed
  * ROOT/ID/pid          "PID START" once the process exists; START tells it from a later namesake
  * ROOT/ID/start.sock   exists while the container waits for `start`
+ * ROOT/ID/door         what the door needs of these (door/facts.ts); never changed
+ * ROOT/ID/exec         the program of `exec` (door/exec-program.ts); never changed
+ * ROOT/ID/start.report why a container that the door started has not begun
  * ```
  * The directory itself is the lock (flock).
  */
@@ -22,11 +25,13 @@ import {
 } from "../linux/index.ts";
 import type { ContainerState, RuntimeConfig } from "../oci/index.ts";
 import { type CgroupPlace, isFrozen } from "./cgroups/cgroup.ts";
+import { pidFile, socketFile, startReportFile, stateFile } from "./door/files.ts";
 import { NoContainerError } from "./errors.ts";
 import {
   exists,
   listDirectory,
   makeDirectories,
+  readBytesIfThere,
   readTextIfThere,
   removeTree,
   replaceText,
@@ -54,9 +59,6 @@ export interface Container extends ContainerRecord {
 }
 
 export const ociVersion = "1.2.0";
-const stateFile = "state.json";
-const pidFile = "pid";
-const socketFile = "start.sock";
 const directoryMode = 0o711;
 const idLimit = 1024;
 const idCharacters = new Set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-");
@@ -91,8 +93,19 @@ export function writeRecord(directory: string, record: ContainerRecord): void {
   replaceText(`${directory}/${stateFile}`, JSON.stringify(record), 0o600);
 }
 
-export function writePid(directory: string, pid: number): void {
-  replaceText(`${directory}/${pidFile}`, `${pid} ${processStart(pid)}`, 0o644);
+/** Returns when the process began. */
+export function writePid(directory: string, pid: number): number {
+  const start = processStart(pid);
+  replaceText(`${directory}/${pidFile}`, `${pid} ${start}`, 0o644);
+  return start;
+}
+
+/** What the container said to the door, once. */
+export function takeStartReport(directory: string): Uint8Array | undefined {
+  const path = `${directory}/${startReportFile}`;
+  const report = readBytesIfThere(path);
+  if (report !== undefined) call("unlink", path);
+  return report;
 }
 
 export function startSocketPath(directory: string): string {

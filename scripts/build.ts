@@ -3,7 +3,7 @@
  *
  * ```
  * dist/manyworlds        one file: Bun, our code as bytecode, the worker entry points
- * dist/manyworlds-oci    link to it; under this name it speaks runc's command line
+ * dist/manyworlds-oci    the door (runtime/door): runc's command line, in front of the executable
  * dist/lib/index.js      the library for Node ≥ 20.19 (and Bun), run-time dependencies outside
  * dist/types/index.d.ts  its types
  * ```
@@ -19,13 +19,15 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BuildFailure, build } from "esbuild";
+import { encodeElf } from "../linux/index.ts";
+import { planDoor } from "../runtime/door/door.ts";
 import { bunExecutable } from "./bun.ts";
 import { projectFiles } from "./house/project-files.ts";
 import { runVisibly, step } from "./terminal.ts";
@@ -64,8 +66,14 @@ async function buildExecutable(): Promise<number> {
   const args = ["build", ...executableFlags, ...entries, "--outfile", outfile];
   const status = await runVisibly(bunExecutable(), args, { cwd: root });
   if (status !== 0) return status;
-  rmSync(join(dist, "manyworlds-oci"), { force: true });
-  symlinkSync("manyworlds", join(dist, "manyworlds-oci"));
+  return 0;
+}
+
+/** Written beside and renamed: engines may be executing the one before. */
+async function buildDoor(): Promise<number> {
+  const door = join(dist, "manyworlds-oci");
+  writeFileSync(`${door}.new`, encodeElf(planDoor()), { mode: 0o755 });
+  renameSync(`${door}.new`, door);
   return 0;
 }
 
@@ -112,12 +120,14 @@ async function main(only: readonly string[]): Promise<number> {
   mkdirSync(dist, { recursive: true });
   const parts: readonly (readonly [string, string, () => Promise<number>])[] = [
     ["executable", "dist/manyworlds", buildExecutable],
+    ["door", "dist/manyworlds-oci", buildDoor],
     ["library", "dist/lib", buildLibrary],
     ["types", "dist/types", buildTypes],
   ];
   for (const [name, path, run] of parts) {
     if (only.length > 0 && !only.includes(name)) continue;
-    if (name !== "executable") rmSync(join(root, path), { recursive: true, force: true });
+    if (name !== "executable" && name !== "door")
+      rmSync(join(root, path), { recursive: true, force: true });
     if (!(await step(`Building ${path}`, run))) return 1;
   }
   return existsSync(join(dist, "manyworlds")) || only.length > 0 ? 0 : 1;

@@ -258,13 +258,15 @@ function branchOn(a: Assembler, register: R, cases: readonly (readonly [number, 
 }
 
 /**
- * Entry of a static program (vmm-sandbox/guest/elf.ts): runs the block whose address is patched in
- * behind the label "block", and exits with what it ends with.
+ * Entry of a static program (linux/elf.ts): runs the block whose address is patched in behind the
+ * label "block", and exits with what it ends with. System V ABI, "Process Initialization": rsp
+ * points at argc.
  */
 function assembleStart(a: Assembler): void {
   const exitGroup = 231;
   a.label("start");
   a.ri64(Code.Mov_r64_imm64, R.RDI, placeholder);
+  a.mr(Code.Mov_rm64_r64, { base: R.RDI, displacement: header.stack }, R.RSP);
   a.to(Code.Call_rel32_64, "interpret");
   a.rr(Code.Mov_rm32_r32, R.EDI, R.EAX);
   a.ri(Code.Mov_r32_imm32, R.EAX, exitGroup);

@@ -27,7 +27,7 @@ export const interpreterX86_64 = {
     "3a00000083fa070f84390000004801c8e936feffff4829c8e92efeffff480faf" +
     "c1e925feffff4821c8e91dfeffff4809c8e915feffff4831c8e90dfeffff48d3" +
     "e0e905feffff48d3e8e9fdfdffffe807fdffffe9f3fdffff4889d1f3a4e9f1fd" +
-    "ffff48bf8877665544332211e8e9fcffff89c7b8e70000000f05",
+    "ffff48bf887766554433221148896718e8e5fcffff89c7b8e70000000f05",
   syscall: 0,
   interpret: 26,
   start: 802,

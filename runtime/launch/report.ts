@@ -9,7 +9,7 @@ const ENOENT = 2;
 const EACCES = 13;
 /** In the block's header; linux/interpreter-layout.ts. */
 const failedRowOffset = 16;
-const errnoOffset = 20;
+export const errnoOffset = 20;
 
 /** What `not executed` means, in runc's words: engines read them. */
 export function executionError(config: RuntimeConfig, value: number): LaunchError {

@@ -42,6 +42,7 @@ export async function run(args: readonly string[], context: VerbContext): Promis
     config: withActivation(config, context.env),
     stateRoot: context.stateRoot,
     mode: staged ? "create" : "run",
+    detach,
     ...sharedOptions(options, context),
     ...(console === undefined ? {} : { console }),
   });

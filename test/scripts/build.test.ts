@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { readFileSync, readlinkSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const project = fileURLToPath(new URL("../..", import.meta.url));
@@ -26,8 +26,8 @@ describe("npm run build", () => {
     assert.ok(said.includes(version), said);
   });
 
-  it("makes manyworlds-oci a link that speaks runc's command line", () => {
-    assert.equal(readlinkSync(`${project}dist/manyworlds-oci`), "manyworlds");
+  it("makes manyworlds-oci a small file that speaks runc's command line", () => {
+    assert.ok(statSync(`${project}dist/manyworlds-oci`).size < 128 * 1024);
     const said = execFileSync(`${project}dist/manyworlds-oci`, ["--version"], { encoding: "utf8" });
     assert.match(said, /^spec: 1\./m);
   });
@@ -57,7 +57,12 @@ describe("npm run build", () => {
     // npm 11 gives a list of packages, npm 12 an object by name.
     const [first] = Object.values(packed as Record<string, { files: readonly PackedFile[] }>);
     const paths = first?.files.map((file) => file.path) ?? [];
-    for (const path of ["dist/manyworlds", "dist/lib/index.js", "dist/types/index.d.ts"]) {
+    for (const path of [
+      "dist/manyworlds",
+      "dist/manyworlds-oci",
+      "dist/lib/index.js",
+      "dist/types/index.d.ts",
+    ]) {
       assert.ok(paths.includes(path), `${path} is not in the package`);
     }
     assert.deepEqual(

@@ -76,6 +76,10 @@ export const state = {
   tscAux: 0x180, // i64
   modeKey: 0x18c, // i32: the mode as keys of the run index have it
   interruptPending: 0x188, // i32: the APIC has something to deliver once IF allows
+  stackMask: 0x190, // i64: which bits of rSP address the stack; all in 64-bit code
+  sysenterCs: 0x198, // i64
+  sysenterEsp: 0x1a0, // i64
+  sysenterEip: 0x1a8, // i64
   xmm: 0x200, // 16 × v128
   st: 0x300, // 8 × 16 bytes: x87/MMX physical registers, 80 bits used
   mxcsr: 0x380, // i32

@@ -22,7 +22,6 @@ import { createCpuMemory } from "./system/core-instance.ts";
 import { Cpu } from "./system/cpu.ts";
 import { IoApic } from "./system/io-apic.ts";
 import type { DescriptorCache } from "./system/registers.ts";
-import { segmentIndex } from "./system/registers.ts";
 
 /** General registers in the order of their encodings. */
 const encodingOrder = [
@@ -85,7 +84,7 @@ export class SoftwareVcpu implements Vcpu {
     const { registers } = this.cpu;
     const values: Partial<Record<(typeof generalRegisterNames)[number], bigint>> = {};
     for (const [number, name] of encodingOrder.entries()) values[name] = registers.gpr(number);
-    values.rip = registers.rip;
+    values.rip = this.cpu.codeOffset;
     values.rflags = BigInt(registers.rflags);
     // SAFE: the sixteen of the loop and the two above are all the names there are.
     return values as GeneralRegisters;
@@ -125,9 +124,10 @@ export class SoftwareVcpu implements Vcpu {
       const value = values.general?.[name];
       if (value !== undefined) registers.setGpr(number, value);
     }
-    if (values.general?.rip !== undefined) registers.rip = values.general.rip;
     if (values.general?.rflags !== undefined) registers.rflags = Number(values.general.rflags);
+    const offset = values.general?.rip ?? this.cpu.codeOffset;
     if (values.system) this.setSystem(values.system);
+    this.cpu.jumpTo(offset);
   }
 
   private setSystem(system: Partial<SystemRegisters>): void {
@@ -145,11 +145,6 @@ export class SoftwareVcpu implements Vcpu {
       const value = system[name];
       if (value !== undefined) registers.set64(state[name], value);
     }
-    const cs = registers.caches[segmentIndex.cs];
-    if (system.cs && cs && !(cs.attributes & 0x2000))
-      throw new RangeError(
-        "Cannot start the software CPU in 16- or 32-bit code: expected a 64-bit entry (a bzImage)",
-      );
     this.cpu.setPrivilege(system.cs ? system.cs.selector & 3 : registers.cpl);
     this.cpu.mappingChanged();
   }

@@ -4,7 +4,7 @@ import { Machine } from "../../../vmm-sandbox/machine/machine.ts";
 import { layout, state } from "../../../vmm-sandbox/translator/state.ts";
 import { createCpuMemory } from "../../../vmm-sandbox/translator/system/core-instance.ts";
 import { Cpu } from "../../../vmm-sandbox/translator/system/cpu.ts";
-import { flatCode64, flatData } from "../../../vmm-sandbox/translator/system/segments.ts";
+import { flatCode64, flatData } from "../../../vmm-sandbox/translator/system/system-calls.ts";
 import { addresses, instructionOffset, offsets } from "./host-cpu.ts";
 
 const ramBytes = 16 << 20;

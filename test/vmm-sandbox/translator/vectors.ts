@@ -58,6 +58,7 @@ export const testedRows: readonly Row[] = rows.filter(
       row.mnemonic in stringOperations ||
       row.mnemonic in vectorHelpers ||
       row.mnemonic === "fpu") &&
+    !row.invalidIn64 &&
     !excluded.has(row.mnemonic),
 );
 

@@ -1,8 +1,19 @@
 /** Bit tests, scans, counts and CRC32. Intel SDM volume 2, instruction by name. */
-import { brIf, i32, i64, keep, type Local, local, loop, when } from "../wasm/assembler.ts";
+import {
+  brIf,
+  type I64,
+  i32,
+  i64,
+  keep,
+  type Local,
+  local,
+  loop,
+  when,
+} from "../wasm/assembler.ts";
 import { condition, flagsOfLogic, setCarryAndOverflow } from "./flags.ts";
 import type { Emitter } from "./integer.ts";
 import {
+  cutLinear,
   fromI32,
   fromI64,
   type Int,
@@ -45,7 +56,8 @@ export function bitTest(change: "none" | "set" | "reset" | "complement"): Emitte
       const address = local.i64();
       const far = i64.shrS(toI64Signed(size, index.get()), i64.const(Math.log2(size)));
       const offset = keep.i64(i64.shl(far, i64.const(Math.log2(size / 8))));
-      address.set(i64.add(site.address(), offset.get()));
+      const sum = (): I64 => i64.add(site.address(), offset.get());
+      address.set(site.legacy ? cutLinear(sum()) : sum());
       place = site.memory(size, address);
     }
     const bit = keepInt(size, op.and(index.get(), op.const(size - 1)));

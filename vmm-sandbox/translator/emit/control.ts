@@ -6,18 +6,11 @@
  */
 
 import { state } from "../state.ts";
-import { type I32, type I64, i32, i64, keep, type Local, local, when } from "../wasm/assembler.ts";
-import { arithmeticFlags, condition, setArithmeticFlags } from "./flags.ts";
+import { type I32, type I64, i32, i64, keep, type Local, when } from "../wasm/assembler.ts";
+import { condition } from "./flags.ts";
 import type { Emitter } from "./integer.ts";
-import {
-  asInt,
-  fromI64,
-  type Int,
-  keepInt,
-  type Site,
-  toI64Signed,
-  toI64Unsigned,
-} from "./site.ts";
+import { asInt, fromI64, type Int, keepInt, type Site, toI64Unsigned } from "./site.ts";
+import { flagsToPush, leaveForInterrupt, setPoppedFlags } from "./stack-flags.ts";
 
 const rsp = 4;
 const rbp = 5;
@@ -121,46 +114,15 @@ const leave: Emitter = (site) => {
   site.register(rbp, size).write(value);
 };
 
-/** PUSHF: VM and RF read as 0. */
-const pushFlags: Emitter = (site) => {
-  const { size } = site;
-  const system = i32.and(site.loadState32(state.eflags), i32.const(~0x3_0000));
-  const flags = keep.i32(i32.or(system, arithmeticFlags(site)));
-  push(site, size, keepInt(size, fromI64(size, i64.extendU(i32.and(flags.get(), mask(size))))));
-};
+const pushFlags: Emitter = (site) => push(site, site.size, flagsToPush(site));
 
-const mask = (size: number) => i32.const(size === 16 ? 0xffff : -1);
-
-/**
- * POPF. IOPL changes only at CPL 0 and IF only when CPL ≤ IOPL; we run user code at IOPL 0, so
- * both hang on CPL 0 unless IOPL says otherwise.
- */
 const popFlags: Emitter = (site) => {
   const { size } = site;
-  const value = keep.i32(i32.wrap(toI64Signed(size, top(site, size).get())));
-  const old = keep.i32(site.loadState32(state.eflags));
-  const cpl = keep.i32(site.loadState32(state.cpl));
-  const iopl = i32.and(i32.shrU(old.get(), i32.const(12)), i32.const(3));
-  const mayIf = keep.i32(i32.geU(iopl, cpl.get()));
-  // TF DF NT AC ID, plus IF (bit 9) and IOPL (bits 12 and 13) as allowed.
-  const wide = size === 16 ? 0x4500 : 0x24_4500;
-  const change = local.i32();
-  change.set(i32.const(wide));
-  when(mayIf.get(), () => change.set(i32.or(change.get(), i32.const(0x200))));
-  when(i32.eqz(cpl.get()), () => change.set(i32.or(change.get(), i32.const(0x3200))));
+  const value = top(site, size);
   dropBytes(site, () => i64.const(size / 8));
-  const kept = i32.and(old.get(), i32.xor(change.get(), i32.const(-1)));
-  site.storeState32(state.eflags, i32.or(kept, i32.and(value.get(), change.get())));
-  setArithmeticFlags(site, value);
-  leaveForInterrupt(site);
+  setPoppedFlags(site, value);
   site.jumpTo(keep.i64(site.nextRip()));
 };
-
-/** IF may have been set: an interrupt that waits for it must not wait for fuel. */
-function leaveForInterrupt(site: Site): void {
-  const enabled = i32.shrU(site.loadState32(state.eflags), i32.const(9));
-  when(i32.and(enabled, site.loadState32(state.interruptPending)), () => site.exhaustFuel());
-}
 
 /** CPL above IOPL may not touch IF. */
 function checkInterruptPrivilege(site: Site, flags: Local<I32>): void {
@@ -183,19 +145,6 @@ const clearInterruptFlag: Emitter = (site) => {
   const flags = keep.i32(site.loadState32(state.eflags));
   checkInterruptPrivilege(site, flags);
   site.storeState32(state.eflags, i32.and(flags.get(), i32.const(~0x200)));
-};
-
-const enter: Emitter = (site) => {
-  // Nesting levels above 0 exist only in hand-written code; they take the helper's way.
-  const { size } = site;
-  const frame = site.register(rbp, 64);
-  const oldPointer = keep.i64(site.register(rsp, 64).read());
-  push(site, size, keepInt(size, fromI64(size, frame.read())));
-  const newFrame = keep.i64(i64.sub(oldPointer.get(), i64.const(size / 8)));
-  const room = keep.i64(i64.and(i64.extendU(site.immediate32()), i64.const(0xffff)));
-  const pointer = keep.i64(i64.sub(newFrame.get(), room.get()));
-  site.register(rbp, size).write(keepInt(size, fromI64(size, newFrame.get())));
-  site.register(rsp, 64).write(keepInt(64, asInt(pointer.get())));
 };
 
 /** SYSCALL and SWAPGS are hot; the rest of the system instructions are helpers. */
@@ -224,7 +173,6 @@ export const controlEmitters: Readonly<Record<string, Emitter>> = {
   leave,
   pushf: pushFlags,
   popf: popFlags,
-  enter,
   swapgs: swapGs,
   cli: clearInterruptFlag,
   sti: setInterruptFlag,

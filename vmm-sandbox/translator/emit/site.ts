@@ -105,6 +105,11 @@ export function fromI32(size: number, value: I32): Int {
   return size === 64 ? asInt(i64.extendU(value)) : asInt(value);
 }
 
+/** Linear addresses of 16- and 32-bit code wrap at 4 GiB. */
+export function cutLinear(address: I64): I64 {
+  return i64.and(address, i64.const(0xffff_ffffn));
+}
+
 /** An integer operand: a register, memory or an immediate, of `size` bits. */
 export interface Place {
   readonly kind: "register" | "memory" | "immediate";
@@ -145,6 +150,8 @@ export interface Site {
   readonly opcode: number;
   readonly operandCount: number;
   readonly addressSize: number;
+  /** 16- or 32-bit code: segments have bases, stack and RIP wrap. RIP is linear all the same. */
+  readonly legacy: boolean;
   place(operand: number): Place;
   vector(operand: number): VectorPlace;
   isImmediate(operand: number): boolean;

@@ -25,15 +25,31 @@ import {
 } from "../wasm/assembler.ts";
 import { flagsOfSub } from "./flags.ts";
 import type { Emitter } from "./integer.ts";
-import { asInt, fromI64, type Int, integerOps, keepInt, type Site, toI64Unsigned } from "./site.ts";
+import {
+  asInt,
+  cutLinear,
+  fromI64,
+  type Int,
+  integerOps,
+  keepInt,
+  type Site,
+  toI64Unsigned,
+} from "./site.ts";
 
 const [rcx, rsi, rdi] = [1, 6, 7];
 
 type Operation = "movs" | "stos" | "lods" | "scas" | "cmps";
 
-/** The source honours a segment override; the site's address() is then that segment's base. */
+/**
+ * The source honours a segment override; the site's address() is then that segment's base. The
+ * destination is in ES, which only 16- and 32-bit code gives a base.
+ */
 function readIndex(site: Site, register: number): Local<I64> {
   const index = toI64Unsigned(site.addressSize, site.register(register, site.addressSize).read());
+  if (site.legacy) {
+    const base = register === rsi ? site.address() : site.loadState64(state.segmentBase);
+    return keep.i64(cutLinear(i64.add(index, base)));
+  }
   if (register === rsi) return keep.i64(i64.add(index, site.address()));
   return keep.i64(index);
 }

@@ -53,7 +53,7 @@ export const specialHandlers = {
   stale: 7,
   /** Goes on at the address after this instruction, in another run of records. */
   goOn: 8,
-  /** A 64-bit absolute address. */
+  /** A 64-bit absolute address + a segment's base */
   addressAbsolute: 9,
   /** MOV r64, imm64 */
   moveWide: 10,
@@ -65,8 +65,11 @@ export const specialHandlers = {
   region: 13,
   /** RIP of the next instruction + displacement + a segment's base */
   addressRipSegment: 14,
+  /** 32- and 16-bit code: a segment's base + (base + (index << scale) + displacement, wrapped) */
+  addressLegacy32: 15,
+  addressLegacy16: 16,
 } as const;
-export const firstPlanHandler = 16;
+export const firstPlanHandler = 17;
 
 export type Core = { readonly bytes: Uint8Array<ArrayBuffer>; readonly tableSize: number };
 
@@ -98,8 +101,31 @@ export function buildCore(plans: readonly HandlerPlan[], memory: MemoryLimits): 
   };
   for (const [name, slot] of Object.entries(specialHandlers))
     add(slot, specialBody(name as keyof typeof specialHandlers, core));
-  for (const [index, plan] of plans.entries()) add(firstPlanHandler + index, planBody(plan, core));
+  for (const [index, plan] of plans.entries())
+    if (!plan.legacy) add(firstPlanHandler + index, planBody(plan, core));
   return { bytes: module.build(), tableSize };
+}
+
+/** The handlers of 16- and 32-bit code alone, a module that is made when such code first runs. */
+export function buildLegacyCore(
+  plans: readonly HandlerPlan[],
+  memory: MemoryLimits,
+): Uint8Array<ArrayBuffer> {
+  const module = new ModuleBuilder(memory, 1);
+  const handlerType = module.type(["i32", "i64"], []);
+  const slow = module.import("slow", module.type(["i64", "i32", "i32"], ["i32"]));
+  const commit = module.import("commit", module.type([], []));
+  const raise = module.import("raise", module.type(["i32", "i32"], []));
+  const helper = module.import("helper", module.type(["i32"], ["i32"]));
+  const jump = module.import("jump", module.type(["i64", "i32"], []));
+  const core: CoreFunctions = { handlerType, slow, commit, raise, helper, jump };
+  for (const [index, plan] of plans.entries()) {
+    if (!plan.legacy) continue;
+    const declared = module.declare(handlerType);
+    module.define(declared, planBody(plan, core));
+    module.element(firstPlanHandler + index, declared);
+  }
+  return module.build();
 }
 
 function slowBody(slowImport: number): Body {
@@ -214,7 +240,8 @@ function enterBody(core: CoreFunctions): Body {
 
 function planBody(plan: HandlerPlan, core: CoreFunctions): Body {
   beginFunction(2);
-  const site = new RecordSite(plan.forms, plan.size, plan.opcode, plan.addressSize, core);
+  const { forms, size, opcode, addressSize, legacy } = plan;
+  const site = new RecordSite(forms, size, opcode, addressSize, core, legacy);
   plan.emit(site);
   site.next();
   return endFunction();
@@ -245,6 +272,13 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
     case "address32":
       ea.set(i64.add(i64.and(indexed(), i64.const(0xffff_ffffn)), register(record.d)));
       break;
+    case "addressLegacy32":
+    case "addressLegacy16": {
+      const wrap = i64.const(name === "addressLegacy32" ? 0xffff_ffffn : 0xffffn);
+      const sum = i64.add(i64.and(indexed(), wrap), register(record.d));
+      ea.set(i64.and(sum, i64.const(0xffff_ffffn)));
+      break;
+    }
     case "addressRip":
       ea.set(i64.add(site.nextRip(), displacement()));
       break;
@@ -252,7 +286,7 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
       ea.set(i64.add(i64.add(site.nextRip(), displacement()), register(record.d)));
       break;
     case "addressAbsolute":
-      ea.set(i64.load(rec.get(), record.immediate));
+      ea.set(i64.add(i64.load(rec.get(), record.immediate), register(record.a)));
       break;
     case "moveWide":
       i64.store(

@@ -4,6 +4,7 @@
  *
  *   handler(record i32, ea i64) → (), ending in a tail call to the next record's handler
  */
+import { wrapCodeAddress } from "../emit/legacy.ts";
 import type { MemoryFunctions } from "../emit/memory.ts";
 import { commitIfStaged, translate } from "../emit/memory.ts";
 import { memoryPlace } from "../emit/memory-place.ts";
@@ -51,6 +52,7 @@ export class RecordSite implements Site {
   readonly opcode: number;
   readonly addressSize: number;
   readonly operandCount: number;
+  readonly legacy: boolean;
   private readonly forms: readonly OperandForm[];
   private readonly core: CoreFunctions;
   private readonly rec = new Local<I32>(0);
@@ -63,7 +65,9 @@ export class RecordSite implements Site {
     opcode: number,
     addressSize: number,
     core: CoreFunctions,
+    legacy = false,
   ) {
+    this.legacy = legacy;
     this.forms = forms;
     this.size = size;
     this.opcode = opcode;
@@ -304,8 +308,8 @@ export class RecordSite implements Site {
 
   /** Record fields: immediate = displacement, immediate2 = the target's record or 0, a = count. */
   jumpDirect(): void {
-    const target = (): I64 =>
-      i64.add(this.nextRip(), i64.load32S(this.rec.get(), record.immediate));
+    const next = (): I64 => i64.add(this.nextRip(), i64.load32S(this.rec.get(), record.immediate));
+    const target = (): I64 => (this.legacy ? wrapCodeAddress(this, next) : next());
     this.spend(
       () => this.field(record.a),
       () => this.storeLocal64(state.rip, keep.i64(target())),

@@ -9,6 +9,7 @@
  * A write to a page with runs goes to `invalidate`: the runs it overlaps become stale records,
  * which ask for a new look-up. Nothing is freed before the arena is full; then everything is.
  */
+import { type CodeSize, codeSizeOf } from "../isa/code-size.ts";
 import { Decoder, Instruction, noRegister, operandKind, ripRegister } from "../isa/decode.ts";
 import { layout, record, state } from "../state.ts";
 import {
@@ -49,6 +50,8 @@ export class Translator {
   private readonly instruction = new Instruction();
   private readonly staging = new Uint8Array(32);
   private readonly set: HandlerSet;
+  /** Whether 16- or 32-bit code is being translated. */
+  private legacy = false;
   /** Takes write access from the TLB when a physical page gets its first run. */
   private readonly protect: (page: number) => void;
 
@@ -130,6 +133,8 @@ export class Translator {
     following?: { readonly page: number; readonly host: number },
   ): number | undefined {
     const first = this.next;
+    const codeSize = codeSizeOf(mode);
+    this.legacy = codeSize !== 64;
     let at = offset;
     let count = 0;
     let crossing = false;
@@ -137,7 +142,7 @@ export class Translator {
     this.words[(counter + record.immediate) >> 2] = this.hotThreshold;
     for (;;) {
       const { instruction } = this;
-      let status = this.decoder.decode(instruction, this.bytes, host + at, host + 4096, 64);
+      let status = this.decoder.decode(instruction, this.bytes, host + at, host + 4096, codeSize);
       if (status === "truncated") {
         if (count > 0) break;
         if (!following) {
@@ -146,7 +151,7 @@ export class Translator {
         }
         crossing = true;
         this.halves[counter >> 1] = specialHandlers.pass;
-        status = this.decodeCrossing(host, at, following.host);
+        status = this.decodeCrossing(host, at, following.host, codeSize);
       }
       count++;
       const ends = this.append(at, count, status === "ok");
@@ -162,11 +167,11 @@ export class Translator {
     return first;
   }
 
-  private decodeCrossing(host: number, at: number, nextHost: number) {
+  private decodeCrossing(host: number, at: number, nextHost: number, codeSize: CodeSize) {
     const here = 4096 - at;
     this.staging.set(this.bytes.subarray(host + at, host + 4096));
     this.staging.set(this.bytes.subarray(nextHost, nextHost + 16), here);
-    return this.decoder.decode(this.instruction, this.staging, 0, here + 16, 64);
+    return this.decoder.decode(this.instruction, this.staging, 0, here + 16, codeSize);
   }
 
   private finish(
@@ -265,8 +270,8 @@ export class Translator {
     }
     const mnemonic = instruction.row.mnemonic;
     const memory = this.usesMemory();
-    const rm = memory ? addressForm(instruction, this.set) : "register";
-    const plan = this.set.find(instruction, rm);
+    const rm = memory ? addressForm(instruction, this.set, this.legacy) : "register";
+    const plan = this.set.find(instruction, rm, this.legacy);
     if (rm === "memory") this.appendAddress(where);
     if (plan < 0) this.appendHelper(where);
     else this.appendPlan(where, plan, rm === "base", count);
@@ -283,7 +288,7 @@ export class Translator {
     for (let i = 0; i < instruction.operandCount; i++)
       if (instruction.kinds[i] === operandKind.memory) return true;
     const name = instruction.row.mnemonic;
-    return /^(movs8|movsv|lods|cmps8|cmpsv|xlat|outs)/.test(name);
+    return /^(movs8|movsv|lods|cmps8|cmpsv|xlat|outs|maskmov)/.test(name);
   }
 
   private record(handler: number, where: number): number {
@@ -297,17 +302,24 @@ export class Translator {
 
   private appendAddress(where: number): void {
     const { instruction } = this;
-    const { base, index, segment } = instruction;
+    const { base, index } = instruction;
+    const segment = this.legacy ? legacySegment(instruction) : instruction.segment;
     let handler: number = specialHandlers.addressBase;
     if (index !== noRegister) handler = specialHandlers.addressIndex;
     if (segment >= 4) handler = specialHandlers.addressSegment;
     if (instruction.addressSize !== 64) handler = specialHandlers.address32;
     if (base === ripRegister)
       handler = segment < 4 ? specialHandlers.addressRip : specialHandlers.addressRipSegment;
+    if (this.legacy)
+      handler =
+        instruction.addressSize === 16
+          ? specialHandlers.addressLegacy16
+          : specialHandlers.addressLegacy32;
     const at = this.record(handler, where);
-    if (instruction.displacementHigh !== 0) {
-      // Segment overrides of 64-bit absolute addresses go through the segment record after it.
+    if (instruction.isAbsolute64) {
       this.halves[at >> 1] = specialHandlers.addressAbsolute;
+      this.halves[(at + record.a) >> 1] =
+        segment >= 4 ? state.segmentBase + segment * 8 : state.zero;
       this.words[(at + record.immediate) >> 2] = instruction.displacement;
       this.words[(at + record.immediate + 4) >> 2] = instruction.displacementHigh;
       return;
@@ -323,10 +335,12 @@ export class Translator {
       displacement = 0; // only the segment's base: the emitter adds rSI itself
       this.halves[(at + record.a) >> 1] = state.zero;
     }
-    if (name === "xlat") this.halves[(at + record.a) >> 1] = 3 * 8;
+    if (name === "xlat" || name.startsWith("maskmov"))
+      this.halves[(at + record.a) >> 1] = name === "xlat" ? 3 * 8 : 7 * 8;
     this.words[(at + record.immediate) >> 2] = displacement;
     this.halves[(at + record.c) >> 1] = instruction.scale;
-    this.halves[(at + record.d) >> 1] = segment >= 4 ? state.segmentBase + segment * 8 : state.zero;
+    const hasBase = this.legacy ? segment >= 0 : segment >= 4;
+    this.halves[(at + record.d) >> 1] = hasBase ? state.segmentBase + segment * 8 : state.zero;
   }
 
   private appendPlan(where: number, plan: number, isBase: boolean, count: number): void {
@@ -390,4 +404,11 @@ export class Translator {
     const at = this.record(specialHandlers.goOn, where);
     this.halves[(at + record.a) >> 1] = count;
   }
+}
+
+/** Where a memory operand of 16- or 32-bit code is: as overridden, else SS with a stack register. */
+function legacySegment({ segment, base, row }: Instruction): number {
+  if (segment >= 0) return segment;
+  if (row.mnemonic === "lea") return -1;
+  return base === 4 || base === 5 ? 2 : 3;
 }

@@ -6,7 +6,8 @@
  *
  *   prefixes (≤ 14) · REX · escape · opcode · ModRM · SIB · displacement · immediate; ≤ 15 bytes
  */
-import { groupHasModRm, groupOf, groupSize, type Row, rowOf, rows } from "./instruction-set.ts";
+import type { CodeSize } from "./code-size.ts";
+import { groupSize, lookupFor, type Row, rows } from "./instruction-set.ts";
 
 /** SDM volume 2A §2.3.11. */
 export const maxInstructionBytes = 15;
@@ -32,9 +33,6 @@ export const ripRegister = 16;
 
 export type DecodeStatus = "ok" | "truncated" | "undefined";
 
-/** Code segment's kind: CS.L and CS.D. */
-export type CodeSize = 64 | 32 | 16;
-
 export class Instruction {
   row: Row = rows[0] as Row;
   length = 0;
@@ -52,6 +50,8 @@ export class Instruction {
   displacement = 0;
   /** Upper half of a 64-bit absolute address (A0…A3). */
   displacementHigh = 0;
+  /** A0…A3 with an address that no sign-extended displacement reaches. */
+  isAbsolute64 = false;
   /** Segment override: 0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS; -1 none. */
   segment = -1;
   addressSize: CodeSize = 64;
@@ -159,6 +159,7 @@ export class Decoder {
           : operand66
             ? 1
             : 0;
+    const { groupOf, rowOf, groupHasModRm } = lookupFor(mode === 64);
     const group = groupOf[(map << 10) | (prefix << 8) | (isExchange ? 0x91 : opcode)] as number;
     if (group === 0) return false;
     let slot = 0;
@@ -174,7 +175,6 @@ export class Decoder {
     const row = rows[rowOf[group * groupSize + slot] as number] as Row;
     into.row = row;
     if (row.index === 0) return false;
-    if (mode === 64 ? row.invalidIn64 : row.only64) return false;
     if (into.lock && (!row.lockable || into.modRm >= 0xc0)) return false;
     into.size = this.operandSize(row, mode, operand66);
     into.addressSize = mode === 64 ? (address67 ? 32 : 64) : (mode === 32) !== address67 ? 32 : 16;
@@ -183,6 +183,9 @@ export class Decoder {
     into.index = noRegister;
     into.displacement = 0;
     into.displacementHigh = 0;
+    into.isAbsolute64 = false;
+    // LEA computes an offset: segments have no part in it.
+    if (row.mnemonic === "lea") into.segment = -1;
     if (row.hasModRm && into.modRm < 0xc0 && !this.memoryOperand(into, mode)) return false;
     this.operands(into, row);
     return !this.truncated && registersExist(into);
@@ -308,6 +311,8 @@ export class Decoder {
         case "O":
           into.displacement = into.addressSize === 16 ? this.next16() : this.next32();
           if (into.addressSize === 64) into.displacementHigh = this.next32();
+          into.isAbsolute64 =
+            into.addressSize === 64 && into.displacementHigh !== into.displacement >> 31;
           this.set(into, i, operandKind.memory, 0);
           break;
         case "I":

@@ -111,18 +111,38 @@ export const rows: readonly Row[] = [
 
 export const groupSize = 72;
 
-/** Group of (map << 10 | prefix class << 8 | opcode), 0 when the opcode does not exist. */
-export const groupOf = new Uint16Array(4 << 10);
-/** Row of (group * 72 + slot): slot is digit for memory, 8 + digit * 8 + rm for registers. */
-export let rowOf: Uint16Array;
-/** Whether a group's opcode is followed by a ModRM byte. */
-export let groupHasModRm: Uint8Array;
+/** What the decoder looks opcodes up in. */
+export type Lookup = {
+  /** Group of (map << 10 | prefix class << 8 | opcode), 0 when the opcode does not exist. */
+  readonly groupOf: Uint16Array;
+  /** Row of (group * 72 + slot): slot is digit for memory, 8 + digit * 8 + rm for registers. */
+  readonly rowOf: Uint16Array;
+  /** Whether a group's opcode is followed by a ModRM byte. */
+  readonly groupHasModRm: Uint8Array;
+};
 
-function buildLookup(): void {
+let legacy: Lookup | undefined;
+let long: Lookup | undefined;
+
+/** Some opcodes mean one thing in 64-bit code and another elsewhere. */
+export function lookupFor(is64: boolean): Lookup {
+  if (is64) {
+    long ??= buildLookup((row) => !row.invalidIn64);
+    return long;
+  }
+  legacy ??= buildLookup((row) => !row.only64);
+  return legacy;
+}
+
+function buildLookup(includes: (row: Row) => boolean): Lookup {
+  const groupOf = new Uint16Array(4 << 10);
   const groups: Uint16Array[] = [new Uint16Array(groupSize)];
   const modRm: number[] = [0];
   // Rows for any prefix first, so that a row with a mandatory prefix replaces them.
-  const ordered = [...rows.slice(1)].sort((a, b) => a.prefix - b.prefix);
+  const ordered = rows
+    .slice(1)
+    .filter(includes)
+    .sort((a, b) => a.prefix - b.prefix);
   for (const row of ordered) {
     const classes = row.prefix < 0 ? [0, 1, 2, 3] : [row.prefix];
     for (const prefix of classes)
@@ -138,9 +158,9 @@ function buildLookup(): void {
         fillGroup(groups[group] as Uint16Array, row);
       }
   }
-  rowOf = new Uint16Array(groups.length * groupSize);
+  const rowOf = new Uint16Array(groups.length * groupSize);
   for (const [index, group] of groups.entries()) rowOf.set(group, index * groupSize);
-  groupHasModRm = Uint8Array.from(modRm);
+  return { groupOf, rowOf, groupHasModRm: Uint8Array.from(modRm) };
 }
 
 function fillGroup(group: Uint16Array, row: Row): void {
@@ -155,5 +175,3 @@ function fillGroup(group: Uint16Array, row: Row): void {
     group[slot] = row.index;
   }
 }
-
-buildLookup();

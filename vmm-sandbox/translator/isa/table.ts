@@ -28,57 +28,67 @@ export const instructionTable = `
 03 add Gv,Ev
 04 add AL,Ib
 05 add rAX,Iz
-06 pushseg i64
-07 popseg i64
+06 pushseg v i64
+07 popseg v i64
 08 or Eb,Gb lock
 09 or Ev,Gv lock
 0a or Gb,Eb
 0b or Gv,Ev
 0c or AL,Ib
 0d or rAX,Iz
-0e pushseg i64
+0e pushseg v i64
 10 adc Eb,Gb lock
 11 adc Ev,Gv lock
 12 adc Gb,Eb
 13 adc Gv,Ev
 14 adc AL,Ib
 15 adc rAX,Iz
-16 pushseg i64
-17 popseg i64
+16 pushseg v i64
+17 popseg v i64
 18 sbb Eb,Gb lock
 19 sbb Ev,Gv lock
 1a sbb Gb,Eb
 1b sbb Gv,Ev
 1c sbb AL,Ib
 1d sbb rAX,Iz
-1e pushseg i64
-1f popseg i64
+1e pushseg v i64
+1f popseg v i64
 20 and Eb,Gb lock
 21 and Ev,Gv lock
 22 and Gb,Eb
 23 and Gv,Ev
 24 and AL,Ib
 25 and rAX,Iz
+27 daa i64
 28 sub Eb,Gb lock
 29 sub Ev,Gv lock
 2a sub Gb,Eb
 2b sub Gv,Ev
 2c sub AL,Ib
 2d sub rAX,Iz
+2f das i64
 30 xor Eb,Gb lock
 31 xor Ev,Gv lock
 32 xor Gb,Eb
 33 xor Gv,Ev
 34 xor AL,Ib
 35 xor rAX,Iz
+37 aaa i64
 38 cmp Eb,Gb
 39 cmp Ev,Gv
 3a cmp Gb,Eb
 3b cmp Gv,Ev
 3c cmp AL,Ib
 3d cmp rAX,Iz
+3f aas i64
+40+ inc Zv i64
+48+ dec Zv i64
 50+ push Zv d64
 58+ pop Zv d64
+60 pusha v i64
+61 popa v i64
+62 mem bound Gv,M i64
+63 arpl Ew,Gw i64
 63 movsxd Gv,Ed o64
 68 push Iz d64
 69 imul3 Gv,Ev,Iz
@@ -112,6 +122,14 @@ export const instructionTable = `
 80 /5 sub Eb,Ib lock
 80 /6 xor Eb,Ib lock
 80 /7 cmp Eb,Ib
+82 /0 add Eb,Ib lock i64
+82 /1 or Eb,Ib lock i64
+82 /2 adc Eb,Ib lock i64
+82 /3 sbb Eb,Ib lock i64
+82 /4 and Eb,Ib lock i64
+82 /5 sub Eb,Ib lock i64
+82 /6 xor Eb,Ib lock i64
+82 /7 cmp Eb,Ib i64
 81 /0 add Ev,Iz lock
 81 /1 or Ev,Iz lock
 81 /2 adc Ev,Iz lock
@@ -148,6 +166,7 @@ f2 90 nop
 f3 90 pause
 98 cbw v
 99 cwd v
+9a callptr Iz,Iw i64
 9b fwait
 9c pushf v d64
 9d popf v d64
@@ -189,6 +208,8 @@ c1 /6 shl Ev,Ib
 c1 /7 sar Ev,Ib
 c2 retn Iw f64
 c3 ret f64
+c4 mem lfar Gv,M i64
+c5 mem lfar Gv,M i64
 c6 /0 mov Eb,Ib
 c7 /0 mov Ev,Iz
 c8 enter Iw,Ib d64
@@ -231,6 +252,9 @@ d3 /4 shl Ev,CL
 d3 /5 shr Ev,CL
 d3 /6 shl Ev,CL
 d3 /7 sar Ev,CL
+d4 aam Ib i64
+d5 aad Ib i64
+d6 salc i64
 d7 xlat
 d8 fpu F
 d9 fpu F
@@ -250,6 +274,7 @@ e6 out8 Ib
 e7 outv v,Ib
 e8 call Jz f64
 e9 jmp Jz f64
+ea jmpptr Iz,Iw i64
 eb jmp Jb f64
 ec in8
 ed inv v
@@ -298,8 +323,8 @@ ff /6 push Ev d64
 0f 00 /5 verw Ew
 0f 01 /0 mem sgdt M
 0f 01 /1 mem sidt M
-0f 01 /2 mem lgdt M
-0f 01 /3 mem lidt M
+0f 01 /2 mem lgdt v,M
+0f 01 /3 mem lidt v,M
 0f 01 /0.1 reg vmcall
 0f 01 /1.2 reg clac
 0f 01 /1.3 reg stac

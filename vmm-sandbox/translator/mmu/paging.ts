@@ -1,5 +1,5 @@
 /**
- * Four-level paging (SDM volume 3A §4.5) and the software TLB that caches it.
+ * Four-level paging (SDM volume 3A §4.5), the two- and three-level kinds of 32-bit systems, and the software TLB that caches it.
  *
  * Addresses travel as two 32-bit halves, so that no access allocates. The TLB holds 4 KiB entries
  * only; large pages are filled piece by piece. Two tables, one for CPL 3 and one for supervisor
@@ -87,14 +87,22 @@ export class Paging {
     let table = this.tableAddress(this.stateWord(state.cr3), this.stateWord(state.cr3 + 4));
     let rights = writable | user;
     let executable = true;
-    for (let level = 3; level >= 0; level--) {
+    const isLong = (this.stateWord(state.efer) & 0x400) !== 0;
+    if (!isLong) {
+      if (!(this.stateWord(state.cr4) & 0x20)) return this.walk32(low, kind, isUser, base);
+      const entry = this.directoryPointer(low);
+      if (!(entry & present)) return this.fail(base);
+      table = (entry & ~0xfff) >>> 0;
+    }
+    for (let level = isLong ? 3 : 1; level >= 0; level--) {
       const index =
         level === 3
           ? (high >>> 7) & 511
           : level === 2
             ? ((high & 0x7f) << 2) | (low >>> 30)
             : (low >>> (12 + level * 9)) & 511;
-      const at = this.hostOf(table + index * 8) >> 2;
+      const host = this.hostOf(table + index * 8);
+      const at = host < 0 ? -1 : host >>> 2;
       const entry = at < 0 ? 0 : (this.words[at] as number);
       const entryHigh = at < 0 ? 0 : (this.words[at + 1] as number);
       if (!(entry & present)) return this.fail(base);
@@ -124,6 +132,44 @@ export class Paging {
       this.pageIsLarge = level > 0;
       this.pageIsWritable =
         (used & dirty) !== 0 && this.permits(rights, executable, access.write, isUser);
+      return true;
+    }
+    return false;
+  }
+
+  /** Three-level paging: CR3 names four entries, which carry no rights. SDM volume 3A §4.4. */
+  private directoryPointer(low: number): number {
+    const table = (this.stateWord(state.cr3) & ~31) >>> 0;
+    const at = this.hostOf(table + (low >>> 30) * 8);
+    return at < 0 ? 0 : (this.words[at >> 2] as number);
+  }
+
+  /** Two levels of 4-byte entries, 4 MiB pages with CR4.PSE. SDM volume 3A §4.3. */
+  private walk32(low: number, kind: number, isUser: boolean, base: number): boolean {
+    let table = (this.stateWord(state.cr3) & ~0xfff) >>> 0;
+    let rights = writable | user;
+    for (let level = 1; level >= 0; level--) {
+      const host = this.hostOf(table + ((low >>> (12 + level * 10)) & 1023) * 4);
+      const at = host >>> 2;
+      const entry = host < 0 ? 0 : (this.words[at] as number);
+      if (!(entry & present)) return this.fail(base);
+      rights &= entry;
+      const isLarge = level === 1 && (entry & large) !== 0 && !!(this.stateWord(state.cr4) & 0x10);
+      if (level === 1 && !isLarge) {
+        if (!(entry & accessed)) this.words[at] = entry | accessed;
+        table = (entry & ~0xfff) >>> 0;
+        continue;
+      }
+      if (!this.permits(rights, true, kind, isUser)) return this.fail(base | pageFaultBits.present);
+      const used = entry | accessed | (kind === access.write ? dirty : 0);
+      if (used !== entry) this.words[at] = used;
+      this.physicalPage = isLarge
+        ? ((entry & ~0x3f_ffff) >>> 0) + (low & 0x3f_f000)
+        : (entry & ~0xfff) >>> 0;
+      this.pageIsGlobal = (entry & global) !== 0;
+      this.pageIsLarge = isLarge;
+      this.pageIsWritable =
+        (used & dirty) !== 0 && this.permits(rights, true, access.write, isUser);
       return true;
     }
     return false;

@@ -85,6 +85,7 @@ export class RegionSite implements Site {
   readonly opcode: number;
   readonly operandCount: number;
   readonly addressSize: number;
+  readonly legacy = false;
   private readonly it: Instruction;
   private readonly offset: number;
   private readonly frame: RegionFrame;
@@ -238,7 +239,7 @@ export class RegionSite implements Site {
     if (it.row.mnemonic === "xlat") return this.frame.register(3).get();
     if (it.base === ripRegister) return i64.add(this.nextRip(), i64.const(it.displacement));
     let displacement: bigint | number = it.displacement;
-    if (it.displacementHigh !== 0)
+    if (it.isAbsolute64)
       displacement = (BigInt(it.displacementHigh) << 32n) | BigInt(it.displacement >>> 0);
     // SDM volume 2, POP: an address with RSP counts it after the increment.
     if (it.row.mnemonic === "pop" && it.base === 4) displacement = it.displacement + it.size / 8;

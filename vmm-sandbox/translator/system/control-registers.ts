@@ -2,12 +2,15 @@
 import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { GuestFault, generalProtection, vector } from "./fault.ts";
+import { attribute, segmentIndex } from "./registers.ts";
 
 export function setEfer(cpu: Cpu, value: bigint): void {
   const { registers } = cpu;
   if (value & ~0xd01n) throw generalProtection();
-  const active = registers.get64(state.efer) & 0x400n;
-  registers.set64(state.efer, (value & ~0x400n) | active);
+  const old = registers.get64(state.efer);
+  // LME cannot change while paging is on.
+  if ((old ^ value) & 0x100n && registers.get32(state.cr0) < 0) throw generalProtection();
+  registers.set64(state.efer, (value & ~0x400n) | (old & 0x400n));
   cpu.flushMapping(true);
 }
 
@@ -34,22 +37,28 @@ export function writeControl(cpu: Cpu, number: number, value: bigint): void {
   switch (number) {
     case 0: {
       const old = registers.get64(state.cr0);
-      if ((value & 0x8000_0001n) === 0x8000_0000n) throw generalProtection();
-      if (!(value & 0x8000_0000n) && cpu.isLong) throw generalProtection();
-      registers.set64(state.cr0, value | 0x10n);
-      if ((old ^ value) & 0x8001_0000n) cpu.flushMapping(true);
+      if ((value & 0x8000_0001n) === 0x8000_0000n || value >> 32n) throw generalProtection();
+      // NW without CD.
+      if ((value & 0x6000_0000n) === 0x2000_0000n) throw generalProtection();
+      if (!(value & 0x8000_0000n) && cpu.is64) throw generalProtection();
+      setLongMode(cpu, (value & 0x8000_0000n) !== 0n);
+      registers.set64(state.cr0, (value & 0xe005_003fn) | 0x10n);
+      if ((old ^ value) & 0x8001_0001n) cpu.flushMapping(true);
+      cpu.modeChanged();
       return;
     }
     case 2:
       registers.set64(state.cr2, value);
       return;
     case 3:
-      registers.set64(state.cr3, value & ~(1n << 63n));
+      // Bits above the physical width are reserved, but for the one PCID would use.
+      if (cpu.isLongMode && value >> 40n) throw generalProtection();
+      registers.set64(state.cr3, value);
       cpu.flushMapping(false);
       return;
     case 4: {
       // VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT
-      if (value & ~0x7ffn || !(value & 0x20n)) throw generalProtection();
+      if (value & ~0x7ffn || (!(value & 0x20n) && cpu.isLongMode)) throw generalProtection();
       const old = registers.get64(state.cr4);
       registers.set64(state.cr4, value);
       if ((old ^ value) & 0xb0n) cpu.flushMapping(true);
@@ -62,4 +71,16 @@ export function writeControl(cpu: Cpu, number: number, value: bigint): void {
     default:
       throw new GuestFault(vector.invalidOpcode);
   }
+}
+
+/** Turning paging on with EFER.LME enters IA-32e mode, which needs CR4.PAE and a 32-bit CS. */
+function setLongMode(cpu: Cpu, paging: boolean): void {
+  const { registers } = cpu;
+  const efer = registers.get64(state.efer);
+  const long = paging && (efer & 0x100n) !== 0n;
+  if (long && !(efer & 0x400n)) {
+    const code = registers.segment(segmentIndex.cs).attributes;
+    if (!(registers.get64(state.cr4) & 0x20n) || code & attribute.long) throw generalProtection();
+  }
+  registers.set64(state.efer, long ? efer | 0x400n : efer & ~0x400n);
 }

@@ -1,5 +1,5 @@
 /** The generated interpreter, compiled once in a process, and the memory it runs in. */
-import { buildCore } from "../interpreter/core.ts";
+import { buildCore, buildLegacyCore } from "../interpreter/core.ts";
 import { HandlerSet } from "../interpreter/forms.ts";
 import { layout } from "../state.ts";
 
@@ -31,4 +31,15 @@ export function core() {
     coreModule = { module: new WebAssembly.Module(bytes), tableSize };
   }
   return { set: corePlans, ...coreModule };
+}
+
+let legacyModule: WebAssembly.Module | undefined;
+
+/** What 16- and 32-bit code needs besides. */
+export function legacyCore(): WebAssembly.Module {
+  corePlans ??= new HandlerSet();
+  legacyModule ??= new WebAssembly.Module(
+    buildLegacyCore(corePlans.plans, { initialPages: 1, maximumPages: 65_536, shared: true }),
+  );
+  return legacyModule;
 }

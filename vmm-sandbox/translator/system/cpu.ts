@@ -14,7 +14,7 @@ import { access } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
 import { exitReason, layout, record, state } from "../state.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
-import { core } from "./core-instance.ts";
+import { core, legacyCore } from "./core-instance.ts";
 import {
   combinesToDoubleFault,
   GuestFault,
@@ -32,6 +32,8 @@ import { attribute, segmentIndex } from "./registers.ts";
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
 
+const allOnes = (1n << 64n) - 1n;
+
 export class Cpu extends GuestAccess {
   readonly jit: Jit;
   readonly apic: LocalApic;
@@ -42,6 +44,8 @@ export class Cpu extends GuestAccess {
   private readonly enter: (record: number) => void;
   /** Goes on at RIP when the caches know it, else leaves with `exitReason.lookup`. */
   private readonly resume: () => void;
+  /** Adds the handlers of 16- and 32-bit code, once. */
+  private loadLegacy: (() => unknown) | undefined;
   private pending: GuestFault | undefined;
   private tscOffset = 0;
   private tripleFault = false;
@@ -56,22 +60,17 @@ export class Cpu extends GuestAccess {
     const table = new WebAssembly.Table({ element: "anyfunc", initial: tableSize });
     const commit = () => this.commit();
     const raise = (number: number, at: number) => this.fault(new GuestFault(number), at);
-    const { exports } = new WebAssembly.Instance(module, {
-      env: {
-        memory,
-        table,
-        commit,
-        raise,
-        slow: (kind: number, at: number) => this.slow(kind, at),
-        helper: (at: number) => this.helper(at),
-      },
-    });
+    const helper = (at: number) => this.helper(at);
+    const slow = (kind: number, at: number) => this.slow(kind, at);
+    const env = { memory, table, commit, raise, helper };
+    const { exports } = new WebAssembly.Instance(module, { env: { ...env, slow } });
     // SAFE: `core.ts` exports it with this type.
     this.enter = exports["enter"] as (record: number) => void;
     // SAFE: as above.
     this.resume = exports["resume"] as () => void;
     const imports = { commit, raise, slow: exports["slow"], jump: exports["jump"] };
     this.jit = new Jit(memory, table, this.translator, imports);
+    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { ...env, ...imports } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
   }
@@ -93,15 +92,54 @@ export class Cpu extends GuestAccess {
     return this.tscOffset;
   }
 
-  get isLong(): boolean {
-    return ((this.registers.caches[segmentIndex.cs]?.attributes ?? 0) & attribute.long) !== 0;
+  /** IA-32e mode: 64-bit or compatibility. */
+  get isLongMode(): boolean {
+    return (this.registers.get32(state.efer) & 0x400) !== 0;
+  }
+
+  /** 64-bit code. */
+  get is64(): boolean {
+    return this.mode < 2;
+  }
+
+  /** Neither paging nor privilege: CR0.PE is clear. */
+  get isReal(): boolean {
+    return (this.registers.get32(state.cr0) & 1) === 0;
+  }
+
+  /** RIP as the program sees it: from CS's base, outside 64-bit code. */
+  get codeOffset(): bigint {
+    const linear = this.registers.rip;
+    if (this.is64) return linear;
+    return (linear - this.registers.get64(state.segmentBase + 8)) & 0xffff_ffffn;
+  }
+
+  /** Goes on at an offset in CS, which is loaded already. */
+  jumpTo(offset: bigint): void {
+    const base = this.is64 ? 0n : this.registers.get64(state.segmentBase + 8);
+    this.registers.rip = this.is64 ? offset : (base + offset) & 0xffff_ffffn;
   }
 
   setPrivilege(cpl: number): void {
+    this.registers.set32(state.cpl, cpl);
+    this.modeChanged();
+  }
+
+  /** After a change of CS, SS, CPL, CR0.PE or EFER: what kind of code runs now. */
+  modeChanged(): void {
     const { registers } = this;
-    registers.set32(state.cpl, cpl);
-    registers.set32(state.tlb, cpl === 3 ? layout.userTlb : layout.kernelTlb);
-    this.mode = cpl === 3 ? 1 : 0;
+    const isUser = registers.cpl === 3;
+    registers.set32(state.tlb, isUser ? layout.userTlb : layout.kernelTlb);
+    const code = registers.caches[segmentIndex.cs]?.attributes ?? 0;
+    const isLong = this.isLongMode && (code & attribute.long) !== 0;
+    this.mode = (isUser ? 1 : 0) | (isLong ? 0 : code & attribute.big ? 2 : 4);
+    if (this.mode >= 2 && this.loadLegacy) {
+      this.loadLegacy();
+      this.loadLegacy = undefined;
+    }
+    const stack = registers.caches[segmentIndex.ss]?.attributes ?? 0;
+    const mask = isLong ? allOnes : stack & attribute.big ? 0xffff_ffffn : 0xffffn;
+    registers.set64(state.stackMask, mask);
     this.caches.setMode(this.mode);
   }
 
@@ -147,11 +185,6 @@ export class Cpu extends GuestAccess {
     return moved;
   }
 
-  /** IOPL below the CPL: the TSS's I/O bitmap, which Linux leaves all ones, would have to allow it. */
-  checkPort(): void {
-    const iopl = (this.registers.get32(state.eflags) >> 12) & 3;
-    if (iopl < this.registers.cpl) throw generalProtection();
-  }
   portRead(port: number, bytes: number): number {
     const value = this.machine.pio.read(port, bytes as 1 | 2 | 4);
     this.afterDevice();
@@ -286,6 +319,8 @@ export class Cpu extends GuestAccess {
   private foundHot(): void {
     const at = this.registers.get32(state.record);
     this.translator.stopCounting(at);
+    // Regions are 64-bit code so far.
+    if (!this.is64) return;
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
     const page = this.fetch(low, high);
@@ -367,7 +402,7 @@ export class Cpu extends GuestAccess {
   private fetch(low: number, high: number): number {
     const known = this.caches.findPage(low, high);
     if (known >= 0) return known;
-    const physical = this.page(low, high, access.fetch, this.mode === 1);
+    const physical = this.page(low, high, access.fetch, this.isUser);
     if (physical < 0 || this.paging.hostOf(physical) < 0) {
       this.pending = physical < 0 ? this.lastFault : generalProtection();
       return -1;

@@ -5,6 +5,7 @@ export const vector = {
   nmi: 2,
   breakpoint: 3,
   overflow: 4,
+  boundRange: 5,
   invalidOpcode: 6,
   deviceNotAvailable: 7,
   doubleFault: 8,

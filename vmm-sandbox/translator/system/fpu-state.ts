@@ -15,7 +15,7 @@ export function checkFpu(cpu: Cpu): void {
 }
 
 /** ST(i), MMX and XMM as they lie in the FXSAVE area. */
-const fxsave: Helper = (cpu, it) => {
+const fxsave: Helper = (cpu) => {
   checkFpu(cpu);
   const { registers } = cpu;
   const at = registers.get64(state.ea);
@@ -36,7 +36,7 @@ const fxsave: Helper = (cpu, it) => {
     put(32 + i * 16, 8, registers.get64(state.st + physical * 16));
     put(40 + i * 16, 8, registers.get64(state.st + physical * 16 + 8) & 0xffffn);
   }
-  const count = it.size === 64 || cpu.isLong ? 16 : 8;
+  const count = cpu.is64 ? 16 : 8;
   for (let i = 0; i < count * 2; i++) put(160 + i * 8, 8, registers.get64(state.xmm + i * 8));
   return "continue";
 };

@@ -35,8 +35,11 @@ export abstract class GuestAccess {
   readonly statistics: CpuStatistics = newStatistics();
   protected readonly words: Int32Array;
   protected readonly bytes: Uint8Array;
-  /** Of translated code: bit 0 is set at CPL 3. */
+  /** Of translated code: bit 0 is set at CPL 3; see `codeSizeOf` for the rest. */
   protected mode = 0;
+  get isUser(): boolean {
+    return (this.mode & 1) !== 0;
+  }
   private staged: Staged | undefined;
 
   constructor(memory: WebAssembly.Memory, machine: Machine, set: HandlerSet) {
@@ -73,7 +76,7 @@ export abstract class GuestAccess {
     const low = this.words[(layout.state + state.slowAddress) >> 2] as number;
     const high = this.words[(layout.state + state.slowAddress + 4) >> 2] as number;
     this.retry = false;
-    const result = this.resolve(low, high, kind, this.mode === 1, at < 0);
+    const result = this.resolve(low, high, kind, this.isUser, at < 0);
     if (result !== 0) return result;
     if (this.retry) {
       this.setRip(at, false);
@@ -227,10 +230,18 @@ export abstract class GuestAccess {
 
   /** As the guest's instruction would: with its privilege. Throws GuestFault. */
   readData(address: bigint, bytes: number): bigint {
-    return this.load(this.access(address, bytes, false, this.mode === 1), bytes);
+    return this.load(this.access(address, bytes, false, this.isUser), bytes);
   }
   writeData(address: bigint, bytes: number, value: bigint): void {
-    this.store(this.access(address, bytes, true, this.mode === 1), bytes, value);
+    this.store(this.access(address, bytes, true, this.isUser), bytes, value);
+  }
+  readAs(address: bigint, bytes: number, isUser: boolean): bigint {
+    return this.load(this.access(BigInt.asUintN(64, address), bytes, false, isUser), bytes);
+  }
+  /** Faults where a write would, and writes nothing. */
+  checkWritable(address: bigint, bytes: number): void {
+    this.access(BigInt.asUintN(64, address), bytes, true, this.isUser);
+    this.staged = undefined;
   }
   /** Descriptor tables, TSS and interrupt stacks: supervisor accesses at any CPL. */
   readSystem(address: bigint, bytes: number): bigint {

@@ -5,9 +5,19 @@
  */
 import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
+import { checkTarget, returnSegment } from "./far-transfers.ts";
 import { GuestFault, generalProtection, hasErrorCode, vector } from "./fault.ts";
+import { deliverLegacy } from "./interrupts-legacy.ts";
 import { segmentIndex } from "./registers.ts";
-import { canonical, loadCodeSegment, readDescriptor } from "./segments.ts";
+import {
+  canonical,
+  dropPrivilegedSegments,
+  loadCodeSegment,
+  readDescriptor,
+  realSegment,
+  stackDescriptor,
+} from "./segments.ts";
+import { flatStack, GuestStack, stackShape } from "./stack.ts";
 
 const flag = { tf: 0x100, if: 0x200, nt: 0x4000, rf: 0x1_0000, vm: 0x2_0000 } as const;
 
@@ -16,6 +26,10 @@ export type InterruptKind = "exception" | "software" | "external";
 /** Takes the gate of `number`; faults while doing so are thrown. RIP must be what to return to. */
 export function deliver(cpu: Cpu, number: number, errorCode: number, kind: InterruptKind): void {
   const { registers } = cpu;
+  if (!cpu.isLongMode) {
+    deliverLegacy(cpu, number, errorCode, kind);
+    return;
+  }
   const code = number * 8 + 2 + (kind === "external" ? 1 : 0);
   if (number * 16 + 15 > registers.idt.limit) throw generalProtection(code);
   const gate = registers.idt.base + BigInt(number * 16);
@@ -30,8 +44,12 @@ export function deliver(cpu: Cpu, number: number, errorCode: number, kind: Inter
   const selector = Number((low >> 16n) & 0xffffn);
   const ist = Number((low >> 32n) & 7n);
   const descriptor = readDescriptor(cpu, selector, vector.generalProtection);
-  const newCpl = descriptor.attributes & 4 ? registers.cpl : (descriptor.attributes >> 5) & 3;
-  if (!(descriptor.attributes & 0x2000)) throw generalProtection(selector & ~7);
+  const dplOfCode = (descriptor.attributes >> 5) & 3;
+  const newCpl = descriptor.attributes & 4 ? registers.cpl : dplOfCode;
+  if ((descriptor.attributes & 0x6018) !== 0x2018 || dplOfCode > registers.cpl)
+    throw generalProtection(selector & ~3);
+  if (!(descriptor.attributes & 0x80))
+    throw new GuestFault(vector.segmentNotPresent, selector & ~3);
 
   const oldRsp = registers.gpr(4);
   const oldSs = registers.selector(segmentIndex.ss);
@@ -39,9 +57,10 @@ export function deliver(cpu: Cpu, number: number, errorCode: number, kind: Inter
   let rsp = oldRsp;
   if (ist !== 0) rsp = cpu.readSystem(taskState(cpu, 0x1c + ist * 8), 8);
   else if (newCpl < registers.cpl) rsp = cpu.readSystem(taskState(cpu, 4 + newCpl * 8), 8);
+  if (!canonical(rsp)) throw new GuestFault(vector.stackFault);
   rsp &= ~15n;
   const rflags = BigInt(registers.rflags);
-  const words = [BigInt(oldSs), oldRsp, rflags, BigInt(oldCs), registers.rip];
+  const words = [BigInt(oldSs), oldRsp, rflags, BigInt(oldCs), cpu.codeOffset];
   if (kind === "exception" && hasErrorCode(number)) words.push(BigInt(errorCode >>> 0));
   for (const word of words) {
     rsp = BigInt.asUintN(64, rsp - 8n);
@@ -63,50 +82,49 @@ function taskState(cpu: Cpu, offset: number): bigint {
   return task.base + BigInt(offset);
 }
 
-/** IRETQ and IRETD in 64-bit mode. */
+/** IRET. In IA-32e mode 64-bit code always pops SS:RSP, all other code only to an outer level. */
 export function interruptReturn(cpu: Cpu, size: number): void {
   const { registers } = cpu;
   const bytes = size / 8;
-  if (registers.get32(state.eflags) & flag.nt) throw generalProtection();
-  let rsp = registers.gpr(4);
-  const pop = (): bigint => {
-    const value = cpu.readData(rsp, bytes);
-    rsp = BigInt.asUintN(64, rsp + BigInt(bytes));
-    return value;
-  };
-  const rip = pop();
-  const cs = Number(pop() & 0xffffn);
-  const rflags = Number(pop() & 0xffff_ffffn);
-  const newRsp = pop();
-  const ss = Number(pop() & 0xffffn);
-  const newCpl = cs & 3;
-  if (newCpl < registers.cpl) throw generalProtection(cs & ~3);
-  const descriptor = readDescriptor(cpu, cs, vector.generalProtection);
-  if ((descriptor.attributes & 0x18) !== 0x18) throw generalProtection(cs & ~3);
-  if (descriptor.attributes & 0x2000 && !canonical(rip)) throw generalProtection();
-  const stack = (ss & ~3) === 0 ? undefined : readDescriptor(cpu, ss, vector.generalProtection);
-  if (!stack && newCpl === 3) throw generalProtection();
-
+  if (!cpu.isReal && registers.get32(state.eflags) & flag.nt) throw generalProtection();
+  const stack = new GuestStack(cpu);
+  const offset = stack.pop(bytes);
+  const cs = Number(stack.pop(bytes) & 0xffffn);
+  const rflags = Number(stack.pop(bytes) & 0xffff_ffffn);
+  if (cpu.isReal) {
+    const changeable = size === 16 ? 0x7fd5 : 0x24_7fd5 | flag.rf;
+    registers.rflags = (registers.rflags & ~changeable) | (rflags & changeable);
+    registers.setSegment(segmentIndex.cs, cs, realSegment(cs, segmentIndex.cs));
+    stack.commit();
+    cpu.modeChanged();
+    cpu.jumpTo(offset);
+    return;
+  }
   const oldCpl = registers.cpl;
+  const newCpl = cs & 3;
+  // Virtual-8086 mode exists only outside IA-32e mode, and not here.
+  if (!cpu.isLongMode && rflags & flag.vm && oldCpl === 0) throw generalProtection();
+  if (newCpl < oldCpl) throw generalProtection(cs & ~3);
+  const descriptor = returnSegment(cpu, cs);
+  const popsStack = cpu.is64 || newCpl !== oldCpl;
+  const pointer = popsStack ? stack.pop(bytes) : 0n;
+  const ss = popsStack ? Number(stack.pop(bytes) & 0xffffn) : 0;
+  checkTarget(descriptor, offset, cpu);
+  const outer = popsStack ? stackDescriptor(cpu, ss, descriptor, newCpl) : undefined;
+
   let changeable = 0x24_4dd5 | flag.rf;
   if (size === 16) changeable &= 0xffff;
-  if (oldCpl === 0) changeable |= 0x3000 | 0x18_0000;
+  if (oldCpl === 0) changeable |= 0x3000 | (size === 16 ? 0 : 0x18_0000);
   if (oldCpl <= ((registers.get32(state.eflags) >> 12) & 3)) changeable |= flag.if;
   registers.rflags = (registers.rflags & ~changeable) | (rflags & changeable);
+  const from64 = cpu.is64;
   loadCodeSegment(cpu, cs, descriptor, newCpl);
-  registers.setSegment(segmentIndex.ss, ss, stack ?? { base: 0n, limit: -1, attributes: 0 });
-  registers.setGpr(4, newRsp);
-  registers.rip = rip;
+  if (outer) {
+    registers.setSegment(segmentIndex.ss, ss, outer);
+    cpu.modeChanged();
+    const mask = from64 && size === 64 ? flatStack.mask : stackShape(outer).mask;
+    registers.setGpr(4, from64 ? pointer : (registers.gpr(4) & ~mask) | (pointer & mask));
+  } else stack.commit();
+  cpu.jumpTo(offset);
   if (newCpl > oldCpl) dropPrivilegedSegments(cpu, newCpl);
-}
-
-/** SDM volume 2, IRET: data segments more privileged than the new CPL become null. */
-function dropPrivilegedSegments(cpu: Cpu, cpl: number): void {
-  for (const segment of [segmentIndex.es, segmentIndex.ds, segmentIndex.fs, segmentIndex.gs]) {
-    const { attributes } = cpu.registers.segment(segment);
-    const dpl = (attributes >> 5) & 3;
-    const conforming = (attributes & 0x1c) === 0x1c;
-    if (cpu.registers.selector(segment) !== 0 && dpl < cpl && !conforming)
-      cpu.registers.setSegment(segment, 0, { base: 0n, limit: 0, attributes: 0 });
-  }
 }

@@ -19,15 +19,17 @@ const inState: Readonly<Record<number, number>> = {
   3221225729: state.segmentBase + segmentIndex.gs * 8,
   3221225730: state.kernelGsBase,
   3221225731: state.tscAux,
+  372: state.sysenterCs,
+  373: state.sysenterEsp,
+  374: state.sysenterEip,
 };
-const addresses = new Set([0xc000_0082, 0xc000_0083, 0xc000_0100, 0xc000_0101, 0xc000_0102]);
+const addresses = new Set([
+  0xc000_0082, 0xc000_0083, 0xc000_0100, 0xc000_0101, 0xc000_0102, 0x175, 0x176,
+]);
 
 /** Stored and given back, without effect here. */
 const plain = new Map<number, bigint>([
   [0x8b, 0n], // microcode revision
-  [0x174, 0n], // SYSENTER_CS, _ESP, _EIP
-  [0x175, 0n],
-  [0x176, 0n],
   [0x1a0, 1n], // MISC_ENABLE: fast strings
   [0x277, 0x0007_0406_0007_0406n], // PAT
   [0x140, 0n], // MISC_FEATURE_ENABLES

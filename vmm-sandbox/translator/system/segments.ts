@@ -1,8 +1,7 @@
 /**
- * Segment registers and descriptor tables (SDM volume 3A §3.4 and §5), as far as 64-bit code
- * loads them.
+ * Segment registers and descriptor tables (SDM volume 3A §3.4 and §5): 64-bit code, compatibility
+ * mode, protected mode; in real mode a selector is its base.
  */
-import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { GuestFault, generalProtection, vector } from "./fault.ts";
 import { attribute, type DescriptorCache, segmentIndex } from "./registers.ts";
@@ -45,17 +44,31 @@ export function loadCodeSegment(
 ): void {
   if (!(descriptor.attributes & attribute.present))
     throw new GuestFault(vector.segmentNotPresent, selector & ~3);
+  setAccessed(cpu, selector, descriptor);
   cpu.registers.setSegment(segmentIndex.cs, selector, descriptor);
   cpu.setPrivilege(cpl);
+}
+
+/** SDM volume 3A §20.1.1: the selector times 16; limit and rights stay what they were at reset. */
+export function realSegment(selector: number, segment: number): DescriptorCache {
+  const attributes = segment === segmentIndex.cs ? 0x9b : 0x93;
+  return { base: BigInt((selector & 0xffff) << 4), limit: 0xffff, attributes };
 }
 
 /** MOV and POP to a data or stack segment register. */
 export function loadDataSegment(cpu: Cpu, segment: number, selector: number): void {
   const { registers } = cpu;
+  if (cpu.isReal) {
+    // Limit and size stay: that is how "unreal mode" keeps 4 GiB.
+    const { limit, attributes } = registers.segment(segment);
+    const { base } = realSegment(selector, segment);
+    registers.setSegment(segment, selector, { base, limit, attributes });
+    return;
+  }
   if ((selector & ~3) === 0) {
     // 64-bit code may load a null SS below CPL 3.
-    if (segment === segmentIndex.ss && (registers.cpl === 3 || (selector & 3) !== registers.cpl))
-      throw generalProtection(0);
+    const mayBeNull = cpu.is64 && registers.cpl !== 3 && (selector & 3) === registers.cpl;
+    if (segment === segmentIndex.ss && !mayBeNull) throw generalProtection(0);
     registers.setSegment(segment, selector, { base: 0n, limit: 0, attributes: 0 });
     return;
   }
@@ -77,7 +90,50 @@ export function loadDataSegment(cpu: Cpu, segment: number, selector: number): vo
     if (!(attributes & attribute.present))
       throw new GuestFault(vector.segmentNotPresent, selector & ~3);
   }
+  setAccessed(cpu, selector, descriptor);
   registers.setSegment(segment, selector, descriptor);
+  if (segment === segmentIndex.ss) cpu.modeChanged();
+}
+
+/** Loading a segment sets the accessed bit of its descriptor, when it is clear. */
+export function setAccessed(cpu: Cpu, selector: number, descriptor: DescriptorCache): void {
+  if (descriptor.attributes & 1) return;
+  const address = descriptorAddress(cpu, selector, vector.generalProtection) + 5n;
+  descriptor.attributes |= 1;
+  cpu.writeSystem(address, 1, BigInt(descriptor.attributes & 0xff), false);
+}
+
+/** SS of an outer level that a return goes to; code of 64 bits may have none there. */
+export function stackDescriptor(
+  cpu: Cpu,
+  selector: number,
+  code: DescriptorCache,
+  cpl: number,
+): DescriptorCache {
+  const is64 = cpu.isLongMode && (code.attributes & attribute.long) !== 0;
+  if ((selector & ~3) === 0) {
+    if (!is64 || cpl === 3 || (selector & 3) !== cpl) throw generalProtection();
+    return { base: 0n, limit: -1, attributes: 0 };
+  }
+  const descriptor = readDescriptor(cpu, selector, vector.generalProtection);
+  const { attributes } = descriptor;
+  const dpl = (attributes >> attribute.dplShift) & 3;
+  if ((selector & 3) !== cpl || dpl !== cpl || (attributes & 0x1a) !== 0x12)
+    throw generalProtection(selector & ~3);
+  if (!(attributes & attribute.present)) throw new GuestFault(vector.stackFault, selector & ~3);
+  setAccessed(cpu, selector, descriptor);
+  return descriptor;
+}
+
+/** SDM volume 2, IRET: data segments more privileged than the new CPL become null. */
+export function dropPrivilegedSegments(cpu: Cpu, cpl: number): void {
+  for (const segment of [segmentIndex.es, segmentIndex.ds, segmentIndex.fs, segmentIndex.gs]) {
+    const { attributes } = cpu.registers.segment(segment);
+    const dpl = (attributes >> 5) & 3;
+    const conforming = (attributes & 0x1c) === 0x1c;
+    if (cpu.registers.selector(segment) !== 0 && dpl < cpl && !conforming)
+      cpu.registers.setSegment(segment, 0, { base: 0n, limit: 0, attributes: 0 });
+  }
 }
 
 /** LLDT and LTR: 16-byte descriptors in IA-32e mode. */
@@ -92,10 +148,11 @@ export function loadSystemSegment(cpu: Cpu, which: "ldtr" | "tr", selector: numb
   if (selector & 4) throw generalProtection(selector & ~3);
   const address = descriptorAddress(cpu, selector, vector.generalProtection);
   const low = cpu.readSystem(address, 8);
-  const high = cpu.readSystem(address + 8n, 8);
+  const high = cpu.isLongMode ? cpu.readSystem(address + 8n, 8) : 0n;
   const descriptor = parseDescriptor(low);
   const type = descriptor.attributes & 0x1f;
-  if (type !== (which === "tr" ? 9 : 2)) throw generalProtection(selector & ~3);
+  const is16 = which === "tr" && type === 1 && !cpu.isLongMode;
+  if (type !== (which === "tr" ? 9 : 2) && !is16) throw generalProtection(selector & ~3);
   if (!(descriptor.attributes & attribute.present))
     throw new GuestFault(vector.segmentNotPresent, selector & ~3);
   descriptor.base |= (high & 0xffff_ffffn) << 32n;
@@ -104,45 +161,4 @@ export function loadSystemSegment(cpu: Cpu, which: "ldtr" | "tr", selector: numb
     descriptor.attributes |= 2;
   }
   registers.setSegment(segmentIndex[which], selector, descriptor);
-}
-
-/** SYSCALL, SDM volume 2: flat segments from STAR, RCX and R11 hold the way back. */
-export function systemCall(cpu: Cpu, next: bigint): void {
-  const { registers } = cpu;
-  if (!(registers.get64(state.efer) & 1n)) throw new GuestFault(vector.invalidOpcode);
-  const star = registers.get64(state.star);
-  const selector = Number((star >> 32n) & 0xfffcn);
-  registers.setGpr(1, next);
-  registers.setGpr(11, BigInt(registers.rflags & ~0x1_0000));
-  const mask = registers.get32(state.sfmask);
-  registers.rflags = registers.rflags & ~mask & ~0x1_0000;
-  registers.rip = registers.get64(state.lstar);
-  registers.setSegment(segmentIndex.cs, selector, flatCode64(0));
-  registers.setSegment(segmentIndex.ss, selector + 8, flatData(0));
-  cpu.setPrivilege(0);
-}
-
-/** SYSRET. */
-export function systemReturn(cpu: Cpu, size: number): void {
-  const { registers } = cpu;
-  if (!(registers.get64(state.efer) & 1n)) throw new GuestFault(vector.invalidOpcode);
-  if (registers.cpl !== 0) throw generalProtection();
-  const target = registers.gpr(1);
-  if (size === 64 && !canonical(target)) throw generalProtection();
-  const star = Number((registers.get64(state.star) >> 48n) & 0xffffn);
-  const changeable = 0x3c_7fd7;
-  registers.rflags = (Number(registers.gpr(11) & 0xffff_ffffn) & changeable) | 2;
-  const code = size === 64 ? flatCode64(3) : { ...flatCode64(3), attributes: 0xc0fb };
-  registers.setSegment(segmentIndex.cs, (star + (size === 64 ? 16 : 0)) | 3, code);
-  registers.setSegment(segmentIndex.ss, (star + 8) | 3, flatData(3));
-  registers.rip = size === 64 ? target : target & 0xffff_ffffn;
-  cpu.setPrivilege(3);
-}
-
-export function flatCode64(dpl: number): DescriptorCache {
-  return { base: 0n, limit: -1, attributes: 0xa09b | (dpl << 5) };
-}
-
-export function flatData(dpl: number): DescriptorCache {
-  return { base: 0n, limit: -1, attributes: 0xc093 | (dpl << 5) };
 }

@@ -14,14 +14,9 @@ import { GuestFault, generalProtection, invalidOpcode, vector } from "./fault.ts
 import { interruptReturn } from "./interrupts.ts";
 import { portIn, portOut, portString } from "./port-helpers.ts";
 import { segmentIndex } from "./registers.ts";
-import {
-  loadCodeSegment,
-  loadDataSegment,
-  loadSystemSegment,
-  readDescriptor,
-  systemCall,
-  systemReturn,
-} from "./segments.ts";
+import { canonical, loadDataSegment, loadSystemSegment, readDescriptor } from "./segments.ts";
+import { GuestStack } from "./stack.ts";
+import { systemCall, systemEnter, systemExit, systemReturn } from "./system-calls.ts";
 
 export type HelperResult = "continue" | "leave";
 
@@ -134,10 +129,13 @@ const movToDebug = privileged((cpu, it) => {
 });
 
 function loadTable(which: "gdt" | "idt"): Helper {
-  return privileged((cpu) => {
+  return privileged((cpu, it) => {
     const at = cpu.registers.get64(state.ea);
     const limit = Number(cpu.readData(at, 2));
-    cpu.registers[which] = { base: cpu.readData(at + 2n, 8), limit };
+    let base = cpu.readData(at + 2n, cpu.is64 ? 8 : 4);
+    if (cpu.is64 && !canonical(base)) throw generalProtection();
+    if (it.size === 16 && !cpu.is64) base &= 0xff_ffffn;
+    cpu.registers[which] = { base, limit };
     return "continue";
   });
 }
@@ -146,7 +144,7 @@ function storeTable(which: "gdt" | "idt"): Helper {
   return (cpu) => {
     const at = cpu.registers.get64(state.ea);
     cpu.writeData(at, 2, BigInt(cpu.registers[which].limit));
-    cpu.writeData(at + 2n, 8, cpu.registers[which].base);
+    cpu.writeData(at + 2n, cpu.is64 ? 8 : 4, cpu.registers[which].base);
     return "continue";
   };
 }
@@ -179,57 +177,27 @@ const moveFromSegment: Helper = (cpu, it) => {
   return "continue";
 };
 
+/** Pushing a selector in 32-bit code writes two bytes and moves by four, on real processors. */
 const pushSegment: Helper = (cpu, it) => {
   const { registers } = cpu;
-  const bytes = it.size / 8;
-  const rsp = BigInt.asUintN(64, registers.gpr(4) - BigInt(bytes));
-  const segment = (it.opcode >> 3) & 7;
-  cpu.writeData(rsp, bytes, BigInt(registers.selector(segment)));
-  registers.setGpr(4, rsp);
+  const stack = new GuestStack(cpu);
+  const value = BigInt(registers.selector((it.opcode >> 3) & 7));
+  if (it.size === 32) {
+    stack.drop(-4);
+    cpu.writeData(stack.linearTop, 2, value);
+  } else stack.push(it.size / 8, value);
+  stack.commit();
   return "continue";
 };
 
 const popSegment: Helper = (cpu, it) => {
-  const { registers } = cpu;
-  const selector = Number(cpu.readData(registers.gpr(4), 2));
-  loadDataSegment(cpu, (it.opcode >> 3) & 7, selector);
-  registers.setGpr(4, BigInt.asUintN(64, registers.gpr(4) + BigInt(it.size / 8)));
-  return "leave";
-};
-
-/** Far RET and far JMP/CALL through memory, between 64-bit code segments of one privilege. */
-const returnFar: Helper = (cpu, it) => {
-  const { registers } = cpu;
-  const bytes = it.size / 8;
-  const rsp = registers.gpr(4);
-  const target = cpu.readData(rsp, bytes);
-  const selector = Number(cpu.readData(rsp + BigInt(bytes), bytes) & 0xffffn);
-  if ((selector & 3) !== registers.cpl) throw generalProtection(selector & ~3);
-  const descriptor = readDescriptor(cpu, selector, vector.generalProtection);
-  if ((descriptor.attributes & 0x18) !== 0x18) throw generalProtection(selector & ~3);
-  loadCodeSegment(cpu, selector, descriptor, registers.cpl);
-  const extra = it.operandCount > 0 ? BigInt(it.immediate & 0xffff) : 0n;
-  registers.setGpr(4, BigInt.asUintN(64, rsp + BigInt(2 * bytes) + extra));
-  registers.rip = target;
-  return "leave";
-};
-
-const jumpFar: Helper = (cpu, it) => {
-  const { registers } = cpu;
-  const bytes = it.size / 8;
-  const at = registers.get64(state.ea);
-  const target = cpu.readData(at, bytes);
-  const selector = Number(cpu.readData(at + BigInt(bytes), 2));
-  const descriptor = readDescriptor(cpu, selector, vector.generalProtection);
-  if ((descriptor.attributes & 0x18) !== 0x18) throw generalProtection(selector & ~3);
-  if (it.mnemonic === "callfar") {
-    const rsp = BigInt.asUintN(64, registers.gpr(4) - BigInt(2 * bytes));
-    cpu.writeData(rsp + BigInt(bytes), bytes, BigInt(registers.selector(segmentIndex.cs)));
-    cpu.writeData(rsp, bytes, registers.rip);
-    registers.setGpr(4, rsp);
-  }
-  loadCodeSegment(cpu, (selector & ~3) | registers.cpl, descriptor, registers.cpl);
-  registers.rip = target;
+  const stack = new GuestStack(cpu);
+  const segment = (it.opcode >> 3) & 7;
+  const selector = Number(stack.peek(0, 2));
+  stack.drop(it.size / 8);
+  loadDataSegment(cpu, segment, selector);
+  stack.commit();
+  if (segment === segmentIndex.ss) cpu.shadowUntil = cpu.registers.rip;
   return "leave";
 };
 
@@ -337,9 +305,6 @@ export const helpers: Readonly<Record<string, Helper>> = {
   movfromseg: moveFromSegment,
   pushseg: pushSegment,
   popseg: popSegment,
-  retfar: returnFar,
-  jmpfar: jumpFar,
-  callfar: jumpFar,
   iret: (cpu, it) => {
     interruptReturn(cpu, it.size);
     return "leave";
@@ -350,6 +315,19 @@ export const helpers: Readonly<Record<string, Helper>> = {
   },
   sysret: (cpu, it) => {
     systemReturn(cpu, it.size);
+    return "leave";
+  },
+  sysenter: (cpu) => {
+    systemEnter(cpu);
+    return "leave";
+  },
+  sysexit: (cpu, it) => {
+    systemExit(cpu, it.size);
+    return "leave";
+  },
+  into: (cpu) => {
+    if (!(cpu.registers.rflags & 0x800)) return "continue";
+    cpu.interrupt(vector.overflow, "software");
     return "leave";
   },
   int3: softwareInterrupt(() => vector.breakpoint),

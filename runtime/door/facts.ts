@@ -1,0 +1,76 @@
+/**
+ * What the door must know of a container to start, signal or delete it without JavaScript: a file
+ * beside state.json, of the same owner and as private.
+ *
+ * ```
+ * +0   u64 magic             +32  u32 freezer file: path       paths and texts: offset from the
+ * +8   u32 PID               +36  u32 its first byte when          beginning, C strings, 0: none
+ * +12  u32 may: bits below            frozen
+ * +16  u32 start time: text  +40  u32 cgroup directories: C strings, an empty one ends them
+ * +20  u32 /proc/PID/stat    +44  u32 start socket: sockaddr_un
+ *                            +48  u32 its length
+ * ```
+ */
+import type { CgroupPlace } from "../cgroups/cgroup.ts";
+
+export const factsFile = "door";
+/** Changes with this layout, so that a door of another version asks the executable. */
+export const factsMagic = 0x3130_726f_6f64_776dn; // "mwdoor01", read as bytes
+export const factsSizeLimit = 16 * 1024;
+
+// biome-ignore format: table
+export const facts = {
+  size: 64, magic: 0, pid: 8, may: 12, startTime: 16, stat: 20, freezer: 32, frozen: 36,
+  cgroups: 40, socket: 44, socketSize: 48,
+} as const;
+
+export const may = { start: 1, delete: 2, exec: 4 } as const;
+
+export interface DoorFacts {
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat. */
+  readonly startTime: number;
+  /** Bits of `may`: what needs nothing but the kernel. */
+  readonly may: number;
+  readonly cgroup?: CgroupPlace | undefined;
+  /** struct sockaddr_un of the socket that the container waits on, as long as its path. */
+  readonly socket?: Uint8Array | undefined;
+}
+
+/** undefined when it does not fit. */
+export function encodeFacts(container: DoorFacts): Uint8Array | undefined {
+  const bytes = Buffer.alloc(factsSizeLimit);
+  let end: number = facts.size;
+  const put = (text: string): number => {
+    const at = end;
+    // What does not fit is cut off, and then refused below.
+    end += bytes.write(`${text}\0`, at, "utf8");
+    return at;
+  };
+  const { pid, startTime, cgroup, socket } = container;
+  bytes.writeBigUInt64LE(factsMagic, facts.magic);
+  bytes.writeUInt32LE(pid, facts.pid);
+  bytes.writeUInt32LE(container.may, facts.may);
+  bytes.writeUInt32LE(put(`${startTime} `), facts.startTime);
+  bytes.writeUInt32LE(put(`/proc/${pid}/stat`), facts.stat);
+  if (cgroup !== undefined) {
+    const [path, frozen] = freezerOf(cgroup);
+    if (path !== undefined) bytes.writeUInt32LE(put(path), facts.freezer);
+    bytes.writeUInt32LE(frozen.charCodeAt(0), facts.frozen);
+    bytes.writeUInt32LE(put(`${Object.values(cgroup.directories).join("\0")}\0`), facts.cgroups);
+  }
+  if (socket !== undefined) {
+    bytes.writeUInt32LE(end, facts.socket);
+    bytes.writeUInt32LE(socket.length, facts.socketSize);
+    if (end + socket.length < factsSizeLimit) bytes.set(socket, end);
+    end += socket.length;
+  }
+  return end < factsSizeLimit ? bytes.subarray(0, end) : undefined;
+}
+
+/** cgroup-v1/freezer-subsystem.rst: "FROZEN", "THAWED"; cgroup-v2.rst, cgroup.freeze: "1", "0". */
+function freezerOf({ version, directories, controllers }: CgroupPlace) {
+  if (version === 2) return [`${directories[""]}/cgroup.freeze`, "1"] as const;
+  const directory = directories[controllers["freezer"] ?? ""];
+  return [directory === undefined ? undefined : `${directory}/freezer.state`, "F"] as const;
+}

@@ -1,0 +1,70 @@
+/**
+ * Where the door goes with whatever it does not do itself: it becomes the executable beside it,
+ * with the same words. The kernel tells where we are; without /proc, the path that we were executed
+ * by does (getauxval(3), AT_EXECFN).
+ */
+import { type Argument, AT_FDCWD } from "../../linux/index.ts";
+import type { DoorRows } from "./door-rows.ts";
+
+/** cli/main.ts looks at the name it is called by. */
+export const doorName = "manyworlds-oci";
+const executableName = "manyworlds";
+const pathLimit = 4096;
+const AT_EXECFN = 31;
+const notFound = 127;
+
+/** `argv` and `environment`: variables that hold the addresses of the vectors. */
+export function planFallback(rows: DoorRows): void {
+  const path = rows.buffer("path", pathLimit + executableName.length + 1);
+  rows.label("fallback");
+  const quiet = { onError: "by_name" };
+  rows.call("readlinkat", [AT_FDCWD, "/proc/self/exe", path, pathLimit], quiet);
+  rows.set("end", rows.compute({ last: true }, "+", path));
+  planBecome(rows, path);
+  rows.label("by_name");
+  planExecutedPath(rows, path);
+  planBecome(rows, path);
+  rows.label("lost");
+  const text = `${doorName}: Cannot find "${executableName}", expected it beside ${doorName}\n`;
+  rows.call("write", [2, text, Buffer.byteLength(text)], { onError: "lost_quietly" });
+  rows.label("lost_quietly");
+  rows.call("exit_group", [notFound]);
+}
+
+/** Copies what AT_EXECFN says into `path`, and leaves where it ends in `end`. */
+function planExecutedPath(rows: DoorRows, path: Argument): void {
+  rows.set("entry", rows.get("environment"));
+  rows.label("next_variable");
+  const variable = rows.read(rows.get("entry"), 8);
+  rows.advance("entry", 8);
+  rows.gotoIf("next_variable", variable, "!=", 0);
+  rows.label("next_auxiliary");
+  const type = rows.read(rows.get("entry"), 8);
+  rows.gotoIf("lost", type, "==", 0);
+  const value = rows.read(rows.compute(rows.get("entry"), "+", 8), 8);
+  rows.advance("entry", 16);
+  rows.gotoIf("next_auxiliary", type, "!=", AT_EXECFN);
+  rows.scan("length", value, () => rows.gotoIf("lost", rows.get("length"), ">", pathLimit - 2));
+  rows.add({ copy: value, to: path, length: rows.get("length") });
+  rows.set("end", rows.compute(rows.get("length"), "+", path));
+}
+
+/** Puts the executable's name behind the last slash before `end`, and executes that. */
+function planBecome(rows: DoorRows, path: Argument): void {
+  const [back, found] = [rows.freshLabel("back"), rows.freshLabel("slash")];
+  rows.label(back);
+  rows.gotoIf(found, rows.get("end"), "==", path);
+  const before = rows.compute(rows.get("end"), "-", 1);
+  rows.gotoIf(found, rows.read(before, 1), "==", "/".charCodeAt(0));
+  rows.set("end", before);
+  rows.goto(back);
+  rows.label(found);
+  // The door under the executable's name would execute itself for ever.
+  rows.gotoIfText("lost", rows.get("end"), executableName);
+  rows.add({ copy: executableName, to: rows.get("end"), length: executableName.length + 1 });
+  rows.set("name", doorName);
+  rows.add({ copy: { buffer: "name" }, to: rows.get("argv"), length: 8 });
+  const next = rows.freshLabel("elsewhere");
+  rows.call("execve", [path, rows.get("argv"), rows.get("environment")], { onError: next });
+  rows.label(next);
+}
