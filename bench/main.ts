@@ -20,6 +20,7 @@ const benches: Readonly<Record<string, () => Promise<{ readonly bench: Bench }>>
   "image-run": () => import("./image-run.ts"),
   pull: () => import("./pull.ts"),
   many: () => import("./many.ts"),
+  "cpu-boot": () => import("./cpu-boot.ts"),
   "build-flags": () => import("./build-flags.ts"),
 };
 
