@@ -10,6 +10,7 @@
  * 0x0018_0000  16 KiB  fetch TLB                 1024 × {tag i64, physical page i32, 4 spare}
  * 0x0020_0000   1 MiB  run index                65536 × {physical page i32, offset and mode i32,
  *                                                        record i32, 4 spare}
+ * 0x0030_0000 256 KiB  cells of regions, 8 bytes each: the mapping their pages were last checked in
  * 0x0100_0000  48 MiB  interpreter records, 16 bytes each
  * 0x0400_0000          guest RAM
  * ```
@@ -26,6 +27,7 @@ export const layout = {
   jumpCache: 0x14_0000,
   fetchTlb: 0x18_0000,
   runIndex: 0x20_0000,
+  regionCells: 0x30_0000,
   /** Vectors picked apart lane by lane: 48 bytes, zeroes around the middle. */
   lanes: 0x400,
   records: 0x100_0000,
@@ -40,6 +42,9 @@ export const jumpCacheEntries = 16384;
 export const jumpCacheEntryBytes = 16;
 export const fetchTlbEntries = 1024;
 export const runIndexEntries = 65_536;
+export const regionCellBytes = 8;
+/** Weight of an indirect or unlinked jump in fuel. */
+export const jumpCost = 4;
 /** Spreads physical page numbers over the run index. */
 export const runIndexHash = 0x9e37;
 

@@ -9,6 +9,7 @@ import {
   exitReason,
   fetchTlbEntries,
   jumpCacheEntries,
+  jumpCost,
   layout,
   record,
   runIndexEntries,
@@ -61,8 +62,6 @@ export const specialHandlers = {
   count: 11,
   /** The same after that: nothing to do. */
   pass: 12,
-  /** Goes to the function of a region. */
-  region: 13,
   /** RIP of the next instruction + displacement + a segment's base */
   addressRipSegment: 14,
   /** 32- and 16-bit code: a segment's base + (base + (index << scale) + displacement, wrapped) */
@@ -135,9 +134,6 @@ function slowBody(slowImport: number): Body {
   call<I32>(slowImport, new Local<I32>(1).get(), new Local<I32>(2).get());
   return endFunction();
 }
-
-/** Weight of an indirect or unlinked jump in fuel. */
-const jumpCost = 4;
 
 /** Leaves WebAssembly with `target` as RIP. */
 function leaveAt(target: Local<I64>, reason: number): void {
@@ -323,20 +319,13 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
     }
     case "pass":
       break;
-    case "region":
-      returnCallIndirect(
-        core.handlerType,
-        [rec.get(), ea.get()],
-        i32.load(rec.get(), record.immediate),
-      );
-      break;
     case "goOn":
       site.jumpDirect();
       break;
     default:
       name satisfies never;
   }
-  if (name !== "stale" && name !== "goOn" && name !== "region") site.next();
+  if (name !== "stale" && name !== "goOn") site.next();
   return endFunction();
 }
 

@@ -69,7 +69,14 @@ export class Cpu extends GuestAccess {
     // SAFE: as above.
     this.resume = exports["resume"] as () => void;
     const imports = { commit, raise, slow: exports["slow"], jump: exports["jump"] };
-    this.jit = new Jit(memory, table, this.translator, imports);
+    this.jit = new Jit(
+      memory,
+      table,
+      this.translator,
+      imports,
+      (low, high) => this.codePageAt(low, high),
+      (physical) => this.paging.hostOf(physical),
+    );
     this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { ...env, ...imports } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
@@ -215,14 +222,16 @@ export class Cpu extends GuestAccess {
   }
 
   protected override setRip(at: number, next: boolean): void {
-    // Compiled code's sites are negative and hold what a record's field does.
-    const where = at < 0 ? at & 0xffff : (this.words[at >> 2] as number) >>> 16;
-    const offset = (where & 0xfff) + (next ? where >>> 12 : 0);
+    // Compiled code's sites are negative: region-site.ts, siteId.
+    const where = at < 0 ? at : (this.words[at >> 2] as number) >>> 16;
+    const here = at < 0 ? (at << 5) >> 5 : where & 0xfff;
+    const length = at < 0 ? (at >>> 27) & 15 : where >>> 12;
+    const offset = here + (next ? length : 0);
     const low = (this.words[(layout.state + state.virtualPage) >> 2] as number) >>> 0;
     const high = this.words[(layout.state + state.virtualPage + 4) >> 2] as number;
     const sum = low + offset;
     this.words[(layout.state + state.rip) >> 2] = sum | 0;
-    this.words[(layout.state + state.rip + 4) >> 2] = sum >= 0x1_0000_0000 ? high + 1 : high;
+    this.words[(layout.state + state.rip + 4) >> 2] = (high + Math.floor(sum / 2 ** 32)) | 0;
   }
 
   private helper(at: number): number {
@@ -323,10 +332,7 @@ export class Cpu extends GuestAccess {
     if (!this.is64) return;
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
-    const page = this.fetch(low, high);
-    if (page < 0) return;
-    const host = this.paging.hostOf(page * 4096);
-    this.jit.hot({ page, offset: low & 0xfff, mode: this.mode, host, record: at });
+    if (this.codePageAt(low, high) >= 0) this.jit.hot({ low, high, mode: this.mode, record: at });
   }
 
   /** For tests: runs from RIP to the next HLT; the vector of an exception, or -1. */
@@ -400,14 +406,22 @@ export class Cpu extends GuestAccess {
 
   /** Physical page number of a code address, or -1 with the fault pending at RIP. */
   private fetch(low: number, high: number): number {
+    const page = this.codePageAt(low, high);
+    if (page < 0) this.pending = page === notMapped ? this.lastFault : generalProtection();
+    return page;
+  }
+
+  /** The same, or `notMapped` with `lastFault` set, or `noRam`. */
+  private codePageAt(low: number, high: number): number {
     const known = this.caches.findPage(low, high);
     if (known >= 0) return known;
     const physical = this.page(low, high, access.fetch, this.isUser);
-    if (physical < 0 || this.paging.hostOf(physical) < 0) {
-      this.pending = physical < 0 ? this.lastFault : generalProtection();
-      return -1;
-    }
+    if (physical < 0) return notMapped;
+    if (this.paging.hostOf(physical) < 0) return noRam;
     this.caches.addPage(low, high, physical / 4096, this.paging.pageIsGlobal);
     return physical / 4096;
   }
 }
+
+const notMapped = -1;
+const noRam = -2;
