@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { bunExecutable } from "../scripts/bun.ts";
-import { encodeInitramfs } from "../vmm-sandbox/guest/initramfs.ts";
+import { encodeInitramfs } from "../vmm-sandbox/index.ts";
 import { makeFolder } from "./folder.ts";
 import type { Samples } from "./measure.ts";
 import { type Bench, type BenchOptions, type Goal, type Report, roundsOf } from "./report.ts";

@@ -4,11 +4,10 @@
  */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { machineFacts, spreadOf } from "../compare/index.ts";
 import { installPackages } from "../scripts/apt-packages.ts";
 import { heading, style } from "../scripts/terminal.ts";
-import { machineFacts } from "./machine.ts";
 import { type Bench, formatReport, type Report } from "./report.ts";
-import { spreadOf } from "./statistics.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -21,6 +20,7 @@ const benches: Readonly<Record<string, () => Promise<{ readonly bench: Bench }>>
   pull: () => import("./pull.ts"),
   many: () => import("./many.ts"),
   "cpu-boot": () => import("./cpu-boot.ts"),
+  "vm-start": () => import("./vm-start.ts"),
   "build-flags": () => import("./build-flags.ts"),
 };
 

@@ -5,8 +5,8 @@
  * machine (turbo, page cache, neighbours) hits all alike. What is compared is the ratio within a
  * round; what is printed is the median over rounds with the quartiles as its spread.
  */
-import { spawn, spawnSync } from "node:child_process";
-import { childrenUsage } from "./usage.ts";
+import { spawn } from "node:child_process";
+import { timeCommand } from "../compare/index.ts";
 
 export interface Candidate {
   readonly name: string;
@@ -40,6 +40,7 @@ export interface Measured {
 }
 
 const stderrLimitBytes = 64 * 1024;
+const sampleTimeoutMs = 600_000;
 
 export async function measure(
   candidates: readonly Candidate[],
@@ -77,22 +78,18 @@ async function failsInWarmUp(candidate: Candidate, warmups: number): Promise<str
 
 async function sample(candidate: Candidate): Promise<{ ms: number; cpuMs: number }> {
   await candidate.prepare?.();
-  const [file = "", ...args] = candidate.command;
-  const cpuBefore = childrenUsage().cpuMs;
-  const started = performance.now();
-  const { status, signal, error, stderr } = spawnSync(file, args, {
-    cwd: candidate.cwd,
-    env: candidate.env ?? process.env,
-    stdio: ["ignore", "ignore", "pipe"],
-    maxBuffer: stderrLimitBytes,
+  const { command, cwd, env } = candidate;
+  const timing = timeCommand({
+    command,
+    timeoutMs: sampleTimeoutMs,
+    ...(cwd !== undefined && { cwd }),
+    ...(env !== undefined && { env }),
   });
-  const took = performance.now() - started;
-  if (error !== undefined) throw new Error(`Cannot run "${file}": ${error.message}`);
-  if (status !== (candidate.status ?? 0)) {
-    const said = stderr.toString("utf8").trim().slice(-500);
-    throw new Error(`"${candidate.command.join(" ")}" ended with ${signal ?? status}: ${said}`);
+  if (timing.status !== (candidate.status ?? 0)) {
+    const said = timing.stderr.trim().slice(-500);
+    throw new Error(`"${command.join(" ")}" ended with ${timing.status}: ${said}`);
   }
-  return { ms: took, cpuMs: childrenUsage().cpuMs - cpuBefore };
+  return { ms: timing.wholeMs, cpuMs: timing.cpuMs };
 }
 
 /** Starts `count` commands at the same moment; milliseconds until the last one has ended. */

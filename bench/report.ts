@@ -1,9 +1,10 @@
 /**
  * What a bench returns and how it is printed: one table per bench, goals beside the ratios.
  */
+
+import { ratioOf, spreadOf } from "../compare/index.ts";
 import { style } from "../scripts/terminal.ts";
 import type { Measured } from "./measure.ts";
-import { ratioOf, spreadOf } from "./statistics.ts";
 
 export interface Goal {
   readonly ours: string;

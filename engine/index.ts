@@ -11,6 +11,7 @@ import type { RunningContainer, RunRequest } from "./library.ts";
 import type { Places } from "./places.ts";
 import type { OnProgress } from "./progress.ts";
 import type { ForegroundRequest, ForegroundResult } from "./run.ts";
+import type { VmForegroundRequest } from "./vm/foreground.ts";
 
 export type { ContainerLine, RemoveOptions } from "./containers/list.ts";
 export type { Diagnosis, Finding, Rung } from "./doctor/index.ts";
@@ -22,6 +23,8 @@ export type { RunningContainer, RunRequest } from "./library.ts";
 export type * from "./options.ts";
 export type * from "./progress.ts";
 export type { ForegroundRequest, ForegroundResult } from "./run.ts";
+export { namesOfMask as capabilitiesOfMask } from "./spec/capabilities.ts";
+export { defaultStateRoot } from "./state-root.ts";
 export { VERSION } from "./version.ts";
 
 type Root = string | undefined;
@@ -38,6 +41,11 @@ export async function diagnose(stateRoot?: string): Promise<Diagnosis> {
 /** Runs a container on this process's own descriptors and terminal, until it ends. */
 export async function runForeground(request: ForegroundRequest): Promise<ForegroundResult> {
   return (await import("./run.ts")).runForeground(request);
+}
+
+/** The same in a virtual machine of its own, on KVM or on the software CPU. */
+export async function runVmForeground(request: VmForegroundRequest): Promise<ForegroundResult> {
+  return (await import("./vm/foreground.ts")).runVmForeground(request);
 }
 
 export interface TransferOptions {
@@ -195,6 +203,21 @@ export async function explainImage(request: ExplainRequest): Promise<Explanation
 
 export async function explainBundle(bundle: string): Promise<Explanation> {
   return (await import("./explain.ts")).explainBundle(bundle);
+}
+
+/** Brings an image when it is not here yet, as `run` does. */
+export async function ensureImage(name: string, options: TransferOptions = {}): Promise<void> {
+  const [all, { resolveImage }] = await Promise.all([
+    places(options.root),
+    import("./resolve-image.ts"),
+  ]);
+  using _ = all.store;
+  await resolveImage(all, name, options);
+}
+
+/** An image as a plain directory, for those that run bundles. */
+export async function flattenImage(root: Root, name: string, directory: string): Promise<void> {
+  await (await import("./flatten.ts")).flattenImage(root, name, directory);
 }
 
 /** Verbs on whole images and on the disk, loaded together. */

@@ -19,7 +19,7 @@ const PROGRAM_HEADER_BYTES = 56;
 const CODE_OFFSET = HEADER_BYTES + 2 * PROGRAM_HEADER_BYTES;
 /** Where static executables of x86-64 usually begin. */
 const CODE_ADDRESS = 0x40_0000;
-const BLOCK_ADDRESS = 0x1000_0000;
+export const BLOCK_ADDRESS = 0x1000_0000;
 
 /** In the buffer "header": the stack that the executable was started with, at argc. */
 export const startStack = { load: "header", offset: header.stack, width: 8 } as const;
@@ -37,14 +37,32 @@ export function encodeElf(
   program: Program,
   encoded: EncodedProgram = encodeProgram(program),
 ): Uint8Array {
-  const code = machineCode();
-  const blockOffset = Math.ceil((CODE_OFFSET + code.length) / PAGE_BYTES) * PAGE_BYTES;
-  const whole = new Uint8Array(blockOffset + encoded.sizeBytes);
-  const block = whole.subarray(blockOffset);
+  const block = new Uint8Array(encoded.sizeBytes);
   encoded.write(block, BLOCK_ADDRESS);
-  const file = whole.subarray(0, blockOffset + encoded.storedBytes);
-  const view = new DataView(whole.buffer);
-  writeHeader(view, CODE_ADDRESS + CODE_OFFSET + interpreterX86_64.start);
+  return encodeExecutable({
+    code: machineCode(),
+    entry: interpreterX86_64.start,
+    data: block.subarray(0, encoded.storedBytes),
+    dataBytes: encoded.sizeBytes,
+  });
+}
+
+export interface Executable {
+  /** Position-independent machine code. */
+  readonly code: Uint8Array;
+  /** Where it starts, in bytes from the start of the code. */
+  readonly entry: number;
+  /** What lies at BLOCK_ADDRESS at first; zeros follow up to `dataBytes`. */
+  readonly data: Uint8Array;
+  readonly dataBytes: number;
+}
+
+/** A static executable of two segments. */
+export function encodeExecutable({ code, entry, data, dataBytes }: Executable): Uint8Array {
+  const dataOffset = Math.ceil((CODE_OFFSET + code.length) / PAGE_BYTES) * PAGE_BYTES;
+  const file = new Uint8Array(dataOffset + data.length);
+  const view = new DataView(file.buffer);
+  writeHeader(view, CODE_ADDRESS + CODE_OFFSET + entry);
   writeSegment(view, 0, {
     flags: segmentFlags.read | segmentFlags.execute,
     offset: 0,
@@ -54,12 +72,13 @@ export function encodeElf(
   });
   writeSegment(view, 1, {
     flags: segmentFlags.read | segmentFlags.write,
-    offset: blockOffset,
+    offset: dataOffset,
     address: BLOCK_ADDRESS,
-    fileBytes: file.length - blockOffset,
-    memoryBytes: block.length,
+    fileBytes: data.length,
+    memoryBytes: dataBytes,
   });
   file.set(code, CODE_OFFSET);
+  file.set(data, dataOffset);
   return file;
 }
 

@@ -25,18 +25,18 @@ import {
 import type { Mount, NamespaceType, RuntimeConfig } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import {
-  CgroupError,
   type CgroupPlace,
   createCgroup,
   deleteCgroup,
   limitCgroup,
-  mayMakeCgroup,
   openCgroupEntrances,
-  placeCgroup,
 } from "./cgroups/cgroup.ts";
+import { chooseCgroup } from "./cgroups/choose.ts";
 import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
-import { leaveFacts } from "./door/prepare.ts";
+import { giveCgroup } from "./cgroups/ownership.ts";
+import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
+import { leaveExecProgram, leaveFacts } from "./door/prepare.ts";
 import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
@@ -45,11 +45,13 @@ import type { PreparedMount } from "./launch/mounts.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
 import { executionError, reportError } from "./launch/report.ts";
+import { isShared } from "./launch/root-file-system.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { prepareMounts } from "./mount-sources.ts";
 import { moveNetDevices } from "./net-devices.ts";
-import { expandLinks, rootResolver } from "./root-facts.ts";
-import type { EncodedFilter } from "./seccomp/compile.ts";
+import { isOrdinaryUser } from "./privilege.ts";
+import { expandLinks, mountPointOf, rootResolver } from "./root-facts.ts";
+import { type EncodedFilter, encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { listenAt, socketPair } from "./sockets.ts";
 import {
@@ -80,6 +82,8 @@ export interface CreateOptions {
   readonly noPivot?: boolean;
   readonly noNewKeyring?: boolean;
   readonly noCgroups?: boolean;
+  /** Makes the cgroup in our place. */
+  readonly systemd?: SystemdDriver;
   readonly rootMount?: RootMount;
   /** The container is killed when the thread that creates it ends, however it ends. */
   readonly dieWithParent?: boolean;
@@ -104,7 +108,7 @@ export function createContainer(options: CreateOptions): CreatedContainer {
   const rootfs = resolveRoot(config, bundle);
   const directory = createStateDirectory(stateRoot, id);
   const layout = options.noCgroups === true ? undefined : readCgroupLayout();
-  const cgroup = layout && usableCgroup(placeCgroup(layout, config.linux?.cgroupsPath, id), config);
+  const cgroup = layout && chooseCgroup(layout, options);
   const record: ContainerRecord = {
     id,
     bundle,
@@ -136,19 +140,6 @@ function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
       cause,
     });
   }
-}
-
-/**
- * An ordinary user has a cgroup only where one was delegated to them. Without it they run without,
- * as with runc; but limits that could not be kept are refused.
- */
-function usableCgroup(place: CgroupPlace, { linux }: RuntimeConfig): CgroupPlace | undefined {
-  if (process.geteuid?.() === 0 || mayMakeCgroup(place)) return place;
-  const { devices: _, ...limits } = linux?.resources ?? {};
-  const [first] = Object.keys(limits);
-  if (first !== undefined)
-    throw new CgroupError(`linux.resources.${first}`, "no cgroup here is delegated to this user");
-  return undefined;
 }
 
 /** One launch; remembers what has been made, so that it can be undone. */
@@ -188,10 +179,8 @@ class Launch {
     if (listener !== undefined) inherited.push(listener);
     this.#open.push(...inherited);
     const prepared = prepareMounts(config, this.#record.rootfs, (fd) => this.#open.push(fd));
-    const plan = planLaunch(
-      config,
-      this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared),
-    );
+    const context = this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared);
+    const plan = planLaunch(config, context);
     const keep = inherited.map(({ number }) => number);
     for (const { tree, userNamespace } of prepared.values()) keep.push(tree ?? userNamespace ?? 0);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
@@ -203,8 +192,10 @@ class Launch {
     this.#pid = pid;
     this.#pidfd = pidfd;
     for (const fd of inherited) fd.close();
+    const outlives = mode === "create" || this.#options.detach === true;
+    const execs = outlives && leaveExecProgram(this.#record, this.#directory, context);
     this.#converse(sync, plan.program, encoded, plan.namespaces.staged);
-    if (this.#options.mode === "create" || this.#options.detach === true) this.#leaveFacts();
+    if (outlives) this.#leaveFacts(execs);
     for (const fd of this.#open) fd.close();
     return {
       record: this.#record,
@@ -214,8 +205,9 @@ class Launch {
     };
   }
 
-  #leaveFacts(): void {
+  #leaveFacts(execs: boolean): void {
     leaveFacts({
+      execs,
       record: this.#record,
       directory: this.#directory,
       startTime: this.#startTime,
@@ -236,6 +228,7 @@ class Launch {
     }
     this.#pidfd?.close();
     try {
+      if (this.#cgroup?.systemd !== undefined) this.#options.systemd?.stopScope(this.#cgroup);
       if (this.#cgroup !== undefined) deleteCgroup(this.#cgroup);
     } finally {
       removeState(this.#directory);
@@ -244,10 +237,11 @@ class Launch {
 
   #enterCgroup(): readonly Fd[] {
     const { cgroup, config } = this.#record;
-    if (cgroup === undefined) return [];
+    if (cgroup === undefined || cgroup.systemd !== undefined) return [];
     createCgroup(cgroup);
     this.#cgroup = cgroup;
     limitCgroup(cgroup, config.linux?.resources);
+    if (cgroup.version === 2) giveCgroup(cgroup, config);
     return openCgroupEntrances(cgroup);
   }
 
@@ -278,17 +272,24 @@ class Launch {
     const { options, record } = { options: this.#options, record: this.#record };
     const namespaces = planNamespaces(options.config.linux?.namespaces);
     const cgroups = cgroupMountsOf(this.#layout, record.cgroup, namespaces.created.has("cgroup"));
+    const profile = options.config.linux?.seccomp;
+    const filter =
+      options.seccompFilter ?? (profile === undefined ? undefined : encodeSeccomp(profile));
     return {
       rootfs: record.rootfs,
+      ...(isShared(options.config.linux?.rootfsPropagation)
+        ? { mountAbove: mountPointOf(record.rootfs) }
+        : {}),
       sync,
       cgroupFds: entrances.map(({ number }) => number),
+      ...(record.cgroup?.systemd === undefined ? {} : { awaitsCgroup: true }),
       joined: new Map([...joined].map(([type, fd]) => [type, fd.number])),
       preserveFds: options.preserveFds ?? 0,
       noPivot: options.noPivot ?? false,
       grantable: namespaces.has("user") ? everyCapability : permittedCapabilities(),
       hooks: hasEarlyHooks(options.config),
       hasKcore: exists("/proc/kcore"),
-      rootless: record.owner !== 0,
+      rootless: isOrdinaryUser(),
       cgroups,
       ...(options.rootMount === undefined
         ? { expandInRoot: (path: string) => expandLinks(record.rootfs, path) }
@@ -305,7 +306,7 @@ class Launch {
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
       dieWithParent: options.dieWithParent ?? false,
       init: options.init ?? false,
-      ...(options.seccompFilter === undefined ? {} : { seccompFilter: options.seccompFilter }),
+      ...(filter === undefined ? {} : { seccompFilter: filter }),
       ...(options.rootMount === undefined ? {} : { rootMount: options.rootMount }),
     };
   }
@@ -325,7 +326,12 @@ class Launch {
         throw new LaunchError("unable to start container process: it was killed while starting");
       }
       if (size !== messageSizeBytes) throw reportError(buffer.slice(0, size), program, encoded);
-      early.push([view.getUint32(0, true), view.getUint32(4, true)]);
+      const code = view.getUint32(0, true);
+      if (code === message.enterCgroup) {
+        this.#startScope(sync);
+        continue;
+      }
+      early.push([code, view.getUint32(4, true)]);
       const pid = known ? undefined : early.find(([code]) => code === message.pid);
       if (pid !== undefined) {
         this.#adopt(pid[1]);
@@ -335,6 +341,16 @@ class Launch {
       for (const [code, value] of early.splice(0))
         if (this.#answer(sync, code, value) === "ready") return;
     }
+  }
+
+  /** The process is not yet the container's where another makes that: both end in the scope. */
+  #startScope(sync: Fd): void {
+    const { cgroup } = this.#record;
+    if (cgroup === undefined) throw new LaunchError("Expected a cgroup for the process");
+    this.#cgroup = cgroup;
+    this.#options.systemd?.startScope(cgroup, this.#options.config, this.#pid);
+    if (cgroup.version === 2) giveCgroup(cgroup, this.#options.config);
+    call("write", sync, "1", 1);
   }
 
   #answer(sync: Fd, code: number, value: number): "ready" | undefined {

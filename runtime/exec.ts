@@ -7,6 +7,7 @@
  */
 
 import {
+  type Argument,
   call,
   Fd,
   PR_SET_DUMPABLE,
@@ -20,9 +21,10 @@ import {
 import type { NamespaceType, Process } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import { openCgroupEntrances } from "./cgroups/cgroup.ts";
+import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { readLink } from "./files.ts";
-import { planExecutableCheck, planExecute } from "./launch/execute.ts";
+import { type Command, commandOf, planExecutableCheck, planExecute } from "./launch/execute.ts";
 import { planListener } from "./launch/listener.ts";
 import { flagsOf, namespaceFiles } from "./launch/namespaces.ts";
 import { planAffinity } from "./launch/placement.ts";
@@ -36,10 +38,12 @@ import {
   messageSizeBytes,
   planFailureReport,
   planMessage,
+  planRendezvous,
   reportSizeLimit,
 } from "./launch/sync.ts";
 import { planControllingTerminal, planTerminal } from "./launch/terminal.ts";
-import { encodeSeccomp } from "./seccomp/compile.ts";
+import { isOrdinaryUser } from "./privilege.ts";
+import { type EncodedFilter, encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { socketPair } from "./sockets.ts";
 import { type Container, ociState } from "./state.ts";
@@ -50,6 +54,8 @@ export interface ExecOptions {
   readonly console?: Fd;
   readonly stdio?: readonly [number, number, number];
   readonly preserveFds?: number;
+  /** For a container whose cgroup systemd made. */
+  readonly systemd?: SystemdDriver;
 }
 
 export interface ExecedProcess {
@@ -68,7 +74,10 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
     throw new StatusError("cannot exec in a paused container (use --ignore-paused to override)");
   using target = Fd.from("pidfd_open", container.pid, 0);
   const types = differingNamespaces(container.pid);
-  const entrances = container.cgroup === undefined ? [] : openCgroupEntrances(container.cgroup);
+  // What comes from outside a user's own systemd, only systemd can move in.
+  const isMoved = container.cgroup?.systemd !== undefined && isOrdinaryUser();
+  const { cgroup } = container;
+  const entrances = cgroup === undefined || isMoved ? [] : openCgroupEntrances(cgroup);
   const listener = connectListener(container.config.linux?.seccomp);
   const [sync, theirs] = socketPair();
   const program = planExec(container, options, {
@@ -79,6 +88,7 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
     grantable: types.includes("user") ? everyCapability : permittedCapabilities(),
     ...(listener === undefined ? {} : { listener: listener.number }),
     entrances: entrances.map(({ number }) => number),
+    awaitsCgroup: isMoved,
   });
   const keep = [theirs.number, target.number, ...entrances.map(({ number }) => number)];
   if (options.console !== undefined) keep.push(options.console.number);
@@ -93,7 +103,9 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
     maker = pid;
     pidfd.close();
     theirs.close();
-    return converse(sync, container, options, (block) => reportError(block, program, encoded));
+    return converse(sync, maker, container, options, (block) =>
+      reportError(block, program, encoded),
+    );
   } finally {
     if (maker > 0) waitForChild(maker);
     listener?.close();
@@ -103,8 +115,9 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
 
 function converse(
   sync: Fd,
+  maker: number,
   container: Container,
-  { process }: ExecOptions,
+  { process, systemd }: ExecOptions,
   explain: (block: Uint8Array) => LaunchError,
 ): ExecedProcess {
   const buffer = new Uint8Array(reportSizeLimit);
@@ -126,7 +139,10 @@ function converse(
     const view = new DataView(buffer.buffer);
     const [code, value] = [view.getUint32(0, true), view.getUint32(4, true)];
     if (code === message.pid) pid = value;
-    else if (code === message.listenerState) {
+    else if (code === message.enterCgroup) {
+      if (container.cgroup !== undefined) systemd?.enterScope(container.cgroup, maker);
+      call("write", sync, "1", 1);
+    } else if (code === message.listenerState) {
       const state = ociState(container, container.status, container.pid);
       sendListenerState(sync, container.config.linux?.seccomp, state, pid);
     } else if (code === message.notExecuted)
@@ -149,14 +165,18 @@ function differingNamespaces(pid: number): readonly NamespaceType[] {
   });
 }
 
-interface ExecContext {
+export interface ExecContext {
   readonly sync: number;
   readonly target: number;
   readonly flags: number;
   readonly joinsUser: boolean;
   readonly grantable: bigint;
   readonly listener?: number;
-  readonly entrances: readonly number[];
+  readonly entrances: readonly Argument[];
+  readonly awaitsCgroup?: boolean;
+  /** Without it, the one that the process names. */
+  readonly command?: Command;
+  readonly seccompFilter?: EncodedFilter | undefined;
 }
 
 /** Pure: the rows of an exec. */
@@ -168,14 +188,15 @@ export function planExec(
     preserveFds = 0,
   }: Omit<ExecOptions, "console"> & { readonly console?: { readonly number: number } },
   context: ExecContext,
+  rows = new RowList(),
 ): Program {
-  const rows = new RowList();
   planPrologue(rows, { created: new Set() }, { preserveFds, sync: context.sync });
   rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0], { note: "nobody in there looks into us" });
   planOomScore(rows, config.process);
   planAffinity(rows, process, "initial");
   for (const entrance of context.entrances)
     rows.call("write", [entrance, "0", 1], { note: "enter the cgroup" });
+  if (context.awaitsCgroup === true) planRendezvous(rows, message.enterCgroup);
   if (context.flags !== 0)
     rows.call("setns", [context.target, context.flags], {
       note: "join the container's namespaces",
@@ -195,23 +216,25 @@ export function planExec(
   planSignals(rows);
   planLimits(rows, process);
   const profile = config.linux?.seccomp;
-  const seccomp = profile === undefined ? undefined : encodeSeccomp(profile);
+  const seccomp =
+    context.seccompFilter ?? (profile === undefined ? undefined : encodeSeccomp(profile));
   const listener =
     seccomp?.notifies && context.listener !== undefined
       ? planListener(rows, context.listener)
       : undefined;
   rows.call("chdir", [process.cwd], { ignore: ["EACCES"], note: "process.cwd" });
   const { loadFilter } = planCredentials(rows, process, seccomp, {
-    keepsGroups: owner !== 0,
+    mayKeepGroups: owner !== 0,
     grantable: context.grantable,
     listener,
   });
   planAffinity(rows, process, "final");
   planWorkingDirectory(rows, process.cwd);
-  planExecutableCheck(rows, process);
+  const command = context.command ?? commandOf(rows, process);
+  planExecutableCheck(rows, command);
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
-  planExecute(rows, process);
+  planExecute(rows, command);
   planFailureReport(rows);
   return { rows: rows.rows, buffers: rows.buffers, onError: "fail" };
 }

@@ -1,6 +1,7 @@
 /** What can be done with a container that exists: start, signal, pause, delete. */
 import { call, Fd, hasErrno, SIGKILL, SOCK_SEQPACKET, syscall } from "../linux/index.ts";
 import { deleteCgroup, freezeCgroup, signalCgroup, sleep } from "./cgroups/cgroup.ts";
+import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { exists } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
@@ -114,8 +115,17 @@ export function resumeContainer({ status, cgroup }: Container): void {
   freezeCgroup(cgroup, false);
 }
 
+export interface DeleteOptions {
+  readonly force?: boolean;
+  /** For a container whose cgroup systemd made. */
+  readonly systemd?: SystemdDriver | undefined;
+}
+
 /** Removes a container that has stopped, or with `force` any; returns what a poststop hook said. */
-export function deleteContainer(container: Container, { force = false } = {}): string | undefined {
+export function deleteContainer(
+  container: Container,
+  { force = false, systemd }: DeleteOptions = {},
+): string | undefined {
   const { status, id } = container;
   if (status !== "stopped" && status !== "creating" && !force)
     throw new StatusError(`cannot delete container ${id} that is not stopped: ${status}`);
@@ -123,7 +133,7 @@ export function deleteContainer(container: Container, { force = false } = {}): s
     killContainer(container, SIGKILL);
     awaitEnd(container);
   }
-  return destroyContainer(container);
+  return destroyContainer(container, systemd);
 }
 
 function awaitEnd({ directory, id }: Container): void {
@@ -136,7 +146,10 @@ function awaitEnd({ directory, id }: Container): void {
 }
 
 /** Takes away what is left after the last process: cgroup, state; then tells the hooks. */
-export function destroyContainer(container: Container): string | undefined {
+export function destroyContainer(
+  container: Container,
+  systemd?: SystemdDriver,
+): string | undefined {
   const { cgroup, directory, config } = container;
   if (cgroup !== undefined) {
     // Without a PID namespace of its own other processes may be left; and a launch that was
@@ -144,6 +157,7 @@ export function destroyContainer(container: Container): string | undefined {
     const isUnknown = container.status === "creating";
     if (isUnknown || !planNamespaces(config.linux?.namespaces).has("pid"))
       signalCgroup(cgroup, SIGKILL);
+    if (cgroup.systemd !== undefined) systemd?.stopScope(cgroup);
     deleteCgroup(cgroup);
   }
   if (exists(directory)) removeState(directory);

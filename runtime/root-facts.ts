@@ -1,6 +1,7 @@
 /** What the runtime can tell a plan about a root file system before it is the container's. */
 import { AT_FDCWD, Fd, O_CLOEXEC, O_PATH, open_how, syscall } from "../linux/index.ts";
-import { readLink, readLinkIfThere } from "./files.ts";
+import { unescapeOctal } from "./cgroups/hierarchies.ts";
+import { readLink, readLinkIfThere, readText } from "./files.ts";
 import type { RootMount } from "./launch/plan.ts";
 import { howInRoot } from "./launch/row-list.ts";
 
@@ -58,4 +59,15 @@ function placeBelow(found: Fd, rootfs: string): string | undefined {
   const link = readLink(`/proc/self/fd/${place.number}`);
   if (rootfs === "/") return link;
   return link.startsWith(`${rootfs}/`) ? link.slice(rootfs.length) : undefined;
+}
+
+/** proc(5), mountinfo: the mount that a path lies on; of several in one place the last counts. */
+export function mountPointOf(path: string, mountinfo = readText("/proc/self/mountinfo")): string {
+  let found = "/";
+  for (const line of mountinfo.split("\n")) {
+    const point = unescapeOctal(line.split(" ")[4] ?? "");
+    const holds = point === path || path.startsWith(point === "/" ? point : `${point}/`);
+    if (point !== "" && holds && point.length >= found.length) found = point;
+  }
+  return found;
 }

@@ -9,6 +9,13 @@ export const signalNumbers: Readonly<Record<string, number>> = {
   SIGPWR: 30, SIGSYS: 31,
 };
 
+/** Passed on to the container's process. Those left out cannot be caught or are about us. */
+// biome-ignore format: table
+export const forwardedSignals = [
+  "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGTERM", "SIGCONT", "SIGTSTP",
+  "SIGTTIN", "SIGTTOU", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGWINCH", "SIGIO", "SIGPWR",
+] as const;
+
 const largest = 64;
 
 /** "9", "KILL", "SIGKILL", "kill"; real-time signals by number. undefined for anything else. */

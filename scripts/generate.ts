@@ -7,6 +7,7 @@ import { encodeSeccomp } from "../runtime/seccomp/compile.ts";
 import { dockerSeccompProfile } from "../runtime/seccomp/default-profile.ts";
 import { compiledBeforehand } from "../runtime/seccomp/docker-filter.ts";
 import { assembleInterpreter } from "./interpreter-x86-64.ts";
+import { assembleProbe } from "./probe-x86-64.ts";
 
 const bytesPerLine = 32;
 const base64PerLine = 88;
@@ -16,13 +17,12 @@ export function generatedFiles(): ReadonlyMap<string, string> {
   return new Map([
     ["linux/generated/interpreter-x86-64.ts", interpreterModule()],
     ["runtime/generated/docker-seccomp.ts", seccompModule()],
+    ["compare/generated/probe-x86-64.ts", probeModule()],
   ]);
 }
 
 function interpreterModule(): string {
   const { code, labels } = assembleInterpreter();
-  const hex = Buffer.from(code).toString("hex");
-  const lines = hex.match(new RegExp(`.{1,${bytesPerLine * 2}}`, "g")) ?? [];
   const offset = (label: string) => {
     const value = labels.get(label);
     if (value === undefined) throw new Error(`The interpreter has no label "${label}"`);
@@ -33,7 +33,7 @@ function interpreterModule(): string {
     "/** Machine code of the syscall-program interpreter and where its functions start, in bytes. */",
     "export const interpreterX86_64 = {",
     "  hex:",
-    `${lines.map((line) => `    "${line}"`).join(" +\n")},`,
+    `${hexLines(code)},`,
     `  syscall: ${offset("syscall")},`,
     `  interpret: ${offset("interpret")},`,
     `  start: ${offset("start")},`,
@@ -41,6 +41,27 @@ function interpreterModule(): string {
     "} as const;",
     "",
   ].join("\n");
+}
+
+function probeModule(): string {
+  const { code, start, dataBytes } = assembleProbe();
+  return [
+    "// Made by `npm run generate` from scripts/probe-x86-64.ts. Do not edit.",
+    "/** Machine code of the probe, where it starts, and how much memory it wants, in bytes. */",
+    "export const probeX86_64 = {",
+    "  hex:",
+    `${hexLines(code)},`,
+    `  start: ${start},`,
+    `  dataBytes: ${dataBytes},`,
+    "} as const;",
+    "",
+  ].join("\n");
+}
+
+function hexLines(code: Uint8Array): string {
+  const hex = Buffer.from(code).toString("hex");
+  const lines = hex.match(new RegExp(`.{1,${bytesPerLine * 2}}`, "g")) ?? [];
+  return lines.map((line) => `    "${line}"`).join(" +\n");
 }
 
 function seccompModule(): string {

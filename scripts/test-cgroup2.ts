@@ -3,6 +3,8 @@
  *
  *   --runtime PATH   a path in the guest, instead of our own executable (such as /usr/sbin/runc)
  *   --only TEXT      passed on to the suite
+ *   --driver NAME    "cgroupfs", "systemd", or "both" one after the other
+ *   --hierarchy NAME "unified", or systemd's "hybrid" and "legacy" with cgroup v1
  */
 import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,9 +15,23 @@ import { bunExecutable } from "./bun.ts";
 import { buildDebianGuest, packFolder } from "./debian-guest/build.ts";
 import { runInDebianGuest } from "./debian-guest/run.ts";
 
-const guestPackages = ["runc", "crun", "busybox-static", "procps", "iproute2", "libcap2-bin"];
+// biome-ignore format: table
+const guestPackages = [
+  "runc", "crun", "busybox-static", "procps", "iproute2", "libcap2-bin",
+  "uidmap", "dbus-user-session", "libpam-systemd", // an ordinary user, to whom cgroups are delegated
+];
 /** An emulated processor runs the suite some ten times slower than this machine. */
-const timeoutMs = 45 * 60_000;
+const timeoutMs = 60 * 60_000;
+const patience = "6";
+/** Somebody with a systemd of their own and with IDs for newuidmap. */
+const ordinaryUser =
+  "useradd --create-home --uid 1000 worker && loginctl enable-linger worker && systemctl start user@1000.service";
+// biome-ignore format: table
+const hierarchies: Readonly<Record<string, readonly string[]>> = {
+  unified: [],
+  hybrid: ["systemd.unified_cgroup_hierarchy=0", "systemd.legacy_systemd_cgroup_controller=0"],
+  legacy: ["systemd.unified_cgroup_hierarchy=0", "systemd.legacy_systemd_cgroup_controller=1"],
+};
 
 process.exitCode = await main();
 
@@ -24,6 +40,8 @@ async function main(): Promise<number> {
     options: {
       runtime: { type: "string", default: "/project/dist/manyworlds-oci" },
       only: { type: "string", multiple: true, default: [] },
+      driver: { type: "string", default: "cgroupfs" },
+      hierarchy: { type: "string", default: "unified" },
     },
   });
   const missing = installPackages("debian-guest");
@@ -37,9 +55,19 @@ async function main(): Promise<number> {
     const project = join(folder, "project.erofs");
     await packFolder(stageProject(join(folder, "project")), project);
     const only = values.only.flatMap((text) => ["--only", text]);
-    const suite = ["test/conformance/main.ts", "--runtime", values.runtime, ...only];
+    const suite = ["./bun", "test/conformance/main.ts", "--patience", patience];
+    const run = (driver: string) =>
+      [
+        ...suite,
+        "--runtime",
+        values.runtime,
+        ...only,
+        ...(driver === "systemd" ? ["--systemd"] : []),
+      ].join(" ");
+    const runs = values.driver === "both" ? ["cgroupfs", "systemd"].map(run) : [run(values.driver)];
     return await runInDebianGuest(guest, {
-      command: `cd /project && ./bun ${suite.join(" ")}`,
+      command: `cd /project && ${ordinaryUser}; ${runs.join("; a=$?; ")}; exit $((a + $?))`,
+      parameters: hierarchies[values.hierarchy] ?? [],
       project,
       memoryMiB: 2048,
       cpus: 2,

@@ -1,17 +1,36 @@
 /** Virtual machines: a board, devices, two kinds of CPU, a guest with our agent. */
 export { BootError, KernelImageError } from "./boot/index.ts";
-export { Console, FileBackend, type VirtioDevice, Vsock } from "./devices/index.ts";
 export {
+  type ConfinedProcess,
+  type ConfinedStart,
+  ConfinementError,
+  type SharedDirectory,
+  sealMonitor,
+  startConfined,
+} from "./confine/index.ts";
+export { Console, FileBackend, type VirtioDevice, VirtioFs, Vsock } from "./devices/index.ts";
+export {
+  encodeInitramfs,
   GuestError,
   type GuestLaunch,
   GuestLaunchError,
   type GuestProcess,
+  GuestRefusal,
   type HostPorts,
+  MissingModuleError,
+  planModules,
+  REPORT,
   RemoteKernel,
   startGuestProcess,
 } from "./guest/index.ts";
 export { GUEST_ROOTFS, type GuestRootOptions, planGuestRoot } from "./guest-root.ts";
-export { hasHardwareVirtualization, KvmBackend, KvmUnavailableError } from "./kvm/index.ts";
+export { type FileMapping, mapWholeFile } from "./host/file-mapping.ts";
+export {
+  hasHardwareVirtualization,
+  KvmBackend,
+  KvmUnavailableError,
+  kvmRequests,
+} from "./kvm/index.ts";
 export type { CpuBackend, StopReason } from "./machine/index.ts";
 export {
   type GuestKernel,
@@ -20,4 +39,5 @@ export {
   type SandboxConfig,
   startSandbox,
 } from "./sandbox.ts";
+export { SoftwareBackend } from "./translator/index.ts";
 export { type Disk, Vm, type VmConfig } from "./vm.ts";

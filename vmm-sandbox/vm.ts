@@ -13,6 +13,7 @@ import {
   Console,
   Entropy,
   FileBackend,
+  GenerationId,
   KeyboardController,
   mmioRegisters,
   PowerPorts,
@@ -24,6 +25,7 @@ import {
 } from "./devices/index.ts";
 import {
   ACPI_PORT,
+  BOOT,
   COM1_GSI,
   COM1_PORT,
   type CpuBackend,
@@ -39,7 +41,8 @@ import {
 } from "./machine/index.ts";
 
 export interface Disk {
-  readonly path: string;
+  /** A path, or an open descriptor, which the machine then owns. */
+  readonly path: string | number;
   readonly readOnly: boolean;
 }
 
@@ -76,6 +79,7 @@ export class Vm implements AsyncDisposable {
   readonly transports: readonly VirtioMmio[];
   readonly #backend: CpuBackend;
   readonly #serial: Serial;
+  readonly #generation: GenerationId;
   readonly #disks: readonly FileBackend[];
   #tail = "";
 
@@ -99,6 +103,11 @@ export class Vm implements AsyncDisposable {
       this.#remember(Uint8Array.of(byte));
       config.onSerial?.(byte);
     });
+    this.#generation = new GenerationId(
+      backend.memory,
+      BOOT.generationId,
+      this.machine.claimLine(),
+    );
     this.#attachLegacy();
   }
 
@@ -153,6 +162,7 @@ export class Vm implements AsyncDisposable {
     state.transports.forEach((transport, index) => {
       this.transports[index]?.restore(transport);
     });
+    this.#generation.renew();
   }
 
   /** Runs until the machine stops, and says why. */
@@ -239,6 +249,7 @@ export class Vm implements AsyncDisposable {
         gsi: line.gsi,
       })),
       com1: { port: COM1_PORT, gsi: COM1_GSI },
+      generation: { address: this.#generation.address, gsi: this.#generation.line.gsi },
       ioApic: IO_APIC_ADDRESS,
       localApic: LOCAL_APIC_ADDRESS,
       powerPort: ACPI_PORT,

@@ -1,5 +1,6 @@
 /** Every verb, in the order the help shows them. */
 import type { Command } from "../command.ts";
+import { compare } from "./compare.ts";
 import * as image from "./image.ts";
 import * as other from "./other.ts";
 import { explain, run } from "./run.ts";
@@ -14,6 +15,7 @@ export const commands = [
   other.ps,
   other.rm,
   explain,
+  compare,
   other.oci,
   image.images,
   image.inspect,

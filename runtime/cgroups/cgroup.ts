@@ -11,9 +11,16 @@ import {
 } from "../../linux/index.ts";
 import type { DeviceRule, Resources } from "../../oci/index.ts";
 import { listDirectory, makeDirectories, readText, writeExisting } from "../files.ts";
+import { isOrdinaryUser } from "../privilege.ts";
 import { attachDeviceFilter } from "./device-filter.ts";
 import type { CgroupLayout } from "./hierarchies.ts";
-import { type CgroupWrite, deviceRules, planResourcesV1, planResourcesV2 } from "./resources.ts";
+import {
+  type CgroupWrite,
+  deviceRules,
+  planResourcesV1,
+  planResourcesV2,
+  unknownToV2,
+} from "./resources.ts";
 
 /** Where a container lies; kept in its state on disk. */
 export interface CgroupPlace {
@@ -22,6 +29,8 @@ export interface CgroupPlace {
   readonly directories: Readonly<Record<string, string>>;
   /** Controller → hierarchy name. */
   readonly controllers: Readonly<Record<string, string>>;
+  /** The unit, where systemd made it (systemd/scope.ts). */
+  readonly systemd?: { readonly unit: string; readonly slice: string };
 }
 
 /** A limit that could not be set; `field` names it in config.json. */
@@ -112,6 +121,9 @@ function inheritCpuset(directory: string): void {
 export function limitCgroup(place: CgroupPlace, resources: Resources | undefined): void {
   if (resources === undefined) return;
   if (place.version === 2) {
+    const foreign = unknownToV2(resources);
+    if (foreign !== undefined)
+      throw new CgroupError(`linux.resources.${foreign}`, "cgroup v2 has no such limit");
     const writes = planResourcesV2(resources);
     if (resources.devices !== undefined) filterDevices(place, resources.devices);
     enableControllers(place, new Set(writes.map(({ controller }) => controller)));
@@ -135,7 +147,7 @@ function filterDevices(place: CgroupPlace, rules: readonly DeviceRule[]): void {
   try {
     attachDeviceFilter(place.directories[""] ?? "", deviceRules(rules));
   } catch (cause) {
-    if (hasErrno(cause, "EPERM") && process.geteuid?.() !== 0) return;
+    if (hasErrno(cause, "EPERM") && isOrdinaryUser()) return;
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new CgroupError("linux.resources.devices", reason, { cause });
   }
@@ -199,10 +211,14 @@ function enableControllers(place: CgroupPlace, wanted: ReadonlySet<string>): voi
  * milliseconds; cgroup_procs_write_start in kernel/cgroup/cgroup.c), and our process has one.
  */
 export function openCgroupEntrances(place: CgroupPlace): readonly Fd[] {
-  const file = place.version === 1 ? "tasks" : "cgroup.procs";
-  return Object.values(place.directories).map((directory) =>
-    Fd.from("openat", AT_FDCWD, `${directory}/${file}`, O_WRONLY | O_CLOEXEC),
+  return entrancePaths(place).map((path) =>
+    Fd.from("openat", AT_FDCWD, path, O_WRONLY | O_CLOEXEC),
   );
+}
+
+export function entrancePaths({ version, directories }: CgroupPlace): readonly string[] {
+  const file = version === 1 ? "tasks" : "cgroup.procs";
+  return Object.values(directories).map((directory) => `${directory}/${file}`);
 }
 
 /** A hierarchy in which every process of the container is found. */

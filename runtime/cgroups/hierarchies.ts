@@ -97,7 +97,7 @@ function below(path: string, root: string): string {
 }
 
 /** proc(5): space, tab, newline and backslash are written in octal. */
-function unescapeOctal(text: string): string {
+export function unescapeOctal(text: string): string {
   if (!text.includes("\\")) return text;
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) =>
     String.fromCharCode(Number.parseInt(octal, 8)),

@@ -192,6 +192,22 @@ function rdma({ rdma: limits }: Resources): readonly CgroupWrite[] {
   });
 }
 
+/** The first field that only v1 can put into force: refused, not passed over. */
+export function unknownToV2({ memory, cpu, blockIO, network }: Resources): string | undefined {
+  // biome-ignore format: table
+  const given: readonly (readonly [field: string, isGiven: boolean])[] = [
+    ["memory.kernelTCP",        (memory?.kernelTCP ?? 0) > 0],
+    ["memory.swappiness",       memory?.swappiness !== undefined],
+    ["memory.disableOOMKiller", memory?.disableOOMKiller === true],
+    ["cpu.realtimeRuntime",     (cpu?.realtimeRuntime ?? 0) > 0],
+    ["cpu.realtimePeriod",      (cpu?.realtimePeriod ?? 0) > 0],
+    ["blockIO.leafWeight",      (blockIO?.leafWeight ?? 0) > 0],
+    ["network.classID",         (network?.classID ?? 0) > 0],
+    ["network.priorities",      (network?.priorities?.length ?? 0) > 0],
+  ];
+  return given.find(([, isGiven]) => isGiven)?.[0];
+}
+
 export function planResourcesV2(resources: Resources): readonly CgroupWrite[] {
   const { unified = {} } = resources;
   return [
@@ -221,7 +237,10 @@ function memoryV2({ memory }: Resources): readonly CgroupWrite[] {
 }
 
 /** v1 limits memory and swap together, v2 swap alone. */
-function swapV2({ limit = 0, swap }: NonNullable<Resources["memory"]>): number | "max" | undefined {
+export function swapV2({
+  limit = 0,
+  swap,
+}: NonNullable<Resources["memory"]>): number | "max" | undefined {
   if (swap === undefined || swap === 0) return limit === -1 ? "max" : undefined;
   if (swap < 0) return "max";
   return Math.max(0, swap - limit);
@@ -241,7 +260,7 @@ function cpuV2({ cpu }: Resources): readonly CgroupWrite[] {
 }
 
 /** Shares 2…262144 onto weights 1…10000, linear as runc 1.1 and Kubernetes have it. */
-function sharesToWeight(shares: number): number {
+export function sharesToWeight(shares: number): number {
   return 1 + Math.floor(((Math.min(Math.max(shares, 2), 262_144) - 2) * 9999) / 262_142);
 }
 

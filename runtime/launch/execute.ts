@@ -14,23 +14,47 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 /** Not executable here: try the next directory. */
 const passOver = ["ENOENT", "EACCES", "ENOTDIR", "ENAMETOOLONG", "ELOOP"] as const;
 
+/** What is executed: known when the rows are planned, or read when they run (door/exec-program.ts). */
+export interface Command {
+  readonly argv: Argument;
+  readonly envp: Argument;
+  /** Plans `body` for each file that may be meant; it gets the path and where the next one is tried. */
+  forEachCandidate(what: string, body: (path: Argument, next: string) => void): void;
+}
+
+export function commandOf(rows: RowList, process: Process): Command {
+  return {
+    argv: { strings: process.args ?? [] },
+    envp: { strings: process.env ?? [] },
+    forEachCandidate(what, body) {
+      for (const candidate of candidatesOf(process)) {
+        const next = rows.freshLabel(what);
+        body(candidate, next);
+        rows.label(next);
+      }
+    },
+  };
+}
+
 function candidatesOf(process: Process): readonly string[] {
   const command = process.args?.[0] ?? "";
   if (command.includes("/")) return [command];
-  const path = (process.env ?? []).findLast((variable) => variable.startsWith("PATH="));
+  return searchPath(process).map((directory) => `${directory}/${command}`);
+}
+
+export function searchPath({ env = [] }: Process): readonly string[] {
+  const path = env.findLast((variable) => variable.startsWith("PATH="));
   return (path?.slice("PATH=".length) ?? defaultPath)
     .split(":")
-    .map((directory) => `${directory === "" ? "." : directory}/${command}`);
+    .map((directory) => (directory === "" ? "." : directory));
 }
 
 /** For `create`: refuses a command that is not there before anybody waits for `start`. */
-export function planExecutableCheck(rows: RowList, process: Process): void {
-  const candidates = candidatesOf(process);
+export function planExecutableCheck(rows: RowList, command: Command): void {
   const found = rows.freshLabel("executable");
   const stat = rows.buffer("executable_stat", statSize);
   setErrno(rows, ENOENT);
-  for (const candidate of candidates) {
-    const next = rows.freshLabel("candidate");
+  command.forEachCandidate("candidate", (candidate, next) => {
     rows.call("newfstatat", [AT_FDCWD, candidate, stat, 0], { ignore: passOver });
     rows.gotoIfFailed(next);
     rows.add({
@@ -43,20 +67,15 @@ export function planExecutableCheck(rows: RowList, process: Process): void {
     rows.gotoIfDone(found);
     rows.label(denied);
     setErrno(rows, EACCES);
-    rows.label(next);
-  }
+  });
   refuse(rows);
   rows.label(found);
 }
 
-export function planExecute(rows: RowList, process: Process): void {
-  const candidates = candidatesOf(process);
-  const argv: Argument = { strings: process.args ?? [] };
-  const envp: Argument = { strings: process.env ?? [] };
+export function planExecute(rows: RowList, command: Command): void {
   setErrno(rows, ENOENT);
-  for (const candidate of candidates) {
-    const next = rows.freshLabel("next");
-    rows.call("execve", [candidate, argv, envp], {
+  command.forEachCandidate("next", (candidate, next) => {
+    rows.call("execve", [candidate, command.argv, command.envp], {
       ignore: [...passOver, "ENOEXEC"],
       note: "become the container's process",
     });
@@ -70,8 +89,7 @@ export function planExecute(rows: RowList, process: Process): void {
     rows.label(other);
     rows.add({ compute: [0, "-", { last: true }], as: rows.freshLabel("errno") });
     rows.add({ store: rows.buffer("errno", 8), value: { last: true }, width: 4 });
-    rows.label(next);
-  }
+  });
   rows.label("not_executed");
   refuse(rows);
 }

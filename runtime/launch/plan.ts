@@ -29,7 +29,7 @@ import {
 } from "../../linux/index.ts";
 import type { NamespaceType, Process, RuntimeConfig } from "../../oci/index.ts";
 import { type EncodedFilter, encodeSeccomp } from "../seccomp/compile.ts";
-import { planExecutableCheck, planExecute } from "./execute.ts";
+import { commandOf, planExecutableCheck, planExecute } from "./execute.ts";
 import { planInit } from "./init.ts";
 import { planListener } from "./listener.ts";
 import type { MountFacts } from "./mounts.ts";
@@ -48,6 +48,8 @@ export interface LaunchContext extends MountFacts {
   readonly rootfs: string;
   /** What puts something on `rootfs` first, such as an overlay. */
   readonly rootMount?: RootMount;
+  /** Where the mount is that `rootfs` lies on; for a root that is shared. */
+  readonly mountAbove?: string;
   /** Wait for `start` on this listening socket; without it the command runs at once. */
   readonly start?: number;
   /** The runtime's end of sync.ts. */
@@ -56,6 +58,8 @@ export interface LaunchContext extends MountFacts {
   readonly console?: number;
   /** `tasks` files (v1) or cgroup.procs (v2) to write "0" to. */
   readonly cgroupFds: readonly number[];
+  /** The runtime sees to it that the program is moved to its cgroup. */
+  readonly awaitsCgroup?: boolean;
   readonly joined: ReadonlyMap<NamespaceType, number>;
   readonly keyring?: string;
   readonly preserveFds: number;
@@ -64,7 +68,7 @@ export interface LaunchContext extends MountFacts {
   /** PID 1 is ours and the command its child; init.ts. */
   readonly init?: boolean;
   /** Loaded instead of what linux.seccomp compiles to. */
-  readonly seccompFilter?: EncodedFilter;
+  readonly seccompFilter?: EncodedFilter | undefined;
   readonly noPivot: boolean;
   readonly hooks: boolean;
   /** Capabilities of the process that the program begins in. */
@@ -149,6 +153,7 @@ function planWayIn(
   planOomScore(rows, process);
   for (const tasks of context.cgroupFds)
     rows.call("write", [tasks, "0", 1], { note: "enter the cgroup" });
+  if (context.awaitsCgroup === true) planRendezvous(rows, message.enterCgroup);
   const made = new Set(namespaces.created);
   made.delete("cgroup");
   made.delete("time");
@@ -303,13 +308,14 @@ function planBecoming(
       ? planListener(rows, context.listener)
       : undefined;
   const { loadFilter, dropPrivileges } = planCredentials(rows, process, seccomp, {
-    keepsGroups: context.rootless,
+    mayKeepGroups: context.rootless,
     grantable: context.grantable,
     listener,
   });
   planWorkingDirectory(rows, process.cwd);
+  const command = commandOf(rows, process);
   if (context.start !== undefined) {
-    planExecutableCheck(rows, process);
+    planExecutableCheck(rows, command);
     closeAllBut(rows, context);
     planMessage(rows, message.ready);
     const starter = rows.result("accept4", [context.start, 0, 0, SOCK_CLOEXEC], {
@@ -333,5 +339,5 @@ function planBecoming(
     });
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
-  planExecute(rows, process);
+  planExecute(rows, command);
 }

@@ -110,11 +110,11 @@ export function planCredentials(
   process: Process,
   seccomp: EncodedFilter | undefined,
   {
-    keepsGroups,
+    mayKeepGroups,
     grantable,
     listener,
   }: {
-    readonly keepsGroups: boolean;
+    readonly mayKeepGroups: boolean;
     /** Capabilities that can be had at all; others are passed over, as the specification wishes. */
     readonly grantable: bigint;
     readonly listener?: ListenerPlan | undefined;
@@ -127,11 +127,13 @@ export function planCredentials(
   const sets = process.capabilities ?? {};
   planBoundingSet(rows, capabilityMask(sets.bounding));
   rows.call("prctl", [PR_SET_KEEPCAPS, 1, 0, 0, 0]);
-  if (!keepsGroups) {
-    const groups = new Uint8Array(new Uint32Array(user.additionalGids ?? []).buffer);
-    const count = user.additionalGids?.length ?? 0;
-    rows.call("setgroups", [count, count === 0 ? 0 : groups], { note: "set additional groups" });
-  }
+  const groups = new Uint8Array(new Uint32Array(user.additionalGids ?? []).buffer);
+  const count = user.additionalGids?.length ?? 0;
+  rows.call("setgroups", [count, count === 0 ? 0 : groups], {
+    // user_namespaces(7): somebody who mapped just their own group keeps the groups they have.
+    ...(mayKeepGroups && count === 0 ? { ignore: ["EPERM"] as const } : {}),
+    note: "set additional groups",
+  });
   rows.call("setresgid", [user.gid, user.gid, user.gid], { note: `become group ${user.gid}` });
   rows.call("setresuid", [user.uid, user.uid, user.uid], { note: `become user ${user.uid}` });
   if (noNewPrivileges) rows.call("prctl", [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);

@@ -19,7 +19,7 @@ import {
 import type { RuntimeConfig } from "../../oci/index.ts";
 import { Destinations } from "./destinations.ts";
 import { planDeviceLinks, planDevices } from "./devices.ts";
-import { cloneFlags, isBind, isSealedLater, planMounts, setAttributes } from "./mounts.ts";
+import { isBind, isSealedLater, planMounts, setAttributes } from "./mounts.ts";
 import type { NamespacePlan } from "./namespaces.ts";
 import { planMaskedPaths, planReadonlyPaths } from "./paths.ts";
 import type { LaunchContext } from "./plan.ts";
@@ -86,25 +86,27 @@ const readOnly = { set: MOUNT_ATTR_RDONLY, clear: 0 };
 function planNewRoot(
   rows: RowList,
   propagation: string | undefined,
-  { rootfs, rootMount }: LaunchContext,
+  { rootfs, rootMount, mountAbove = "/" }: LaunchContext,
 ): Argument {
-  const isShared = propagation === "shared" || propagation === "rshared";
-  if (isShared) {
-    // Taken while it is still in the host's peer group, put on a private mount: pivot_root(2)
-    // refuses a shared parent.
-    const tree = rows.result("open_tree", [AT_FDCWD, rootfs, cloneFlags(true)]);
-    rows.call("mount", [rootfs, rootfs, 0, MS_BIND, 0]);
-    rows.call("mount", [0, rootfs, 0, MS_PRIVATE, 0]);
-    rows.call("move_mount", [tree, "", AT_FDCWD, rootfs, 4]);
-  } else {
-    const isPrivate = propagation === "private" || propagation === "rprivate";
+  const isPrivate = propagation === "private" || propagation === "rprivate";
+  if (isShared(propagation))
+    // Volumes stay in the host's peer groups; but a new mount must not reach the host, nor
+    // pivot_root(2) find a shared mount under the new root.
+    rows.call("mount", [0, mountAbove, 0, MS_PRIVATE, 0], {
+      note: "the mount of the root stays here",
+    });
+  else
     rows.call("mount", [0, "/", 0, MS_REC | (isPrivate ? MS_PRIVATE : MS_SLAVE), 0], {
       note: "mounts made here stay here",
     });
-    if (rootMount === undefined) rows.call("mount", [rootfs, rootfs, 0, MS_BIND | MS_REC, 0]);
-    else for (const row of rootMount.rows) rows.add(row);
-  }
+  if (rootMount === undefined) rows.call("mount", [rootfs, rootfs, 0, MS_BIND | MS_REC, 0]);
+  else for (const row of rootMount.rows) rows.add(row);
   return rows.result("openat", [AT_FDCWD, rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC]);
+}
+
+/** Whether mounts of the container are to be seen outside. */
+export function isShared(propagation: string | undefined): boolean {
+  return propagation === "shared" || propagation === "rshared";
 }
 
 function planPivot(rows: RowList, root: Argument, noPivot: boolean): void {

@@ -23,6 +23,8 @@ export const message = {
   notExecuted: 5,
   /** Wants the text that goes with a seccomp listener; the runtime answers with it. */
   listenerState: 6,
+  /** Waits for somebody else, systemd, to move it to its cgroup. */
+  enterCgroup: 7,
 } as const;
 
 export const fileExists = 0x1_0000;

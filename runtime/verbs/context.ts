@@ -1,4 +1,6 @@
 /** What every verb of the OCI command line gets, and where its messages go. */
+import type { CgroupPlace } from "../cgroups/cgroup.ts";
+import type { SystemdDriver } from "../cgroups/systemd/scope.ts";
 import { appendText, writeFd } from "../files.ts";
 
 export interface VerbContext {
@@ -9,6 +11,18 @@ export interface VerbContext {
   readonly systemdCgroup: boolean;
   readonly noCgroups: boolean;
   print(text: string): void;
+}
+
+/** Nothing of systemd's is loaded but for those who want it. */
+export function loadSystemd(): Promise<SystemdDriver> {
+  return import("../cgroups/systemd/scope.ts");
+}
+
+/** undefined where systemd did not make the cgroup. */
+export async function systemdOf(
+  cgroup: CgroupPlace | undefined,
+): Promise<SystemdDriver | undefined> {
+  return cgroup?.systemd === undefined ? undefined : loadSystemd();
 }
 
 /** An error that ends the verb with this exit status. */

@@ -11,7 +11,7 @@ import {
   parseOptions,
   UsageError,
 } from "./command-line.ts";
-import type { VerbContext } from "./context.ts";
+import { loadSystemd, type VerbContext } from "./context.ts";
 
 // biome-ignore format: table
 export const launchOptions = {
@@ -21,12 +21,14 @@ export const launchOptions = {
 
 export const launchAliases = { b: "bundle" } as const;
 
-export function create(args: readonly string[], context: VerbContext): number {
+export async function create(args: readonly string[], context: VerbContext): Promise<number> {
   const options = parseOptions(args, launchOptions, launchAliases);
   const id = containerId(options, "create");
   const bundle = readBundle(options.text("bundle") ?? ".");
   using console = consoleSocket(options, bundle.config.process?.terminal === true, true);
+  const systemd = context.systemdCgroup ? { systemd: await loadSystemd() } : {};
   const { pid, pidfd } = createContainer({
+    ...systemd,
     id,
     bundle: bundle.path,
     config: withActivation(bundle.config, context.env),

@@ -10,7 +10,7 @@ import {
   parseOptions,
   UsageError,
 } from "./command-line.ts";
-import { ExitError, type VerbContext } from "./context.ts";
+import { ExitError, systemdOf, type VerbContext } from "./context.ts";
 import { consoleSocket, sendPidfd, writePidFile } from "./create.ts";
 import { terminalPair, waitInForeground } from "./foreground.ts";
 
@@ -53,8 +53,10 @@ async function execute(
   using asked = consoleSocket(options, terminal, detach);
   const pair = terminal && !detach ? terminalPair() : undefined;
   const console = asked ?? pair?.theirs;
+  const systemd = await systemdOf(container.cgroup);
   const { pid, pidfd } = execInContainer(container, {
     process,
+    ...(systemd === undefined ? {} : { systemd }),
     preserveFds: Number(options.text("preserve-fds") ?? 0),
     ...(console === undefined ? {} : { console }),
   });

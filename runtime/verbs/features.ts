@@ -23,7 +23,7 @@ export function features(_args: readonly string[], { print }: VerbContext): numb
     linux: {
       namespaces: Object.keys(namespaceFlags).sort(),
       capabilities: capabilityNames.filter((_, number) => number <= lastCapability()),
-      cgroup: { v1: true, v2: true, systemd: false, systemdUser: false, rdma: true },
+      cgroup: { v1: true, v2: true, systemd: true, systemdUser: true, rdma: true },
       seccomp: {
         enabled: true,
         actions: seccompActions,

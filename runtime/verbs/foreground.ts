@@ -1,16 +1,9 @@
 /** Waits for a process of ours in the foreground: signals are passed on, a terminal is joined. */
 import { type Fd, SOCK_STREAM, syscall } from "../../linux/index.ts";
 import { copyTerminalSize, makeRaw, relayTerminal, waitWithSignals } from "../pty.ts";
-import { signalNumbers } from "../signals.ts";
+import { forwardedSignals, signalNumbers } from "../signals.ts";
 import { receiveDescriptor, socketPair } from "../sockets.ts";
 import { waitForChild } from "../wait.ts";
-
-/** Passed on to the container's process. Those left out cannot be caught or are about us. */
-// biome-ignore format: table
-const forwarded = [
-  "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGTERM", "SIGCONT", "SIGTSTP",
-  "SIGTTIN", "SIGTTOU", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGWINCH", "SIGIO", "SIGPWR",
-] as const;
 
 export interface TerminalPair {
   /** For the program, which sends the terminal's outer end. */
@@ -60,7 +53,7 @@ function nextTick(): Promise<void> {
 
 function forwardSignals(pid: number, onResize: () => void): () => void {
   const handlers = new Map<NodeJS.Signals, () => void>();
-  for (const signal of forwarded) {
+  for (const signal of forwardedSignals) {
     const number = signalNumbers[signal] ?? 0;
     const handler = signal === "SIGWINCH" ? onResize : () => void syscall("kill", pid, number);
     handlers.set(signal, handler);

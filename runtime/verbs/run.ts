@@ -5,7 +5,7 @@ import { destroyContainer, startContainer } from "../lifecycle.ts";
 import { ociState, readContainer } from "../state.ts";
 import { readBundle } from "./bundle.ts";
 import { type OptionTable, parseOptions } from "./command-line.ts";
-import type { VerbContext } from "./context.ts";
+import { loadSystemd, type VerbContext } from "./context.ts";
 import {
   consoleSocket,
   containerId,
@@ -36,7 +36,9 @@ export async function run(args: readonly string[], context: VerbContext): Promis
   const console = asked ?? pair?.theirs;
   // startContainer hooks run between the two, so then it takes both steps.
   const staged = (config.hooks?.startContainer?.length ?? 0) > 0;
+  const systemd = context.systemdCgroup ? await loadSystemd() : undefined;
   const created = createContainer({
+    ...(systemd === undefined ? {} : { systemd }),
     id,
     bundle: path,
     config: withActivation(config, context.env),
@@ -49,7 +51,8 @@ export async function run(args: readonly string[], context: VerbContext): Promis
   using pidfd = created.pidfd;
   const destroy = () => {
     const { record, directory } = created;
-    const problem = destroyContainer({ ...record, directory, pid: 0, status: "stopped" });
+    const stopped = { ...record, directory, pid: 0, status: "stopped" } as const;
+    const problem = destroyContainer(stopped, systemd);
     if (problem !== undefined) context.log.write("warning", problem);
   };
   try {

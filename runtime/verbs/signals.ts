@@ -10,7 +10,7 @@ import {
 import { parseSignal } from "../signals.ts";
 import { lockContainer, readContainer, removeState } from "../state.ts";
 import { parseOptions, UsageError } from "./command-line.ts";
-import type { VerbContext } from "./context.ts";
+import { systemdOf, type VerbContext } from "./context.ts";
 import { containerId } from "./create.ts";
 
 export function start(args: readonly string[], { stateRoot }: VerbContext): number {
@@ -45,13 +45,18 @@ export function resume(args: readonly string[], { stateRoot }: VerbContext): num
   return 0;
 }
 
-export function remove(args: readonly string[], { stateRoot, log }: VerbContext): number {
+export async function remove(
+  args: readonly string[],
+  { stateRoot, log }: VerbContext,
+): Promise<number> {
   const options = parseOptions(args, { force: "boolean" }, { f: "force" });
   const force = options.flag("force");
   const id = containerId(options, "delete");
   try {
     using _lock = lockContainer(`${stateRoot}/${id}`);
-    const problem = deleteContainer(readContainer(stateRoot, id), { force });
+    const container = readContainer(stateRoot, id);
+    const systemd = await systemdOf(container.cgroup);
+    const problem = deleteContainer(container, { force, systemd });
     if (problem !== undefined) log.write("warning", problem);
   } catch (error) {
     if (!(error instanceof NoContainerError) || !force) throw error;

@@ -10,7 +10,7 @@ import {
   parseOptions,
   UsageError,
 } from "./command-line.ts";
-import type { VerbContext } from "./context.ts";
+import { systemdOf, type VerbContext } from "./context.ts";
 import { containerId } from "./create.ts";
 
 // biome-ignore format: table
@@ -22,13 +22,15 @@ const updateOptions = {
   "kernel-memory": "text", "kernel-memory-tcp": "text",
 } as const satisfies OptionTable;
 
-export function update(args: readonly string[], { stateRoot }: VerbContext): number {
+export async function update(args: readonly string[], { stateRoot }: VerbContext): Promise<number> {
   const options = parseOptions(args, updateOptions, { r: "resources" });
   const container = readContainer(stateRoot, containerId(options, "update"));
   if (container.status === "stopped") throw new Error("container not running");
   if (container.cgroup === undefined) throw new Error("container has no cgroup to update");
   const file = options.text("resources");
   const resources = file === undefined ? fromFlags(options) : readResources(file);
+  const systemd = await systemdOf(container.cgroup);
+  systemd?.updateScope(container.cgroup, ordered(resources));
   limitCgroup(container.cgroup, ordered(resources));
   return 0;
 }

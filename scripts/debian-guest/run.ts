@@ -12,12 +12,18 @@ export interface GuestCommand {
   /** EROFS image that the guest sees, read-only, as /project. */
   readonly project: string;
   readonly memoryMiB: number;
+  /**
+   * More than one may hang a kernel that patches its own code, as each KVM_CREATE_VM does (QEMU
+   * before 8.1, docs/decisions/101).
+   */
   readonly cpus: number;
   readonly timeoutMs: number;
   /** A command that prints nothing for so long hangs. */
   readonly silenceMs?: number;
   /** Kernel parameters besides those that start the command. */
   readonly parameters?: readonly string[];
+  /** Sees each line of output first, and says whether it is not to be shown. */
+  readonly onLine?: (line: string) => boolean;
 }
 
 /** The guest ended, or hung, without the command's exit status. */
@@ -44,7 +50,7 @@ export async function runInDebianGuest(guest: DebianGuest, job: GuestCommand): P
     });
     const ended = new Promise<void>((resolve) => qemu.once("close", () => resolve()));
     const hang = new Hang(job);
-    const status = relayOutput(qemu.stdout, () => hang.postpone());
+    const status = relayOutput(qemu.stdout, () => hang.postpone(), job.onLine);
     const why = await Promise.race([hang.noticed, status.then(() => undefined)]);
     hang.cancel();
     const answer = why === undefined ? undefined : await askHangingGuest(sockets);
@@ -118,7 +124,6 @@ function machine(
   const parameters = [
     "console=ttyS0",
     "sysrq_always_enabled",
-    "systemd.unified_cgroup_hierarchy=1",
     "systemd.show_status=0",
     "mitigations=off",
     "panic=-1",
@@ -128,7 +133,8 @@ function machine(
     ...(job.parameters ?? []),
   ];
   return [
-    ...["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", `${job.cpus}`],
+    // Linux idles by MWAIT where there is one, which QEMU emulates by spinning.
+    ...["-accel", "tcg,thread=multi", "-cpu", "max,-monitor", "-smp", `${job.cpus}`],
     ...["-m", `${job.memoryMiB}`, "-display", "none", "-nodefaults", "-no-reboot"],
     ...["-kernel", guest.kernel, "-initrd", guest.initramfs, "-append", parameters.join(" ")],
     ...disk(guest.root),
@@ -142,6 +148,7 @@ function machine(
 async function relayOutput(
   output: NodeJS.ReadableStream,
   onOutput: () => void,
+  isTaken: (line: string) => boolean = () => false,
 ): Promise<number | undefined> {
   let rest = "";
   let status: number | undefined;
@@ -152,7 +159,7 @@ async function relayOutput(
     rest = lines.pop() ?? "";
     for (const line of lines)
       if (line.startsWith(exitMark)) status = Number(line.slice(exitMark.length));
-      else process.stdout.write(`${line}\n`);
+      else if (!isTaken(line)) process.stdout.write(`${line}\n`);
   }
   return status;
 }

@@ -38,6 +38,7 @@ export const secondDoors: Readonly<Record<string, string>> = {
   "cli/main.ts":           "entry point of the executable",
   "runtime/oci-main.ts":   "manyworlds oci loads the runtime only, and nothing of the cli",
   "image/erofs/index.ts":  "only machines need block devices: starting a container loads none of it",
+  "linux/bpf-machine.ts":  "asks seccomp filters questions, which starting a container never does",
 };
 
 /**

@@ -11,6 +11,7 @@ interface Place {
   readonly directory: string;
   readonly stateRoot: string;
   readonly cgroupsPath: string;
+  readonly cgroupStem: string;
 }
 
 const MNT_DETACH = 2;
@@ -41,14 +42,18 @@ function mountsBelow(directory: string): readonly string[] {
 }
 
 /** The directories that the trial's cgroups path, or one that starts with it, has anywhere. */
-export function cgroupsOf({ machine, cgroupsPath }: Place): readonly string[] {
+export function cgroupsOf({ machine, cgroupStem }: Place): readonly string[] {
   const hierarchies = new Set(machine.cgroupV1.values());
   if (machine.cgroup2) hierarchies.add(machine.cgroup2.path);
-  return [...hierarchies].flatMap((path) =>
-    readdirSync(path)
-      .filter((name) => `/${name}` === cgroupsPath || `/${name}`.startsWith(`${cgroupsPath}-`))
-      .map((name) => join(path, name)),
-  );
+  const slash = cgroupStem.lastIndexOf("/");
+  const own = cgroupStem.slice(slash + 1);
+  return [...hierarchies].flatMap((path) => {
+    const parent = join(path, cgroupStem.slice(0, slash));
+    if (!existsSync(parent)) return [];
+    return readdirSync(parent)
+      .filter((name) => name === own || name.startsWith(`${own}-`) || name.startsWith(`${own}.`))
+      .map((name) => join(parent, name));
+  });
 }
 
 function removeCgroup(path: string): void {

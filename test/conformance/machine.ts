@@ -47,7 +47,10 @@ export function usesCgroupV1(machine: Machine): boolean {
 /** The controller has a hierarchy: v1 by that name, or cgroup2 offers it. */
 export function controller(v1: string, v2: string = v1): Need {
   return (machine) =>
-    machine.cgroupV1.has(v1) || machine.cgroup2?.controllers.includes(v2)
+    machine.cgroupV1.has(v1) ||
+    machine.cgroup2?.controllers.includes(v2) ||
+    // cgroup v2's freezer is part of every cgroup.
+    (v2 === "freezer" && machine.cgroupV1.size === 0 && machine.cgroup2 !== undefined)
       ? undefined
       : `no cgroup hierarchy has the controller "${v1}"`;
 }
@@ -87,3 +90,6 @@ export const manyCpus: Need = () =>
   /^0$/.test(readFileSync("/sys/devices/system/cpu/online", "utf8").trim())
     ? "the machine has one CPU"
     : undefined;
+
+/** sd_booted(3). */
+export const systemd: Need = file("/run/systemd/system", "systemd does not run here");

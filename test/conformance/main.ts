@@ -4,6 +4,8 @@
  *   --runtime PATH   the binary; the environment variable RUNTIME does the same; without either,
  *                    dist/manyworlds-oci
  *   --only TEXT      only rows whose id or section contains TEXT; may be repeated
+ *   --systemd        all rows with systemd as cgroup driver
+ *   --patience N     multiplies time limits, for slow machines
  *   --list           prints the rows and runs nothing
  *
  * Ends with a table of what did not pass and "N passed, N failed, N skipped"; exit status 0 when
@@ -16,6 +18,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { formatSeconds, style } from "../../scripts/terminal.ts";
 import { type KnownFault, knownFault } from "./peers.ts";
+import { setPatience } from "./processes.ts";
 import { allRows } from "./rows.ts";
 import { type Result, runRows, surround } from "./run-rows.ts";
 
@@ -27,6 +30,8 @@ async function main(): Promise<number> {
       runtime: { type: "string" },
       only: { type: "string", multiple: true, default: [] },
       list: { type: "boolean", default: false },
+      systemd: { type: "boolean", default: false },
+      patience: { type: "string", default: "1" },
     },
   });
   const rows = allRows.filter(
@@ -44,7 +49,8 @@ async function main(): Promise<number> {
   if (needsPrivateCgroups(runtime)) return rerunWithoutCgroup2();
   const faults: Faults = (id) => knownFault(runtime, id);
   const started = performance.now();
-  const { surroundings, close } = surround([runtime]);
+  const { surroundings, close } = surround([runtime], { systemd: values.systemd });
+  setPatience(Number(values.patience));
   const results = await runRows(rows, surroundings, (result) => printResult(result, faults));
   close();
   const failed = printSummary(results, faults);

@@ -21,6 +21,12 @@ export interface RunOptions {
   readonly timeoutMs?: number;
 }
 
+/** Time limits are multiplied by this on machines that are slow, such as an emulated one. */
+let patience = 1;
+export function setPatience(factor: number): void {
+  patience = factor;
+}
+
 const defaultTimeoutMs = 20_000;
 const PR_SET_CHILD_SUBREAPER = 36;
 const WNOHANG = 1;
@@ -69,7 +75,7 @@ function spawnAndWait(
     const timer = setTimeout(() => {
       child.kill("SIGKILL");
       reject(new Error(`"${args.slice(0, 6).join(" ")}" did not end within ${timeoutMs} ms`));
-    }, timeoutMs);
+    }, timeoutMs * patience);
     child.once("error", (error) => {
       clearTimeout(timer);
       reject(error);
@@ -97,7 +103,7 @@ function signalNumber(name: string): number {
  */
 export async function waitForOrphan(pid: number, timeoutMs = 10_000): Promise<number> {
   const status = new Uint8Array(4);
-  for (let waitedMs = 0; waitedMs < timeoutMs; waitedMs += 5) {
+  for (let waitedMs = 0; waitedMs < timeoutMs * patience; waitedMs += 5) {
     const found = syscall("wait4", pid, status, WNOHANG, 0);
     if (found === pid) return decodeStatus(new DataView(status.buffer).getUint32(0, true));
     if (found === ECHILD)
@@ -128,7 +134,7 @@ export function isAlive(pid: number): boolean {
 }
 
 export async function until(what: string, isTrue: () => boolean, timeoutMs = 5_000): Promise<void> {
-  for (let waitedMs = 0; waitedMs < timeoutMs; waitedMs += 10) {
+  for (let waitedMs = 0; waitedMs < timeoutMs * patience; waitedMs += 10) {
     if (isTrue()) return;
     await sleep(10);
   }

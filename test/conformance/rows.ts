@@ -16,7 +16,9 @@ import { namespaceRows } from "./rows/namespaces.ts";
 import { operationRows } from "./rows/operations.ts";
 import { posixProcessRows } from "./rows/posix-process.ts";
 import { processRows } from "./rows/process.ts";
+import { rootlessRows } from "./rows/rootless.ts";
 import { seccompRows } from "./rows/seccomp.ts";
+import { systemdRows } from "./rows/systemd.ts";
 import { terminalRows } from "./rows/terminal.ts";
 import { pathAttackRows } from "./security/paths.ts";
 import { processAttackRows } from "./security/processes.ts";
@@ -34,6 +36,8 @@ export const allRows: readonly Row[] = [
   ...kernelRows,
   ...deviceRows,
   ...cgroupRows,
+  ...systemdRows,
+  ...rootlessRows,
   ...seccompRows,
   ...contractTextRows,
   ...contractFileRows,

@@ -3,7 +3,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { makeTemplate, removeTree } from "./bundle.ts";
-import { type Machine, readMachine } from "./machine.ts";
+import { readMachine } from "./machine.ts";
 import { becomeSubreaper } from "./processes.ts";
 import { CannotCheck, type Row } from "./row.ts";
 import { type Surroundings, Trial } from "./trial.ts";
@@ -20,11 +20,12 @@ export interface Result {
 const rowsAtOnce = 3;
 
 /** Prepares what all rows share; `close` removes it. */
-export function surround(runtime: readonly string[], machine: Machine = readMachine()) {
+export function surround(runtime: readonly string[], { systemd = false } = {}) {
+  const machine = readMachine();
   becomeSubreaper();
   const directory = mkdtempSync(join(tmpdir(), "mw-conformance-"));
   makeTemplate(join(directory, "template"));
-  const surroundings: Surroundings = { runtime, machine, directory };
+  const surroundings: Surroundings = { runtime, machine, directory, systemd };
   return { surroundings, close: () => removeTree(directory) };
 }
 

@@ -5,6 +5,8 @@
 import assert from "node:assert/strict";
 import {
   chmodSync,
+  chownSync,
+  lchownSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -27,7 +29,12 @@ export interface Surroundings {
   readonly machine: Machine;
   /** A directory of the run, with the template of the root file system in it. */
   readonly directory: string;
+  /** All rows with systemd's cgroup driver. */
+  readonly systemd?: boolean;
 }
+
+/** Of the suite's scopes. */
+export const suiteSlice = "mwconformance.slice";
 
 let counter = 0;
 
@@ -37,14 +44,19 @@ export class Trial {
   readonly bundle: string;
   readonly rootfs: string;
   readonly stateRoot: string;
-  readonly cgroupsPath: string;
+  readonly #number: number;
+  #systemd = false;
+  /** Arguments before the verb, besides --root. */
+  #globals: readonly string[] = [];
+  /** Becomes somebody else before the runtime is executed. */
+  #wrapper: readonly string[] = [];
   readonly runtime: readonly string[];
   readonly #containers: Container[] = [];
   readonly #undo: (() => void | Promise<void>)[] = [];
   #verbs = 0;
   config: BundleConfig;
 
-  constructor({ runtime, machine, directory }: Surroundings) {
+  constructor({ runtime, machine, directory, systemd = false }: Surroundings) {
     this.machine = machine;
     this.runtime = runtime;
     this.directory = mkdtempSync(join(directory, "row-"));
@@ -52,13 +64,54 @@ export class Trial {
     this.rootfs = join(this.bundle, "rootfs");
     this.stateRoot = join(this.directory, "state");
     counter += 1;
-    this.cgroupsPath = `/mw-conformance-${process.pid}-${counter}`;
+    this.#number = counter;
     mkdirSync(this.bundle);
     mkdirSync(this.stateRoot);
     makeRootfs(join(directory, "template"), this.rootfs);
     // Root of a user namespace, who is nobody here, has to pass.
     for (const path of [directory, this.directory]) chmodSync(path, 0o755);
-    this.config = defaultConfig(this.cgroupsPath);
+    this.config = defaultConfig(this.cgroupsPathFor());
+    if (systemd) this.useSystemd();
+  }
+
+  /** From now on systemd makes the cgroups. */
+  useSystemd(): void {
+    this.#systemd = true;
+    this.#globals = ["--systemd-cgroup"];
+    this.config.linux.cgroupsPath = this.cgroupsPathFor();
+  }
+
+  get usesSystemd(): boolean {
+    return this.#systemd;
+  }
+
+  /** What linux.cgroupsPath says for this row's container, or for another of its own. */
+  cgroupsPathFor(suffix = ""): string {
+    const name = `${process.pid}-${this.#number}${suffix}`;
+    return this.#systemd ? `${suiteSlice}:mw:${name}` : `/mw-conformance-${name}`;
+  }
+
+  /** The beginning of the directory that the row's cgroups have in each hierarchy. */
+  get cgroupStem(): string {
+    const name = `${process.pid}-${this.#number}`;
+    return this.#systemd ? `/${suiteSlice}/mw-${name}` : `/mw-conformance-${name}`;
+  }
+
+  /** Where the container is, in each hierarchy. */
+  get cgroupsPath(): string {
+    return this.#systemd ? `${this.cgroupStem}.scope` : this.cgroupStem;
+  }
+
+  get unit(): string {
+    return this.cgroupsPath.slice(this.cgroupsPath.lastIndexOf("/") + 1);
+  }
+
+  /** The runtime is called through this command from now on; `uid` owns what the row has made. */
+  callThrough(wrapper: readonly string[], uid: number): void {
+    this.#wrapper = wrapper;
+    for (const path of [this.directory, this.bundle, this.stateRoot]) chownSync(path, uid, uid);
+    for (const name of ["", ...readdirSync(this.rootfs)])
+      lchownSync(join(this.rootfs, name), uid, uid);
   }
 
   /** A container ID that no other row uses. */
@@ -88,14 +141,16 @@ export class Trial {
   /** Runs the runtime with these arguments after --root. */
   async verb(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
     this.#verbs += 1;
-    const command = [...this.runtime, "--root", this.stateRoot, ...args];
+    const globals = [...this.#globals, "--root", this.stateRoot];
+    const command = [...this.#wrapper, ...this.runtime, ...globals, ...args];
     return runCommand(command, this.path(`verb-${this.#verbs}`), options);
   }
 
   /** Runs the runtime with exactly these arguments. */
   async bare(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
     this.#verbs += 1;
-    return runCommand([...this.runtime, ...args], this.path(`verb-${this.#verbs}`), options);
+    const command = [...this.#wrapper, ...this.runtime, ...this.#globals, ...args];
+    return runCommand(command, this.path(`verb-${this.#verbs}`), options);
   }
 
   /** As `verb`, but anything else than success fails the row. */

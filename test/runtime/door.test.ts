@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   chmodSync,
   existsSync,
@@ -11,6 +12,7 @@ import {
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { encodeElf } from "../../linux/index.ts";
+import { freezeCgroup } from "../../runtime/cgroups/cgroup.ts";
 import { planDoor } from "../../runtime/door/door.ts";
 import { facts } from "../../runtime/door/facts.ts";
 import { waitForChild } from "../../runtime/index.ts";
@@ -178,6 +180,102 @@ describe("runtime/door", function () {
     ["words with spaces and a dash", ["--root", "/tmp", "exec", "x", "a b", "-c"]],
   ] as const)
     it(`leaves to the executable: ${why}`, () => isExecutable(say(...words), words.join(" ")));
+
+  describe("exec", () => {
+    let pid: number;
+    beforeEach(() => {
+      const config = sandbox.config("sleep 100", { env: ["PATH=/nowhere::/bin", "COLOUR=red"] });
+      const created = sandbox.create(config, { mode: "create" });
+      pid = created.pid;
+      created.pidfd.close();
+      isDone(verb("start", sandbox.id));
+    });
+    afterEach(() => {
+      isDone(verb("delete", "--force", sandbox.id));
+      waitForChild(pid);
+    });
+    const words = (...command: readonly string[]) =>
+      `--root ${sandbox.stateRoot} exec ${sandbox.id} ${command.join(" ")}`;
+
+    it("runs a command in all of the container's namespaces, as its process", () => {
+      const { stdout, stderr, status } = verb(
+        ...["exec", sandbox.id, "sh", "-c"],
+        'id -u; echo $COLOUR "$0" "$@"; pwd; readlink /proc/1/ns/pid; readlink /proc/self/ns/pid; exit 7',
+        ...["a b", "", "-c"],
+      );
+      const [uid, echoed, cwd, first, own] = stdout.split("\n");
+      assert.deepEqual([uid, echoed, cwd, stderr, status], ["0", "red a b  -c", "/", "", 7]);
+      assert.equal(first, own);
+      const cgroups = (process: string) =>
+        verb("exec", sandbox.id, "cat", `/proc/${process}/cgroup`);
+      assert.deepEqual(cgroups("self"), cgroups("1"));
+    });
+
+    it("has the container's process's limits, capabilities and filter, and no descriptors", () => {
+      const status = (file: string) =>
+        readFileSync(file, "utf8")
+          .split("\n")
+          .filter((line) => /^(Cap|NoNewPrivs|Seccomp|Umask|Groups|SigBlk)/.test(line));
+      const { stdout } = verb("exec", sandbox.id, "cat", "/proc/self/status");
+      const path = join(sandbox.directory, "status");
+      writeFileSync(path, stdout);
+      assert.deepEqual(status(path), status(`/proc/${pid}/status`));
+      const open = verb("exec", sandbox.id, "/bin/ls", "/proc/self/fd").stdout;
+      assert.deepEqual(open.trim().split(/\s+/), ["0", "1", "2", "3"]); // 3: ls reads the directory
+    });
+
+    it("ends as the command does, by a signal too, and passes signals on", async () => {
+      assert.equal(verb("exec", sandbox.id, "sh", "-c", "kill -9 $$").status, 137);
+      const script = 'trap "exit 5" USR1; echo ready; while :; do sleep 0.1; done';
+      const child = spawn(door, [
+        "--root",
+        sandbox.stateRoot,
+        "exec",
+        sandbox.id,
+        "sh",
+        "-c",
+        script,
+      ]);
+      await once(child.stdout, "data");
+      child.kill("SIGUSR1");
+      assert.deepEqual(await once(child, "close"), [5, null]);
+    });
+
+    it("leaves a command that does not run to the executable", () => {
+      isExecutable(verb("exec", sandbox.id, "no-such-command"), words("no-such-command"));
+      isExecutable(verb("exec", sandbox.id, "/tmp"), words("/tmp"));
+      const long = "x".repeat(5000);
+      isExecutable(verb("exec", sandbox.id, long), words(long));
+      isExecutable(
+        verb("exec", "--user", "5", sandbox.id, "id"),
+        `--root ${sandbox.stateRoot} exec --user 5 ${sandbox.id} id`,
+      );
+    });
+
+    it("leaves a frozen container and closed standard streams to the executable", () => {
+      const { cgroup } = readContainer(sandbox.stateRoot, sandbox.id);
+      assert.ok(cgroup);
+      freezeCgroup(cgroup, true);
+      isExecutable(verb("exec", sandbox.id, "true"), words("true"));
+      isExecutable(
+        verb("kill", sandbox.id, "9"),
+        `--root ${sandbox.stateRoot} kill ${sandbox.id} 9`,
+      );
+      freezeCgroup(cgroup, false);
+      const script = `exec ${door} --root ${sandbox.stateRoot} exec ${sandbox.id} true <&-`;
+      assert.equal(spawnSync("sh", ["-c", script]).status, 42);
+    });
+
+    it("shows the container a sealed file in memory, not a file of the host", () => {
+      // The kernel runs a script's interpreter, here whatever is executing the script.
+      writeFileSync(join(sandbox.rootfs, "bin/trap"), "#!/proc/self/exe\n", { mode: 0o755 });
+      const before = readFileSync(door);
+      const program = readFileSync(join(sandbox.stateRoot, sandbox.id, "exec"));
+      verb("exec", sandbox.id, "/bin/trap");
+      assert.deepEqual(readFileSync(door), before);
+      assert.deepEqual(readFileSync(join(sandbox.stateRoot, sandbox.id, "exec")), program);
+    });
+  });
 
   it("finds the executable through a link, and without /proc", () => {
     const link = join(sandbox.directory, "runtime");

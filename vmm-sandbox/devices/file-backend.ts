@@ -15,14 +15,15 @@ export class FileBackend implements BlockBackend, Disposable {
   readonly readOnly: boolean;
   readonly #fd: number;
 
-  constructor(path: string, options: { readonly readOnly: boolean }) {
+  /** A path, or a descriptor that is this object's from then on. */
+  constructor(file: string | number, options: { readonly readOnly: boolean }) {
     this.readOnly = options.readOnly;
-    this.#fd = openSync(path, options.readOnly ? "r" : "r+");
+    this.#fd = typeof file === "number" ? file : openSync(file, options.readOnly ? "r" : "r+");
     const stat = fstatSync(this.#fd);
     if (!stat.isFile() || stat.size % 512 !== 0) {
       closeSync(this.#fd);
       throw new DiskError(
-        `Cannot use "${path}" as a disk: expected a regular file of whole 512-byte sectors`,
+        `Cannot use "${file}" as a disk: expected a regular file of whole 512-byte sectors`,
       );
     }
     this.sizeBytes = stat.size;

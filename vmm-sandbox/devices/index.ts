@@ -5,6 +5,7 @@ export { Console } from "./console.ts";
 export { Entropy } from "./entropy.ts";
 export { DiskError, FileBackend } from "./file-backend.ts";
 export { VirtioFs } from "./fs/virtio-fs.ts";
+export { GenerationId } from "./generation-id.ts";
 export { Net, type NetBackend, type NetOptions } from "./net.ts";
 export { KeyboardController, PowerPorts } from "./power.ts";
 export { Serial, type SerialState } from "./serial.ts";

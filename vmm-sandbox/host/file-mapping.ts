@@ -22,9 +22,15 @@ export interface FileMapping extends Disposable {
 /** A kernel is smaller; anything larger is a mistake. */
 const MAX_BYTES = 2 ** 30;
 
-/** Read-only. The file must not shrink while it is mapped: that is a fault of this process. */
-export function mapWholeFile(path: string): FileMapping {
-  const fd = Fd.from("openat", -100, path, O_RDONLY | O_CLOEXEC, 0);
+/**
+ * Read-only; a path, or a descriptor, which is the mapping's from then on. The file must not shrink
+ * while it is mapped: that is a fault of this process.
+ */
+export function mapWholeFile(path: string | number): FileMapping {
+  const fd =
+    typeof path === "number"
+      ? Fd.take(path)
+      : Fd.from("openat", -100, path, O_RDONLY | O_CLOEXEC, 0);
   try {
     const status = new Uint8Array(stat.sizeBytes);
     call("fstat", fd, status);

@@ -67,10 +67,11 @@ const needed = [
 const API_VERSION = 12;
 const SOFTWARE_HINT = "Run with --cpu software: the software CPU needs no KVM";
 
-/** Opens /dev/kvm (or `path`, for tests) and checks that it is all we need. */
-export function openKvm(path = "/dev/kvm"): Fd {
-  const number = syscall("openat", -100, path, O_RDWR | O_CLOEXEC);
-  if (number < 0) throw explainOpen(path, number);
+/** Opens /dev/kvm (or `path`, for tests; or takes a descriptor) and checks that it is all we need. */
+export function openKvm(path: string | number = "/dev/kvm"): Fd {
+  const number =
+    typeof path === "number" ? path : syscall("openat", -100, path, O_RDWR | O_CLOEXEC);
+  if (number < 0) throw explainOpen(`${path}`, number);
   const fd = Fd.take(number);
   try {
     checkKvm(fd);

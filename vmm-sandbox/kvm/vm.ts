@@ -46,7 +46,8 @@ export interface KvmVmOptions {
   readonly memorySizeBytes: number;
   /** Without it the guest has no interrupt controllers, and HLT returns to us. */
   readonly irqchip?: boolean;
-  readonly path?: string;
+  /** Of /dev/kvm, or an open descriptor, which is the VM's from then on. */
+  readonly path?: string | number;
 }
 
 interface MappedRam extends RamRange {

@@ -50,6 +50,8 @@ export const BOOT = {
   commandLine: 0x2_0000,
   /** Everything from here to 1 MiB is reserved in the memory map. */
   reserved: 0x9_fc00,
+  /** 16 bytes that stay in use: the VM generation ID. */
+  generationId: 0x9_fd00,
   rsdp: 0xe_0000,
   acpiTables: 0xe_1000,
   highMemory: 0x10_0000,

@@ -196,7 +196,7 @@ export const contractOutputRows: readonly Row[] = [
     config.process.terminal = false;
     config.process.args = ["/bin/echo", "from spec"];
     config.root = { path: t.rootfs };
-    config.linux.cgroupsPath = t.cgroupsPath;
+    config.linux.cgroupsPath = t.cgroupsPathFor();
     t.writeConfig(config);
     const container = t.container();
     assert.equal(await t.ok(["run", "--bundle", t.bundle, container.id]), "from spec\n");

@@ -96,7 +96,7 @@ export const namespaceRows = [
         const first = await t.started("sleep 100", withNamespace(type));
         const path = `/proc/${first.pid}/ns/${files[type]}`;
         const second = await t.started("sleep 100", (config) => {
-          config.linux.cgroupsPath = `${t.cgroupsPath}-second`;
+          config.linux.cgroupsPath = t.cgroupsPathFor("-second");
           withNamespace(type, path)(config);
           if (type === "uts") delete config.hostname;
           if (type === "user") {

@@ -163,7 +163,7 @@ export const operationRows = [
       writeFileSync(t.path("volume/file"), "kept");
       const first = await t.started("sleep 100");
       const second = await t.started("true", (config) => {
-        config.linux.cgroupsPath = `${t.cgroupsPath}-second`;
+        config.linux.cgroupsPath = t.cgroupsPathFor("-second");
         config.mounts.push({ destination: "/v", source: t.path("volume"), options: ["bind"] });
         config.linux.namespaces = config.linux.namespaces.map((entry) =>
           entry.type === "network" ? { ...entry, path: `/proc/${first.pid}/ns/net` } : entry,

@@ -129,7 +129,7 @@ done`;
       const script =
         "(: >> /proc/1/exe) 2>/dev/null && echo exe; (exec 9< /proc/1/exe) 2>/dev/null && echo exe-read; cat /proc/1/environ 2>/dev/null | wc -c; readlink /proc/1/fd/* 2>/dev/null | wc -l; ls /proc/1/root/ 2>/dev/null | wc -l";
       const out = await t.probe(script, (config) => {
-        config.linux.cgroupsPath = `${t.cgroupsPath}-second`;
+        config.linux.cgroupsPath = t.cgroupsPathFor("-second");
         config.linux.namespaces = config.linux.namespaces.map((entry) =>
           entry.type === "pid" ? { type: "pid", path: `/proc/${first.pid}/ns/pid` } : entry,
         );

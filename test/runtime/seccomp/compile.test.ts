@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { encodeSeccompData, runFilter, type SeccompData } from "../../../linux/bpf-machine.ts";
 import type { BpfInstruction } from "../../../linux/index.ts";
 import { AUDIT_ARCH_I386, AUDIT_ARCH_X86_64 } from "../../../linux/index.ts";
 import type {
@@ -10,7 +11,6 @@ import type {
 import { architecturesOf } from "../../../runtime/seccomp/architectures.ts";
 import { compileSeccomp, seccompOperators } from "../../../runtime/seccomp/compile.ts";
 import { dockerSeccompProfile } from "../../../runtime/seccomp/default-profile.ts";
-import { encodeSeccompData, runFilter, type SeccompData } from "./bpf-machine.ts";
 import { libseccompFilter } from "./libseccomp.ts";
 
 const x32Bit = 0x4000_0000;

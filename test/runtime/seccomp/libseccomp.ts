@@ -1,8 +1,8 @@
 /** libseccomp as an oracle: builds the same profile with it, through Debian's python3-seccomp. */
 import { spawnSync } from "node:child_process";
+import { decodeInstructions } from "../../../linux/bpf-machine.ts";
 import type { BpfInstruction } from "../../../linux/index.ts";
 import type { Seccomp } from "../../../oci/index.ts";
-import { decodeInstructions } from "./bpf-machine.ts";
 
 /** Does what runc does with a profile; prints the filter in hexadecimal. */
 const script = `

@@ -145,7 +145,7 @@ export class Jit {
     const region = discover(this.bytes, low & 0xfff, {
       page: (delta) => {
         const page = pageOf(delta);
-        return page < 0 ? undefined : this.hostOf(page * 4096);
+        return translator.hasCode(page) ? this.hostOf(page * 4096) : undefined;
       },
       heat,
       hot: translator.hotThreshold * hotCallPart,

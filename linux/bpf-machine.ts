@@ -1,5 +1,5 @@
-/** An interpreter of classic BPF as seccomp uses it, so that tests can ask filters questions. */
-import { type BpfInstruction, bpfCode } from "../../../linux/index.ts";
+/** An interpreter of classic BPF as seccomp uses it, to ask filters questions. */
+import { type BpfInstruction, bpfCode } from "./bpf.ts";
 
 export interface SeccompData {
   readonly nr: number;

@@ -1,0 +1,140 @@
+/** A comparison as text: a table for each question, and what is missing with its cure. */
+import {
+  bareRung,
+  type Comparison,
+  formatKiB,
+  formatOperation,
+  formatRatio,
+  formatTime,
+  measuredRungs,
+  missingRungs,
+  overheadOf,
+  type RungResult,
+  spreadOf,
+  type WorkloadName,
+  workloads,
+  workSpread,
+} from "../../compare/index.ts";
+import { paint } from "../output/color.ts";
+import { formatTable } from "../output/table.ts";
+
+const NONE = "–";
+
+export function formatComparison(comparison: Comparison, colour: boolean): string {
+  const { machine, image, command, interrupted, tookMs } = comparison;
+  const rungs = measuredRungs(comparison);
+  const head = (text: string): string => `\n${paint(text, "bold", colour)}\n`;
+  const facts = [machine["processor"], machine["kernel"], machine["system"], machine["engine"]];
+  const parts = [
+    `${image}${command.length > 0 ? ` -- ${command.join(" ")}` : ""} on ${facts.join(", ")}\n`,
+    head("Start (median, quartiles)"),
+    startTable(rungs, command.length > 0),
+    head("Work inside (× the time without isolation)"),
+    workTable(comparison, ["cpu", "kernel"], true),
+    head("Storage and network inside"),
+    workTable(comparison, ["storage", "network"], false),
+    head("Memory, and how many fit (extrapolated)"),
+    memoryTable(rungs),
+    head("Between the process and the host"),
+    boundaryTable(rungs),
+    missingLines(comparison, colour),
+    noteLines(rungs),
+    `\n${interrupted ? "Interrupted after" : "Measured in"} ${formatTime(tookMs)}\n`,
+  ];
+  return parts.join("");
+}
+
+function startTable(rungs: readonly RungResult[], hasCommand: boolean): string {
+  const headers = ["", "FIRST INSTRUCTION", "", "WHOLE COMMAND", "", "CPU TIME", "SAMPLES"];
+  const rows = rungs.map(({ name, start }) => {
+    const cells = [
+      name,
+      ...withQuartiles(start.firstInstruction),
+      ...withQuartiles(start.whole),
+      formatTime(spreadOf(start.cpu).median),
+      String(start.whole.length),
+    ];
+    return hasCommand ? [...cells, ...withQuartiles(start.command)] : cells;
+  });
+  return formatTable(hasCommand ? [...headers, "YOUR COMMAND", ""] : headers, rows);
+}
+
+function withQuartiles(samples: readonly number[]): readonly string[] {
+  if (samples.length === 0) return [NONE, ""];
+  const { median, low, high } = spreadOf(samples);
+  return [formatTime(median), `${formatTime(low)} – ${formatTime(high)}`];
+}
+
+/** A column for each workload: the ratio to the bare process, or the absolute figure. */
+function workTable(comparison: Comparison, groups: readonly string[], asRatio: boolean): string {
+  const bare = bareRung(comparison);
+  const names = workloads.filter(({ group }) => groups.includes(group)).map(({ name }) => name);
+  const cell = (rung: RungResult, name: WorkloadName): string => {
+    const spread = workSpread(rung, name);
+    if (spread === undefined) return rung.workFailed[name] ?? NONE;
+    const absolute = formatOperation(name, spread.median);
+    if (!asRatio || bare === undefined || rung === bare) return absolute;
+    const ratio = overheadOf(rung, bare, name);
+    return ratio === undefined ? absolute : formatRatio(ratio.median);
+  };
+  return formatTable(
+    ["", ...names.map((name) => name.toUpperCase())],
+    measuredRungs(comparison).map((rung) => [rung.name, ...names.map((name) => cell(rung, name))]),
+  );
+}
+
+function memoryTable(rungs: readonly RungResult[]): string {
+  return formatTable(
+    ["", "ONE (PSS)", "PROCESSES", "EACH MORE", "TRIED", "WOULD FIT HERE"],
+    rungs.map(({ name, memory, density }) => [
+      name,
+      memory === undefined ? NONE : formatKiB(memory.pssKiB),
+      memory?.processes.map((each) => `${each.name} ${formatKiB(each.pssKiB)}`).join(", ") ?? NONE,
+      density === undefined ? NONE : formatKiB(density.eachKiB),
+      density === undefined ? NONE : String(density.together),
+      density === undefined ? NONE : `≈ ${density.fits.toLocaleString("en-US")}`,
+    ]),
+  );
+}
+
+function boundaryTable(rungs: readonly RungResult[]): string {
+  return formatTable(
+    [
+      "",
+      "KERNEL",
+      "SYSTEM CALLS THAT REACH THE HOST",
+      "CAPABILITIES",
+      "HOST USER",
+      "OWN NAMESPACES",
+    ],
+    rungs.map(({ name, boundary }) => {
+      if (boundary === undefined) return [name, NONE, NONE, NONE, NONE, NONE];
+      const { reachableSyscalls: reachable, knownSyscalls, capabilities, namespaces } = boundary;
+      return [
+        name,
+        boundary.kernel === "own" ? "its own" : "the host's",
+        reachable === undefined
+          ? `filtered (of ${knownSyscalls})`
+          : `${reachable} of ${knownSyscalls}`,
+        String(capabilities.length),
+        boundary.hostUser === undefined ? NONE : String(boundary.hostUser),
+        namespaces.join(" ") || "none",
+      ];
+    }),
+  );
+}
+
+function missingLines(comparison: Comparison, colour: boolean): string {
+  const missing = missingRungs(comparison);
+  if (missing.length === 0) return "";
+  const lines = missing.map((rung) => {
+    const cure = rung.missing?.cure === undefined ? "" : `\n  cure: ${rung.missing.cure}`;
+    return `${rung.name}: ${rung.missing?.reason}${cure}`;
+  });
+  return `\n${paint("Not measured, or not to the end", "bold", colour)}\n${lines.join("\n")}\n`;
+}
+
+function noteLines(rungs: readonly RungResult[]): string {
+  const notes = rungs.flatMap(({ name, notes }) => notes.map((note) => `${name}: ${note}`));
+  return notes.length === 0 ? "" : `\n${notes.join("\n")}\n`;
+}

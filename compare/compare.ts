@@ -1,0 +1,261 @@
+/**
+ * The comparison: opens every rung that this machine offers, measures them in turn, and returns
+ * what it has when its time is up or somebody interrupts it.
+ */
+import { VERSION } from "../engine/index.ts";
+import { machineFacts } from "./machine.ts";
+import { boundaryOf } from "./measure/boundary.ts";
+import { holdWorlds } from "./measure/held.ts";
+import { measureDensity, memoryUse } from "./measure/memory.ts";
+import { type Sampled, sampleInTurn } from "./measure/sampling.ts";
+import { type StartRecord, takeStart } from "./measure/start.ts";
+import { takeWork, type WorkRecord } from "./measure/work.ts";
+import { type Work, workloads } from "./probe.ts";
+import type { Boundary, Comparison, Density, MemoryUse, Missing, RungResult } from "./result.ts";
+import { rungs as allRungs } from "./rungs/index.ts";
+import { type OpenRung, type Rung, RungMissingError } from "./rungs/rung.ts";
+import { isCompiled } from "./self.ts";
+import { Workspace } from "./workspace.ts";
+
+export interface CompareRequest {
+  /** An image that is here already. */
+  readonly image: string;
+  /** Run as a whole beside the probe; empty for none. */
+  readonly command?: readonly string[];
+  readonly root?: string | undefined;
+  readonly quick?: boolean;
+  /** Only these rungs, by name. */
+  readonly only?: readonly string[];
+  /** Ends it early; what has been measured is returned. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: CompareProgress) => void;
+}
+
+export interface CompareProgress {
+  readonly phase: "preparing" | "starts" | "work" | "memory";
+  readonly rung: string;
+  /** Of this phase, 0 to 1. */
+  readonly share: number;
+}
+
+/** How long each phase may take, how often, and how much at once. */
+interface Effort {
+  readonly starts: { readonly budgetMs: number; readonly maxRounds: number };
+  readonly work: { readonly budgetMs: number; readonly maxRounds: number };
+  readonly eachMs: number;
+  readonly minRounds: number;
+  readonly together: number;
+}
+
+const efforts: Readonly<Record<"quick" | "full", Effort>> = {
+  quick: {
+    starts: { budgetMs: 12_000, maxRounds: 15 },
+    work: { budgetMs: 18_000, maxRounds: 5 },
+    eachMs: 10,
+    minRounds: 1,
+    together: 4,
+  },
+  full: {
+    starts: { budgetMs: 60_000, maxRounds: 60 },
+    work: { budgetMs: 90_000, maxRounds: 15 },
+    eachMs: 30,
+    minRounds: 3,
+    together: 16,
+  },
+};
+
+/** One rung while it is measured. */
+interface Lane {
+  readonly rung: Rung;
+  open: OpenRung | undefined;
+  missing: Missing | undefined;
+  readonly start: StartRecord;
+  readonly work: WorkRecord;
+  memory?: MemoryUse;
+  density?: Density;
+  boundary?: Boundary;
+}
+
+export async function compare(request: CompareRequest): Promise<Comparison> {
+  const { image, command = [], quick = false } = request;
+  const started = performance.now();
+  const signal = request.signal ?? new AbortController().signal;
+  const report = request.onProgress ?? (() => undefined);
+  const effort = efforts[quick ? "quick" : "full"];
+  using space = await Workspace.open(image, request.root);
+  const lanes = chooseRungs(request.only).map(newLane);
+  try {
+    await openAll(lanes, space, signal, report);
+    await takeStarts(lanes, command, effort, signal, report);
+    await takeAllWork(lanes, effort, signal, report);
+    await weighAll(lanes, space, effort, signal, report);
+  } finally {
+    for (const { open } of lanes) await open?.[Symbol.asyncDispose]();
+  }
+  return {
+    version: VERSION,
+    date: new Date().toISOString(),
+    machine: { ...machineFacts(), ...(!isCompiled() && { manyworlds: "from its sources" }) },
+    image,
+    command,
+    quick,
+    interrupted: signal.aborted,
+    tookMs: performance.now() - started,
+    rungs: lanes.map(toResult),
+  };
+}
+
+function chooseRungs(only: readonly string[] | undefined): readonly Rung[] {
+  const unknown = only?.find((name) => allRungs.every((rung) => rung.name !== name));
+  if (unknown !== undefined) {
+    const names = allRungs.map(({ name }) => name).join(", ");
+    throw new RangeError(`Cannot compare "${unknown}": expected some of ${names}`);
+  }
+  return allRungs.filter(({ name }) => only === undefined || only.includes(name));
+}
+
+function newLane(rung: Rung): Lane {
+  return {
+    rung,
+    open: undefined,
+    missing: undefined,
+    start: { firstInstruction: [], whole: [], cpu: [], command: [] },
+    work: { work: {}, workFailed: {} },
+  };
+}
+
+type Report = (progress: CompareProgress) => void;
+
+/** Prepares each and starts it once, unmeasured, so that what is cold is warm and what fails is out. */
+async function openAll(
+  lanes: readonly Lane[],
+  space: Workspace,
+  signal: AbortSignal,
+  report: Report,
+): Promise<void> {
+  for (const [index, lane] of lanes.entries()) {
+    if (signal.aborted) {
+      lane.missing = { reason: "interrupted before it was tried" };
+      continue;
+    }
+    report({ phase: "preparing", rung: lane.rung.name, share: index / lanes.length });
+    try {
+      lane.open = await lane.rung.open(space);
+      takeStart(lane.open, [], newLane(lane.rung).start);
+    } catch (error) {
+      lane.missing = whyMissing(error);
+      await lane.open?.[Symbol.asyncDispose]();
+      lane.open = undefined;
+    }
+  }
+}
+
+function whyMissing(error: unknown): Missing {
+  if (error instanceof RungMissingError) return error.missing;
+  return { reason: error instanceof Error ? error.message : String(error) };
+}
+
+function candidates(lanes: readonly Lane[], take: (lane: Lane, open: OpenRung) => void): Sampled[] {
+  return lanes.flatMap((lane) => {
+    const { open } = lane;
+    if (open === undefined) return [];
+    return {
+      name: lane.rung.name,
+      take: () => take(lane, open),
+      onFailure: (error: unknown) => {
+        lane.missing = whyMissing(error);
+      },
+    };
+  });
+}
+
+async function takeStarts(
+  lanes: readonly Lane[],
+  command: readonly string[],
+  { starts, minRounds }: Effort,
+  signal: AbortSignal,
+  report: Report,
+): Promise<void> {
+  await sampleInTurn(
+    candidates(lanes, (lane, open) => takeStart(open, command, lane.start)),
+    {
+      ...starts,
+      minRounds,
+      signal,
+      onSample: (rung, share) => report({ phase: "starts", rung, share }),
+    },
+  );
+}
+
+async function takeAllWork(
+  lanes: readonly Lane[],
+  { work, eachMs, minRounds }: Effort,
+  signal: AbortSignal,
+  report: Report,
+): Promise<void> {
+  const all: Work = { names: workloads.map(({ name }) => name), eachMs };
+  await sampleInTurn(
+    candidates(lanes, (lane, open) => takeWork(open, all, lane.work)),
+    {
+      ...work,
+      minRounds,
+      signal,
+      onSample: (rung, share) => report({ phase: "work", rung, share }),
+    },
+  );
+}
+
+/** One after the other: what one weighs must not be shared with another. */
+async function weighAll(
+  lanes: readonly Lane[],
+  space: Workspace,
+  { together }: Effort,
+  signal: AbortSignal,
+  report: Report,
+): Promise<void> {
+  for (const [index, lane] of lanes.entries()) {
+    if (signal.aborted) return;
+    if (lane.open === undefined) continue;
+    report({ phase: "memory", rung: lane.rung.name, share: index / lanes.length });
+    try {
+      await weigh(lane, lane.open, space, together, signal);
+    } catch (error) {
+      lane.missing ??= whyMissing(error);
+    }
+  }
+}
+
+async function weigh(
+  lane: Lane,
+  open: OpenRung,
+  space: Workspace,
+  together: number,
+  signal: AbortSignal,
+): Promise<void> {
+  await using held = holdWorlds(open, space);
+  await held.start();
+  const processes = held.processes();
+  lane.memory = memoryUse(processes);
+  const largest = [...processes].sort((a, b) => b.pssKiB - a.pssKiB)[0]?.pid;
+  const looked = open.sharesKernel ? held.probe() : largest;
+  if (looked !== undefined) {
+    lane.boundary = boundaryOf(looked, open.sharesKernel ? "shared" : "own");
+  }
+  lane.density = await measureDensity(held, lane.memory, together, signal);
+}
+
+function toResult(lane: Lane): RungResult {
+  const { rung, open, missing, start, work, memory, density, boundary } = lane;
+  return {
+    name: rung.name,
+    kind: rung.kind,
+    description: rung.description,
+    notes: open?.notes ?? [],
+    start: { ...start, seenBy: open?.sharesKernel === false ? "output" : "clock" },
+    ...work,
+    ...(missing !== undefined && { missing }),
+    ...(memory !== undefined && { memory }),
+    ...(density !== undefined && { density }),
+    ...(boundary !== undefined && { boundary }),
+  };
+}

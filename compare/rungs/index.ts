@@ -1,0 +1,18 @@
+/** The ladder and its peers, in the order of the report. */
+import { bare } from "./bare.ts";
+import { bubblewrap } from "./bubblewrap.ts";
+import { crun, runc } from "./bundles.ts";
+import { docker, podman } from "./engines.ts";
+import { container, rootless } from "./ours.ts";
+import type { Rung } from "./rung.ts";
+
+export const rungs: readonly Rung[] = [
+  bare,
+  container,
+  rootless,
+  runc,
+  crun,
+  bubblewrap,
+  podman,
+  docker,
+];

@@ -1,0 +1,46 @@
+/** One way to run a process: what a comparison asks of each. */
+import type { Missing, RungKind } from "../result.ts";
+import type { Workspace } from "../workspace.ts";
+
+export interface Rung {
+  readonly name: string;
+  readonly kind: RungKind;
+  readonly description: string;
+  /** Prepares it, or throws RungMissingError. Whatever else it throws is the reason, too. */
+  open(space: Workspace): Promise<OpenRung> | OpenRung;
+}
+
+/** A command line that starts a world. */
+export interface Invocation {
+  readonly command: readonly string[];
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** The user that runs it, when that is not ours. */
+  readonly user?: number;
+}
+
+export interface OpenRung extends AsyncDisposable {
+  /** Runs the probe inside. */
+  probe(args: readonly string[]): Invocation;
+  /** Runs the user's command as the image would; undefined when this rung cannot. */
+  run(command: readonly string[]): Invocation | undefined;
+  /** The same kernel's clock outside and inside. */
+  readonly sharesKernel: boolean;
+  /** Folder inside that may be written to, and the path of the hold file inside. */
+  readonly writable: string;
+  readonly holdFile: string;
+  readonly notes: readonly string[];
+  /** The processes of its worlds are not our descendants: how to find them. */
+  readonly strangers?: (pids: readonly number[]) => readonly number[];
+}
+
+/** This machine does not offer the rung. */
+export class RungMissingError extends Error {
+  override readonly name = "RungMissingError";
+  readonly missing: Missing;
+  constructor(reason: string, cure?: string) {
+    super(reason);
+    this.missing = cure === undefined ? { reason } : { reason, cure };
+  }
+}
+
+export const nothingToClose = { [Symbol.asyncDispose]: async (): Promise<void> => undefined };

@@ -1,0 +1,79 @@
+/** From samples to what a table or a page shows: medians, spreads, ratios, words. */
+import { type WorkloadName, workloads } from "./probe.ts";
+import type { Comparison, RungResult } from "./result.ts";
+import { type Spread, spreadOf } from "./statistics.ts";
+
+/** Rungs that have at least one sample of a start. */
+export function measuredRungs({ rungs }: Comparison): readonly RungResult[] {
+  return rungs.filter(({ start }) => start.whole.length > 0);
+}
+
+export function missingRungs({ rungs }: Comparison): readonly RungResult[] {
+  return rungs.filter(({ missing }) => missing !== undefined);
+}
+
+export function bareRung({ rungs }: Comparison): RungResult | undefined {
+  return rungs.find(({ kind, start }) => kind === "bare" && start.whole.length > 0);
+}
+
+export function workSpread(rung: RungResult, name: WorkloadName): Spread | undefined {
+  const samples = rung.work[name];
+  return samples === undefined || samples.length === 0 ? undefined : spreadOf(samples);
+}
+
+/**
+ * How many times longer an operation takes than without isolation: the ratio of the medians, with
+ * the quartiles of this rung's samples over the same median.
+ */
+export function overheadOf(
+  rung: RungResult,
+  bare: RungResult | undefined,
+  name: WorkloadName,
+): Spread | undefined {
+  const ours = workSpread(rung, name);
+  const base = bare === undefined ? undefined : workSpread(bare, name)?.median;
+  if (ours === undefined || base === undefined || base === 0) return undefined;
+  return { median: ours.median / base, low: ours.low / base, high: ours.high / base };
+}
+
+/** "4.2 ms", "812 µs", "3.1 s". */
+export function formatTime(milliseconds: number): string {
+  if (!Number.isFinite(milliseconds)) return "–";
+  if (milliseconds >= 1000) return `${digits(milliseconds / 1000)} s`;
+  if (milliseconds >= 1) return `${digits(milliseconds)} ms`;
+  if (milliseconds >= 0.001) return `${digits(milliseconds * 1000)} µs`;
+  return `${digits(milliseconds * 1e6)} ns`;
+}
+
+/** Time of one operation, or bytes a second where an operation is a byte. */
+export function formatOperation(name: WorkloadName, nsEach: number): string {
+  const workload = workloads.find((each) => each.name === name);
+  if (workload !== undefined && "bytes" in workload) return `${formatBytes(1e9 / nsEach)}/s`;
+  return formatTime(nsEach / 1e6);
+}
+
+/** Decimal, as the speeds of disks and networks are given. */
+function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const index = Math.max(
+    0,
+    units.findIndex((_, power) => bytes < 1000 ** (power + 1)),
+  );
+  return `${digits(bytes / 1000 ** index)} ${units[index]}`;
+}
+
+export function formatKiB(kib: number): string {
+  if (kib >= 1024 * 1024) return `${digits(kib / 1024 / 1024)} GiB`;
+  if (kib >= 1024) return `${digits(kib / 1024)} MiB`;
+  return `${digits(kib)} KiB`;
+}
+
+export function formatRatio(ratio: number): string {
+  return `${ratio < 10 ? ratio.toFixed(2) : digits(ratio)}×`;
+}
+
+/** Three significant digits, and no more than there are before the point. */
+function digits(value: number): string {
+  if (value >= 100) return Math.round(value).toLocaleString("en-US").replaceAll(",", " ");
+  return value >= 10 ? value.toFixed(1) : value.toFixed(2);
+}

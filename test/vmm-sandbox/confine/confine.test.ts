@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { call } from "../../../linux/index.ts";
+import { bunExecutable } from "../../../scripts/bun.ts";
+import {
+  type ConfinedStart,
+  ConfinementError,
+  startConfined,
+} from "../../../vmm-sandbox/confine/index.ts";
+
+const project = fileURLToPath(new URL("../../..", import.meta.url)).replace(/\/$/, "");
+const attempts = join(project, "test/vmm-sandbox/confine/attempts.ts");
+const [EPERM, SIGSYS] = [1, 31];
+const isRoot = process.geteuid?.() === 0;
+
+interface End {
+  readonly output: string;
+  readonly exitCode: number;
+  readonly signal: number;
+}
+
+function run(args: readonly string[], more: Partial<ConfinedStart> = {}): End {
+  const folder = mkdtempSync(join(tmpdir(), "confine-"));
+  try {
+    const path = join(folder, "output");
+    const output = openSync(path, "w");
+    const { pid, pidfd } = startConfined({
+      executable: bunExecutable(),
+      args: ["bun", ...args],
+      env: [],
+      readable: [project],
+      stdio: [0, output, 2],
+      ...more,
+    });
+    closeSync(output);
+    const status = new Uint8Array(4);
+    call("wait4", pid, status, 0, 0);
+    pidfd.close();
+    const word = new DataView(status.buffer).getInt32(0, true);
+    return { output: readFileSync(path, "utf8"), exitCode: word >> 8, signal: word & 0x7f };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function attempt(stage: "open" | "sealed", name: string): unknown {
+  const { output, exitCode, signal } = run([attempts, stage, name]);
+  assert.deepEqual({ exitCode, signal }, { exitCode: 0, signal: 0 }, output);
+  return JSON.parse(output);
+}
+
+describe("a confined monitor", function () {
+  this.timeout(60_000);
+
+  it("sees no file, process or network of the host, and has no capability", () => {
+    const seen = attempt("open", "see the host") as Record<string, unknown>;
+    assert.deepEqual(seen["processes"], ["1"]);
+    assert.deepEqual(seen["network"], []);
+    assert.equal(seen["pid"], 1);
+    const capabilities = ["Inh", "Prm", "Eff", "Bnd", "Amb"].map(
+      (set) => `Cap${set}:\t${"0".repeat(16)}`,
+    );
+    assert.deepEqual(seen["status"], [...capabilities, "NoNewPrivs:\t1"]);
+    const files = seen["files"] as string[];
+    assert.ok(
+      files.includes("proc") && !files.includes("etc") && !files.includes("root"),
+      `${files}`,
+    );
+  });
+
+  it("writes nowhere and reads no secret", () => {
+    assert.equal(attempt("open", "write to the root"), "EROFS");
+    assert.equal(attempt("open", "read a secret"), "ENOENT");
+  });
+
+  it("goes on once sealed: compiles code, starts threads, waits", () => {
+    assert.deepEqual(attempt("sealed", "work on"), { sum: sumOfWork(), said: 1, code: 0 });
+  });
+
+  it("still makes the ioctls that it was promised", () => {
+    const ENOTTY = 25;
+    assert.equal(attempt("sealed", "allowed ioctl"), -ENOTTY);
+  });
+
+  for (const name of [
+    "socket",
+    "openat",
+    "ioctl",
+    "kill",
+    "another process",
+    "raise a limit",
+    "be traceable",
+  ])
+    it(`is refused, once sealed: ${name}`, () => {
+      assert.equal(attempt("sealed", name), -EPERM);
+    });
+
+  for (const name of ["execve", "ptrace", "mount", "unshare"])
+    it(`is killed, once sealed, for ${name}`, () => {
+      const { signal, output } = run([attempts, "sealed", name]);
+      assert.deepEqual({ signal, output }, { signal: SIGSYS, output: "" });
+    });
+
+  it("gets the descriptors that it is given, under the same numbers", () => {
+    const folder = mkdtempSync(join(tmpdir(), "confine-kept-"));
+    writeFileSync(join(folder, "disk"), "sectors");
+    const disk = openSync(join(folder, "disk"), "r");
+    const script = `console.log(require("fs").readFileSync(${disk}, "utf8"))`;
+    assert.equal(run(["-e", script], { keep: [disk] }).output, "sectors\n");
+    closeSync(disk);
+    rmSync(folder, { recursive: true });
+  });
+
+  it("changes owners in directories that its guest shares, and only there", function () {
+    if (!isRoot) {
+      console.log("      skipped: only root may give files away");
+      this.skip();
+    }
+    const folder = mkdtempSync(join(tmpdir(), "confine-shared-"));
+    writeFileSync(join(folder, "file"), "");
+    const script = `const fs = require("fs"); fs.chownSync("/shared/file", 1234, 5678);
+      fs.writeFileSync("/shared/new", ""); console.log(fs.existsSync("${folder}"))`;
+    const shared = [{ source: folder, target: "/shared", readOnly: false }];
+    assert.equal(run(["-e", script], { shared }).output, "false\n");
+    const { uid, gid } = statSync(join(folder, "file"));
+    assert.deepEqual({ uid, gid }, { uid: 1234, gid: 5678 });
+    assert.ok(statSync(join(folder, "new")).isFile());
+    rmSync(folder, { recursive: true });
+  });
+
+  it("is not started when something that it is to see is missing", () => {
+    assert.throws(
+      () =>
+        run(["-e", "1"], { shared: [{ source: "/nonexistent", target: "/x", readOnly: true }] }),
+      (error: unknown) =>
+        error instanceof ConfinementError && /open_tree failed with ENOENT/.test(error.message),
+    );
+  });
+});
+
+function sumOfWork(): number {
+  let sum = 0;
+  for (let i = 0; i < 3_000_000; i++) sum = (sum * 31 + i) % 1_000_003;
+  return sum;
+}
