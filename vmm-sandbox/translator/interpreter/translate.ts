@@ -81,7 +81,7 @@ export class Translator {
   }
 
   /** Entries after which a run is compiled: docs/decisions/065. */
-  hotThreshold = 1000;
+  hotThreshold = 4000;
 
   /** Whether the run that begins with this record still stands for its code. */
   isLive(first: number): boolean {

@@ -44,10 +44,13 @@ export class Paging {
   private readonly filled = [new Uint16Array(tlbEntries), new Uint16Array(tlbEntries)] as const;
   private readonly filledCount = [0, 0];
   private readonly isFilled = [new Uint8Array(tlbEntries), new Uint8Array(tlbEntries)] as const;
-  private readonly isGlobal = [new Uint8Array(tlbEntries), new Uint8Array(tlbEntries)] as const;
+
+  /** Physical pages that an entry may allow writes to. */
+  private readonly writable: Uint8Array;
 
   constructor(memory: WebAssembly.Memory, ramBytes: number) {
     this.words = new Int32Array(memory.buffer);
+    this.writable = new Uint8Array((ramBytes + (HOLE_END - HOLE_START)) / 4096 + 1);
     this.ramBytes = ramBytes;
     this.lowRam = Math.min(ramBytes, HOLE_START);
     this.flushAll();
@@ -205,12 +208,13 @@ export class Paging {
     words[at] = low & ~0xfff;
     words[at + 1] = high;
     const write = allowWrite && this.pageIsWritable;
+    if (write) this.writable[this.physicalPage / 4096] = 1;
     words[at + 2] = write ? low & ~0xfff : -1;
     words[at + 3] = write ? high : -1;
     words[at + tlbEntry.addend / 4] = (host - (low & ~0xfff)) | 0;
     words[at + tlbEntry.physicalPage / 4] = this.physicalPage / 4096;
-    this.isGlobal[which][index] = this.pageIsGlobal ? 1 : 0;
-    if (this.isFilled[which][index]) return;
+    // Only what a CR3 write forgets is listed.
+    if (this.pageIsGlobal || this.isFilled[which][index]) return;
     this.isFilled[which][index] = 1;
     this.filled[which][this.filledCount[which] as number] = index;
     this.filledCount[which] = (this.filledCount[which] as number) + 1;
@@ -251,18 +255,13 @@ export class Paging {
     this.flushes++;
     for (let which = 0; which < 2; which++) {
       const list = this.filled[which] as Uint16Array;
-      const globals = this.isGlobal[which] as Uint8Array;
       const marks = this.isFilled[which] as Uint8Array;
-      let kept = 0;
       for (let i = 0; i < (this.filledCount[which] as number); i++) {
         const index = list[i] as number;
-        if (globals[index]) list[kept++] = index;
-        else {
-          this.clear(which, index);
-          marks[index] = 0;
-        }
+        this.clear(which, index);
+        marks[index] = 0;
       }
-      this.filledCount[which] = kept;
+      this.filledCount[which] = 0;
     }
   }
 
@@ -280,6 +279,8 @@ export class Paging {
 
   /** Takes write access to a physical page from all entries: code is cached from it now. */
   protect(page: number): void {
+    if (!this.writable[page]) return;
+    this.writable[page] = 0;
     const words = this.words;
     for (const base of [layout.kernelTlb >> 2, layout.userTlb >> 2])
       for (let at = base; at < base + tlbEntries * entryWords; at += entryWords)

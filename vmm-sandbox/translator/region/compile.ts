@@ -116,15 +116,15 @@ function checkPages(number: number, functions: ModuleFunctions): void {
     i64.load(i32.const(0), layout.state + state.virtualPage),
   );
   const cell = layout.regionCells + number * regionCellBytes;
-  when(i64.ne(mapping, i64.load(i32.const(0), cell)), () =>
-    when(i32.eqz(call<I32>(functions.validate, i32.const(number))), () =>
-      returnCallIndirect(
-        functions.handlerType,
-        [i32.add(rec.get(), i32.const(record.sizeBytes)), i64.const(0)],
-        i32.load16U(rec.get(), record.sizeBytes + record.handler),
-      ),
-    ),
-  );
+  const interpret = (): void =>
+    returnCallIndirect(
+      functions.handlerType,
+      [i32.add(rec.get(), i32.const(record.sizeBytes)), i64.const(0)],
+      i32.load16U(rec.get(), record.sizeBytes + record.handler),
+    );
+  const check = (): void =>
+    when(i32.eqz(call<I32>(functions.validate, i32.const(number))), interpret);
+  when(i64.ne(mapping, i64.load(i32.const(0), cell)), check, undefined, false);
 }
 
 /** On to `target`: what the core's `jump` does, in line for jumps that the cache knows. */
@@ -193,10 +193,11 @@ function emitBlock(frame: RegionFrame, region: Region, node: number, structured:
     }
     if (structured.isBackward(node, to)) {
       frame.fuel.set(i32.sub(frame.fuel.get(), i32.const(here.code.length + 2)));
-      when(i32.ltS(frame.fuel.get(), i32.const(0)), () => {
+      const leave = (): void => {
         frame.target.set(ripAt(offset));
         br(frame.exitTo);
-      });
+      };
+      when(i32.ltS(frame.fuel.get(), i32.const(0)), leave, undefined, false);
     }
     structured.branch(node, to);
   }
