@@ -13,6 +13,7 @@
  * from global pages (SDM volume 3A §4.10.2.4). The run index knows no mapping and is only emptied
  * with the records; entries that outlive their run lead to stale records.
  */
+import { pageNumber } from "../mmu/paging.ts";
 import {
   fetchTlbEntries,
   jumpCacheEntries,
@@ -143,8 +144,4 @@ export class RunCaches {
     this.words[at + 1] = key;
     this.words[at + 2] = first;
   }
-}
-
-function pageNumber(low: number, high: number): number {
-  return (high & 0xffff) * 0x10_0000 + (low >>> 12);
 }

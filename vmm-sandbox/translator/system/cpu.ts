@@ -32,8 +32,6 @@ import { attribute, segmentIndex } from "./registers.ts";
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
 
-const allOnes = (1n << 64n) - 1n;
-
 /** Pages with code, as another thread that writes RAM sees them: host-channel.ts. */
 export interface CodePages {
   markCode(page: number): void;
@@ -153,8 +151,8 @@ export class Cpu extends GuestAccess {
       this.loadLegacy = undefined;
     }
     const stack = registers.caches[segmentIndex.ss]?.attributes ?? 0;
-    const mask = isLong ? allOnes : stack & attribute.big ? 0xffff_ffffn : 0xffffn;
-    registers.set64(state.stackMask, mask);
+    registers.set32(state.stackMask, isLong || stack & attribute.big ? -1 : 0xffff);
+    registers.set32(state.stackMask + 4, isLong ? -1 : 0);
     this.caches.setMode(this.mode);
   }
 
@@ -344,8 +342,8 @@ export class Cpu extends GuestAccess {
     if (this.codePageAt(low, high) >= 0) this.jit.hot({ low, high, mode: this.mode, record: at });
   }
 
-  /** For tests: runs from RIP to the next HLT; the vector of an exception, or -1. */
-  step(): number {
+  /** For tests: runs from RIP to the next HLT; the vector of an exception, -1, or -2: given up. */
+  step(goOn = (): boolean => true): number {
     this.halted = false;
     this.registers.set32(state.fuel, fuelSlice);
     while (!this.halted) {
@@ -362,7 +360,9 @@ export class Cpu extends GuestAccess {
         this.pending = undefined;
         return number;
       }
-      if (this.registers.get32(state.fuel) <= 0) this.registers.set32(state.fuel, fuelSlice);
+      if (this.registers.get32(state.fuel) > 0) continue;
+      if (!goOn()) return -2;
+      this.registers.set32(state.fuel, fuelSlice);
     }
     return -1;
   }
