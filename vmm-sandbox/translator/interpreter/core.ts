@@ -80,6 +80,7 @@ export function buildCore(plans: readonly HandlerPlan[], memory: MemoryLimits): 
   const commit = module.import("commit", module.type([], []));
   const raise = module.import("raise", module.type(["i32", "i32"], []));
   const helper = module.import("helper", module.type(["i32"], ["i32"]));
+  const validate = module.import("validate", module.type(["i32"], ["i32"]));
   const slow = module.declare(module.type(["i64", "i32", "i32"], ["i32"]));
   const jump = module.declare(module.type(["i64", "i32"], []));
   const enter = module.declare(module.type(["i32"], []));
@@ -92,6 +93,16 @@ export function buildCore(plans: readonly HandlerPlan[], memory: MemoryLimits): 
   module.export("enter", enter);
   module.export("resume", resume);
   module.export("slow", slow);
+  // Engines compile a wrapper for every function of ours that a module imports, once a module:
+  // regions import these instead.
+  const forward = (name: string, to: number, parameters: readonly "i32"[], hasResult: boolean) => {
+    const index = module.declare(module.type(parameters, hasResult ? ["i32"] : []));
+    module.define(index, forwardBody(to, parameters.length));
+    module.export(name, index);
+  };
+  forward("commit", commit, [], false);
+  forward("raise", raise, ["i32", "i32"], false);
+  forward("validate", validate, ["i32"], true);
   module.export("jump", jump);
   const add = (slot: number, body: Body): void => {
     const index = module.declare(handlerType);
@@ -125,6 +136,13 @@ export function buildLegacyCore(
     module.element(firstPlanHandler + index, declared);
   }
   return module.build();
+}
+
+function forwardBody(to: number, parameters: number): Body {
+  beginFunction(parameters);
+  const values = Array.from({ length: parameters }, (_, i) => new Local<I32>(i).get());
+  returnCall(to, ...values);
+  return endFunction();
 }
 
 function slowBody(slowImport: number): Body {

@@ -39,8 +39,8 @@ type HotHead = {
 /** A call is taken in line when it was made this part of the times that made the head hot. */
 const hotCallPart = 1 / 8;
 
-/** Functions of the core that regions call. */
-export type RegionImports = Readonly<Record<"slow" | "commit" | "raise" | "jump", unknown>>;
+/** Exports of the core, functions that regions call among them. */
+export type RegionImports = Readonly<Record<string, unknown>>;
 
 /** Physical page number of code at an address in the current mode, or -1; raises nothing. */
 export type CodePageAt = (low: number, high: number) => number;
@@ -73,7 +73,7 @@ export class Jit {
   private readonly table: WebAssembly.Table;
   private readonly firstSlot: number;
   private readonly translator: Translator;
-  private readonly imports: RegionImports & { readonly validate: unknown };
+  private readonly imports: RegionImports;
   private count = 0;
   private waitingSince = 0;
 
@@ -90,7 +90,7 @@ export class Jit {
     this.table = table;
     this.firstSlot = table.length;
     this.translator = translator;
-    this.imports = { ...imports, validate: (number: number) => this.validate(number) };
+    this.imports = imports;
     this.pageAt = pageAt;
     this.hostOf = hostOf;
     this.words = new Int32Array(memory.buffer);
@@ -167,7 +167,7 @@ export class Jit {
   }
 
   /** Called by a region of several pages: 1 when they are mapped as they were. */
-  private validate(number: number): 0 | 1 {
+  validate(number: number): 0 | 1 {
     const at = (layout.state + state.virtualPage) >> 2;
     const low = this.words[at] as number;
     const high = this.words[at + 1] as number;

@@ -69,21 +69,21 @@ export class Cpu extends GuestAccess {
     const helper = (at: number) => this.helper(at);
     const slow = (kind: number, at: number) => this.slow(kind, at);
     const env = { memory, table, commit, raise, helper };
-    const { exports } = new WebAssembly.Instance(module, { env: { ...env, slow } });
+    const validate = (region: number) => this.jit.validate(region);
+    const { exports } = new WebAssembly.Instance(module, { env: { ...env, slow, validate } });
     // SAFE: `core.ts` exports it with this type.
     this.enter = exports["enter"] as (record: number) => void;
     // SAFE: as above.
     this.resume = exports["resume"] as () => void;
-    const imports = { commit, raise, slow: exports["slow"], jump: exports["jump"] };
     this.jit = new Jit(
       memory,
       table,
       this.translator,
-      imports,
+      exports,
       (low, high) => this.codePageAt(low, high),
       (physical) => this.paging.hostOf(physical),
     );
-    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { ...env, ...imports } });
+    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { ...env, ...exports } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
   }
@@ -244,7 +244,7 @@ export class Cpu extends GuestAccess {
     this.statistics.helpers++;
     const number = this.words[(at + record.immediate) >> 2] as number;
     const instruction = this.translator.helpers.get(number);
-    const execute = helperOf(instruction.row.mnemonic);
+    const execute = helperOf(instruction.row);
     this.setRip(at, true);
     try {
       if (execute(this, instruction) === "continue") return 0;
