@@ -5,7 +5,7 @@
  * slow path or `raise` noted why, and `exitTo`, which goes on at `target` through the jump cache.
  */
 import { commitIfStaged, type MemoryFunctions, translate } from "../emit/memory.ts";
-import { memoryPlace } from "../emit/memory-place.ts";
+import { memoryPlace, mmxPlace } from "../emit/memory-place.ts";
 import {
   asInt,
   type Comparison,
@@ -47,17 +47,14 @@ export class RegionFrame {
   readonly fuel: Local<I32> = local.i32();
   readonly target: Local<I64> = local.i64();
   readonly functions: RegionFunctions;
-  /** Number in site ids; see Cpu.setRip. */
-  readonly number: number;
   readonly tlbBase: number;
   /** What set the flags last, in this block and while its locals are held. */
   comparison: Comparison | undefined;
   leave: Label = { depth: 0 };
   exitTo: Label = { depth: 0 };
 
-  constructor(functions: RegionFunctions, number: number, tlbBase: number) {
+  constructor(functions: RegionFunctions, tlbBase: number) {
     this.functions = functions;
-    this.number = number;
     this.tlbBase = tlbBase;
   }
 
@@ -75,10 +72,23 @@ export class RegionFrame {
   }
 }
 
-/** Identifies an instruction to TypeScript: bit 31, region number, length and page offset. */
-export function siteId(region: number, offset: number, length: number): number {
-  return 0x8000_0000 | ((region & 0x7fff) << 16) | (length << 12) | offset | 0;
+/** Identifies an instruction to TypeScript: bit 31, length, offset from the region's page. */
+export function siteId(offset: number, length: number): number {
+  return 0x8000_0000 | (length << 27) | (offset & 0x7ff_ffff);
 }
+
+/** The address at an offset from the region's page. */
+export function ripAt(offset: number): I64 {
+  return i64.add(i64.load(i32.const(0), layout.state + state.virtualPage), i64.const(offset));
+}
+
+/** How the ways out of an instruction are emitted. */
+export type WaysOut = {
+  /** To the target of its direct branch. */
+  readonly direct: () => void;
+  /** `frame.target` is set: whatever can be done before leaving for it. */
+  readonly indirect: () => void;
+};
 
 export class RegionSite implements Site {
   readonly size: number;
@@ -89,15 +99,14 @@ export class RegionSite implements Site {
   private readonly it: Instruction;
   private readonly offset: number;
   private readonly frame: RegionFrame;
-  private readonly direct: () => void;
+  private readonly ways: WaysOut;
   private addressLocal: Local<I64> | undefined;
 
-  /** `direct` emits the way to the target of the instruction's direct branch. */
-  constructor(frame: RegionFrame, it: Instruction, offset: number, direct: () => void) {
+  constructor(frame: RegionFrame, it: Instruction, offset: number, ways: WaysOut) {
     this.frame = frame;
     this.it = it;
     this.offset = offset;
-    this.direct = direct;
+    this.ways = ways;
     this.size = it.size;
     this.opcode = it.opcode;
     this.operandCount = it.operandCount;
@@ -105,7 +114,7 @@ export class RegionSite implements Site {
   }
 
   private id(): I32 {
-    return i32.const(siteId(this.frame.number, this.offset, this.it.length));
+    return i32.const(siteId(this.offset, this.it.length));
   }
 
   place(operand: number): Place {
@@ -186,18 +195,11 @@ export class RegionSite implements Site {
 
   vector(operand: number): VectorPlace {
     const size = this.it.sizes[operand] as number;
-    if (this.it.kinds[operand] === operandKind.xmm) {
-      const index = this.it.values[operand] as number;
-      const register = this.frame.vector(index);
-      return {
-        kind: "vector",
-        size,
-        read: () => register.get(),
-        write: (value) => {
-          this.frame.writtenVectors.add(index);
-          register.set(value.get());
-        },
-      };
+    if (this.it.kinds[operand] === operandKind.xmm)
+      return this.vectorRegister(this.it.values[operand] as number, size);
+    if (this.it.kinds[operand] === operandKind.mmx) {
+      const at = layout.state + state.st + (this.it.values[operand] as number) * 16;
+      return mmxPlace(() => i32.const(0), at);
     }
     const address = keep.i64(this.address());
     return {
@@ -219,6 +221,19 @@ export class RegionSite implements Site {
     };
   }
 
+  vectorRegister(index: number, size = 128): VectorPlace {
+    const register = this.frame.vector(index);
+    return {
+      kind: "vector",
+      size,
+      read: () => register.get(),
+      write: (value) => {
+        this.frame.writtenVectors.add(index);
+        register.set(value.get());
+      },
+    };
+  }
+
   address(): I64 {
     this.addressLocal ??= keep.i64(this.effectiveAddress());
     return this.addressLocal.get();
@@ -236,6 +251,7 @@ export class RegionSite implements Site {
 
   private offsetAddress(): I64 {
     const { it } = this;
+    if (it.row.mnemonic.startsWith("maskmov")) return this.frame.register(7).get();
     if (it.row.mnemonic === "xlat") return this.frame.register(3).get();
     if (it.base === ripRegister) return i64.add(this.nextRip(), i64.const(it.displacement));
     let displacement: bigint | number = it.displacement;
@@ -315,11 +331,8 @@ export class RegionSite implements Site {
     i64.store(i32.const(0), kept.get(), layout.state + offset);
   }
 
-  private ripAt(offset: number): I64 {
-    return i64.add(this.loadState64(state.virtualPage), i64.const(offset));
-  }
   nextRip(): I64 {
-    return this.ripAt(this.offset + this.it.length);
+    return ripAt(this.offset + this.it.length);
   }
 
   raise(vector: number): void {
@@ -329,11 +342,12 @@ export class RegionSite implements Site {
 
   jumpTo(target: Local<I64>): void {
     this.frame.target.set(target.get());
+    this.ways.indirect();
     br(this.frame.exitTo);
   }
 
   jumpDirect(): void {
-    this.direct();
+    this.ways.direct();
   }
 
   exhaustFuel(): void {
@@ -345,7 +359,7 @@ export class RegionSite implements Site {
     const spent = keep.i32(cost);
     fuel.set(i32.sub(fuel.get(), spent.get()));
     when(i32.ltS(fuel.get(), i32.const(0)), () => {
-      this.frame.target.set(this.ripAt(this.offset));
+      this.frame.target.set(ripAt(this.offset));
       br(this.frame.exitTo);
     });
   }
