@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import {
   closeSync,
+  existsSync,
   mkdtempSync,
   openSync,
   readFileSync,
@@ -145,6 +147,23 @@ describe("a confined monitor", function () {
     assert.deepEqual({ uid, gid }, { uid: 1234, gid: 5678 });
     assert.ok(statSync(join(folder, "new")).isFile());
     rmSync(folder, { recursive: true });
+  });
+
+  it("is confined for an ordinary user as well", function () {
+    if (!isRoot || !existsSync("/usr/bin/setpriv")) {
+      console.log("      skipped: only root becomes somebody else, by setpriv");
+      this.skip();
+    }
+    const drop = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    const mocha = ["--import", "tsx", "node_modules/mocha/bin/mocha.js", "--no-config"];
+    const what = ["--grep", "sees no file|openat|execve", fileURLToPath(import.meta.url)];
+    const { status, stdout } = spawnSync("setpriv", [...drop, "node", ...mocha, ...what], {
+      cwd: project,
+      encoding: "utf8",
+      timeout: 50_000,
+    });
+    assert.equal(status, 0, stdout);
+    assert.match(stdout, /3 passing/);
   });
 
   it("is not started when something that it is to see is missing", () => {
