@@ -160,7 +160,7 @@ describe("machines on KVM", () => {
     const onConsole = (chunk: Uint8Array) => {
       bytes += chunk.length;
     };
-    await using vm = await create("/busybox yes | /busybox head -c 20000; /busybox poweroff -f", {
+    await using vm = await create("for i in 1 2 3 4; do printf %05000d 0; done; /busybox poweroff -f", {
       onConsole,
     });
     assert.deepEqual(await vm.run(), { kind: "power-off" });
