@@ -166,6 +166,17 @@ describe("a confined monitor", function () {
     assert.match(stdout, /3 passing/);
   });
 
+  it("ends with whoever started it, however that one ends", async () => {
+    const orphan = join(project, "test/vmm-sandbox/confine/orphan.ts");
+    const { stdout, signal } = spawnSync(bunExecutable(), [orphan], { encoding: "utf8" });
+    assert.equal(signal, "SIGKILL");
+    assert.match(stdout, /^\d+\n$/);
+    for (let tries = 0; isAlive(Number(stdout)); tries++) {
+      assert.ok(tries < 100, "it is still there after five seconds");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  });
+
   it("is not started when something that it is to see is missing", () => {
     assert.throws(
       () =>
@@ -180,4 +191,12 @@ function sumOfWork(): number {
   let sum = 0;
   for (let i = 0; i < 3_000_000; i++) sum = (sum * 31 + i) % 1_000_003;
   return sum;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
 }
