@@ -12,6 +12,7 @@ import type { Machine } from "../../machine/machine.ts";
 import { access, pageNumber } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
+import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { core, legacyCore } from "./core-instance.ts";
 import {
@@ -34,13 +35,6 @@ const fuelSlice = 20_000;
 const fetchTlbEntries = 1024;
 
 const allOnes = (1n << 64n) - 1n;
-
-/** Pages with code, as another thread that writes RAM sees them: host-channel.ts. */
-export interface CodePages {
-  markCode(page: number): void;
-  readonly hasWritten: boolean;
-  takeWritten(drop: (page: number) => void): void;
-}
 
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
@@ -162,11 +156,6 @@ export class Cpu extends GuestAccess {
 
   writeControl(number: number, value: bigint): void {
     writeControl(this, number, value);
-  }
-
-  /** Control registers were set from outside. */
-  mappingChanged(): void {
-    this.flushMapping(true);
   }
 
   flushMapping(all: boolean): void {
@@ -370,7 +359,7 @@ export class Cpu extends GuestAccess {
 
   /** The run at RIP, translated if need be; 0 when fetching it faulted. */
   lookup(): number {
-    if (this.codePages?.hasWritten) this.dropWritten();
+    if (this.codePages?.hasWritten) this.codePages.takeWritten(this);
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
     const page = this.fetch(low, high);
@@ -389,10 +378,6 @@ export class Cpu extends GuestAccess {
     this.words[entry + 2] = at;
     this.words[entry + 3] = crosses ? 0 : 1;
     return at;
-  }
-
-  private dropWritten(): void {
-    this.codePages?.takeWritten((page) => this.codeWritten(page * 4096, 4096));
   }
 
   /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
