@@ -10,6 +10,7 @@ export {
 } from "./confine/index.ts";
 export { Console, FileBackend, type VirtioDevice, VirtioFs, Vsock } from "./devices/index.ts";
 export {
+  encodeInitramfs,
   GuestError,
   type GuestLaunch,
   GuestLaunchError,
