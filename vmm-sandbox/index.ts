@@ -10,6 +10,7 @@ export {
 } from "./confine/index.ts";
 export { Console, FileBackend, type VirtioDevice, VirtioFs, Vsock } from "./devices/index.ts";
 export {
+  encodeInitramfs,
   GuestError,
   type GuestLaunch,
   GuestLaunchError,
@@ -32,6 +33,11 @@ export {
   kvmRequests,
 } from "./kvm/index.ts";
 export type { CpuBackend, StopReason } from "./machine/index.ts";
+export {
+  type ConfinedSandboxConfig,
+  startConfinedSandbox,
+} from "./monitor/confined-sandbox.ts";
+export { runMonitor } from "./monitor/monitor.ts";
 export {
   type GuestKernel,
   GuestNotReadyError,
