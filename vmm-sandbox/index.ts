@@ -23,7 +23,6 @@ export {
   RemoteKernel,
   startGuestProcess,
 } from "./guest/index.ts";
-export { encodeInitramfs, type InitramfsEntry } from "./guest/initramfs.ts";
 export { GUEST_ROOTFS, type GuestRootOptions, planGuestRoot } from "./guest-root.ts";
 export { type FileMapping, mapWholeFile } from "./host/file-mapping.ts";
 export {
