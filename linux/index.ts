@@ -15,3 +15,4 @@ export * from "./spawn-program.ts";
 export * from "./struct.ts";
 export * from "./structs.ts";
 export * from "./syscalls.ts";
+export * from "./utf8.ts";

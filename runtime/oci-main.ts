@@ -4,6 +4,7 @@
  * are loaded only when they are called.
  */
 
+import { encodeUtf8 } from "../linux/index.ts";
 import { writeFd } from "./files.ts";
 import { defaultStateRoot, ociVersion } from "./state.ts";
 import { parseOptions, UsageError } from "./verbs/command-line.ts";
@@ -48,7 +49,7 @@ export async function main(argv: readonly string[], env: Environment): Promise<n
   try {
     const options = parseOptions(argv, globalOptions, { v: "version", h: "help" });
     log = new Log(options.text("log") || undefined, readFormat(options.text("log-format")));
-    const print = (text: string) => writeFd(1, Buffer.from(text));
+    const print = (text: string) => writeFd(1, encodeUtf8(text));
     if (options.flag("version")) {
       print(`manyworlds version ${version}\ncommit: unknown\nspec: ${ociVersion}\n`);
       return 0;

@@ -14,6 +14,7 @@ import {
   type Argument,
   AT_FDCWD,
   CLOSE_RANGE_CLOEXEC,
+  encodeUtf8,
   KEYCTL_JOIN_SESSION_KEYRING,
   O_CLOEXEC,
   O_WRONLY,
@@ -26,6 +27,7 @@ import {
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   sigsetSizeBytes,
+  utf8Length,
 } from "../../linux/index.ts";
 import type { NamespaceType, Process, RuntimeConfig } from "../../oci/index.ts";
 import { type EncodedFilter, encodeSeccomp } from "../seccomp/compile.ts";
@@ -235,7 +237,7 @@ function planWriteFile(rows: RowList, path: string, text: string): void {
   const file = rows.result("openat", [AT_FDCWD, path, O_WRONLY | O_CLOEXEC], {
     note: `write "${text}"`,
   });
-  rows.call("write", [file, text, Buffer.byteLength(text)], { note: `write to "${path}"` });
+  rows.call("write", [file, text, utf8Length(text)], { note: `write to "${path}"` });
   rows.call("close", [file]);
 }
 
@@ -254,9 +256,9 @@ function planSurroundings(
     });
   if (namespaces.created.has("network")) planLoopback(rows);
   if (hostname !== undefined && hostname !== "")
-    rows.call("sethostname", [hostname, Buffer.byteLength(hostname)]);
+    rows.call("sethostname", [hostname, utf8Length(hostname)]);
   if (domainname !== undefined && domainname !== "")
-    rows.call("setdomainname", [domainname, Buffer.byteLength(domainname)]);
+    rows.call("setdomainname", [domainname, utf8Length(domainname)]);
   for (const [name, value] of Object.entries(linux?.sysctl ?? {}))
     planWriteFile(rows, `/proc/sys/${sysctlPath(name)}`, value);
   if (linux?.personality !== undefined) {
@@ -276,7 +278,7 @@ function sysctlPath(name: string): string {
 function planLoopback(rows: RowList): void {
   const socket = rows.result("socket", [AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0]);
   const request = new Uint8Array(ifreqSize);
-  request.set(Buffer.from("lo"));
+  request.set(encodeUtf8("lo"));
   new DataView(request.buffer).setUint16(interfaceNameSize, upAndRunning, true);
   rows.call("ioctl", [socket, SIOCSIFFLAGS, request], { note: "start the loopback interface" });
   rows.call("close", [socket]);
