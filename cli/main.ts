@@ -1,9 +1,8 @@
 /**
  * The command's entry. Start-up is sacred: `oci` (or the name manyworlds-oci) goes to the runtime
- * before anything else of the command line is loaded, and each verb loads only its own code.
+ * before anything else of the command line is loaded, and each verb loads only its own code. No
+ * node: module is imported here: "node:path" alone takes 0.4 ms.
  */
-import { basename } from "node:path";
-
 /** Words of the command line after the program's own name. */
 const words = process.argv.slice(2);
 
@@ -11,7 +10,8 @@ process.exitCode = await start();
 
 async function start(): Promise<number> {
   if (words[0] === "oci") return runtime(words.slice(1));
-  if (basename(process.argv0).startsWith("manyworlds-oci")) return runtime(words);
+  const name = process.argv0.slice(process.argv0.lastIndexOf("/") + 1);
+  if (name.startsWith("manyworlds-oci")) return runtime(words);
   const { runCommandLine } = await import("./command-line.ts");
   return runCommandLine(words);
 }
