@@ -1,5 +1,6 @@
 /** Measures the rungs side by side, and shows what each kind of isolation costs. */
 export { type CompareProgress, type CompareRequest, compare } from "./compare.ts";
+export { toHtml } from "./html/page.ts";
 export { type MachineFacts, machineFacts } from "./machine.ts";
 export { type Workload, type WorkloadName, workloads } from "./probe.ts";
 export type * from "./result.ts";

@@ -48,8 +48,18 @@ export function formatTime(milliseconds: number): string {
 /** Time of one operation, or bytes a second where an operation is a byte. */
 export function formatOperation(name: WorkloadName, nsEach: number): string {
   const workload = workloads.find((each) => each.name === name);
-  if (workload !== undefined && "bytes" in workload) return `${formatKiB(1e9 / nsEach / 1024)}/s`;
+  if (workload !== undefined && "bytes" in workload) return `${formatBytes(1e9 / nsEach)}/s`;
   return formatTime(nsEach / 1e6);
+}
+
+/** Decimal, as the speeds of disks and networks are given. */
+function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const index = Math.max(
+    0,
+    units.findIndex((_, power) => bytes < 1000 ** (power + 1)),
+  );
+  return `${digits(bytes / 1000 ** index)} ${units[index]}`;
 }
 
 export function formatKiB(kib: number): string {

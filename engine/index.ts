@@ -11,6 +11,7 @@ import type { RunningContainer, RunRequest } from "./library.ts";
 import type { Places } from "./places.ts";
 import type { OnProgress } from "./progress.ts";
 import type { ForegroundRequest, ForegroundResult } from "./run.ts";
+import type { VmForegroundRequest } from "./vm/foreground.ts";
 
 export type { ContainerLine, RemoveOptions } from "./containers/list.ts";
 export type { Diagnosis, Finding, Rung } from "./doctor/index.ts";
@@ -40,6 +41,11 @@ export async function diagnose(stateRoot?: string): Promise<Diagnosis> {
 /** Runs a container on this process's own descriptors and terminal, until it ends. */
 export async function runForeground(request: ForegroundRequest): Promise<ForegroundResult> {
   return (await import("./run.ts")).runForeground(request);
+}
+
+/** The same in a virtual machine of its own, on KVM or on the software CPU. */
+export async function runVmForeground(request: VmForegroundRequest): Promise<ForegroundResult> {
+  return (await import("./vm/foreground.ts")).runVmForeground(request);
 }
 
 export interface TransferOptions {
@@ -197,6 +203,16 @@ export async function explainImage(request: ExplainRequest): Promise<Explanation
 
 export async function explainBundle(bundle: string): Promise<Explanation> {
   return (await import("./explain.ts")).explainBundle(bundle);
+}
+
+/** Brings an image when it is not here yet, as `run` does. */
+export async function ensureImage(name: string, options: TransferOptions = {}): Promise<void> {
+  const [all, { resolveImage }] = await Promise.all([
+    places(options.root),
+    import("./resolve-image.ts"),
+  ]);
+  using _ = all.store;
+  await resolveImage(all, name, options);
 }
 
 /** An image as a plain directory, for those that run bundles. */

@@ -33,6 +33,8 @@ export interface PullOptions {
   readonly platform?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
+  /** False where the layers are to be kept as they are: virtual machines need no directories. */
+  readonly unpack?: boolean | undefined;
 }
 
 export interface PullResult {
@@ -68,6 +70,7 @@ export async function pullImage(
     platform,
     signal,
     onProgress,
+    options.unpack ?? true,
   ).run();
   const digest = resolved.index?.descriptor.digest ?? resolved.descriptor.digest;
   store.images.tag(image, reference);
@@ -84,6 +87,7 @@ class Pull {
   readonly #platform: Platform;
   readonly #signal: AbortSignal;
   readonly #onProgress: OnProgress;
+  readonly #unpacks: boolean;
 
   constructor(
     store: Store,
@@ -93,7 +97,9 @@ class Pull {
     platform: Platform,
     signal: AbortSignal,
     onProgress: OnProgress,
+    unpacks: boolean,
   ) {
+    this.#unpacks = unpacks;
     this.#store = store;
     this.#client = client;
     this.#reference = reference;
@@ -141,14 +147,15 @@ class Pull {
         }
         return { descriptor, diffId, follow: () => fetches.get(descriptor.digest)?.follow() };
       });
-      unpacked = this.#store.snapshots.unpack(sources, {
-        signal,
-        onProgress: ({ digest, unpackedBytes, totalBytes }) => {
-          const download = fetches.get(digest);
-          if (download?.finished)
-            this.#tell(download.descriptor, "unpacking", unpackedBytes, totalBytes);
-        },
-      });
+      if (this.#unpacks)
+        unpacked = this.#store.snapshots.unpack(sources, {
+          signal,
+          onProgress: ({ digest, unpackedBytes, totalBytes }) => {
+            const download = fetches.get(digest);
+            if (download?.finished)
+              this.#tell(download.descriptor, "unpacking", unpackedBytes, totalBytes);
+          },
+        });
       await Promise.all([downloads, unpacked]);
     } catch (error) {
       failed.abort(error);

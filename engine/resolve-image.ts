@@ -17,6 +17,8 @@ export interface ResolveOptions {
   readonly platform?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
+  /** False: the layers stay in the content store as they came. */
+  readonly unpack?: boolean | undefined;
 }
 
 export async function resolveImage(
@@ -28,7 +30,7 @@ export async function resolveImage(
   if (pull !== "always") {
     const record = findLocal(places, text, options.platform);
     if (record !== undefined) {
-      await unpackIfNeeded(places, record, options);
+      if (options.unpack ?? true) await unpackIfNeeded(places, record, options);
       return record;
     }
   }

@@ -24,14 +24,17 @@ const PATIENCE = 3;
 export interface SignalForwarding extends Disposable {
   /** From now on signals go to this process; those that came before go there at once. */
   target(pidfd: Fd): void;
+  /** The same for a process that is not one of this kernel's. */
+  targetOf(send: (signal: number) => void): void;
 }
 
 export function forwardSignals(enabled: boolean): SignalForwarding {
   const early: number[] = [];
-  let pidfd: Fd | undefined;
+  let send: ((number: number) => void) | undefined;
   let attempts = 0;
-  const send = (number: number): void => {
-    if (pidfd?.isOpen) syscall("pidfd_send_signal", pidfd, number, 0, 0);
+  const targetOf = (to: (signal: number) => void): void => {
+    send = to;
+    for (const number of early.splice(0)) to(number);
   };
   const listeners = forwarded.map((name) => {
     const listener = (): void => {
@@ -39,17 +42,18 @@ export function forwardSignals(enabled: boolean): SignalForwarding {
       if (!enabled || name === "SIGWINCH") return;
       const insisted = (name === "SIGINT" || name === "SIGTERM") && ++attempts >= PATIENCE;
       const number = insisted ? SIGKILL : constants.signals[name];
-      if (pidfd === undefined) early.push(number);
+      if (send === undefined) early.push(number);
       else send(number);
     };
     process.on(name, listener);
     return [name, listener] as const;
   });
   return {
-    target(fd) {
-      pidfd = fd;
-      for (const number of early.splice(0)) send(number);
-    },
+    targetOf,
+    target: (fd) =>
+      targetOf((number) => {
+        if (fd.isOpen) syscall("pidfd_send_signal", fd, number, 0, 0);
+      }),
     [Symbol.dispose]() {
       for (const [name, listener] of listeners) process.off(name, listener);
     },

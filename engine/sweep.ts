@@ -2,7 +2,7 @@
  * Cleans up after runs that were killed: a file in running/ whose lock nobody holds means that the
  * owner is gone. Its process is killed, its cgroup, mounts and, with --rm, its directory go.
  */
-import { rmSync, statSync } from "node:fs";
+import { readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import {
   AT_FDCWD,
@@ -41,7 +41,7 @@ export function sweep(places: Places): string[] {
 
 function sweepOne(places: Places, id: string, path = places.containers.runningPath(id)): boolean {
   using lock = takeLock(path);
-  if (lock === undefined) return false;
+  if (lock === undefined || isOwned(path)) return false;
   endProcess(places, id);
   const record = places.containers.read(id);
   if (record === undefined || record.autoRemove) {
@@ -68,6 +68,18 @@ function takeLock(path: string): Fd | undefined {
   if (free && statSync(path, { throwIfNoEntry: false }) !== undefined) return fd;
   fd.close();
   return undefined;
+}
+
+/** Whether the file names an owner that lives: one that had no flock. */
+function isOwned(path: string): boolean {
+  const owner = Number(readFileSync(path, "utf8"));
+  if (!Number.isInteger(owner) || owner <= 0) return false;
+  try {
+    process.kill(owner, 0);
+    return true;
+  } catch (error) {
+    return !hasErrno(error, "ESRCH");
+  }
 }
 
 /** Kills what still runs and removes its cgroup; no state at all means that nothing was started. */

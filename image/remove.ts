@@ -2,9 +2,10 @@
  * Taking images away. Names go first, then records, then whatever no record refers to any more;
  * a crash in between leaves only something for the next `prune`.
  */
-import { readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Digest, formatReference, parseReference, repositoryName } from "../oci/index.ts";
+import { rootImagePath } from "./erofs/root-image-path.ts";
 import { InUseError } from "./errors.ts";
 import type { Image } from "./store/images.ts";
 import type { Store } from "./store/store.ts";
@@ -122,7 +123,20 @@ function collectGarbage(store: Store): { deleted: string[]; reclaimedBytes: numb
     store.snapshots.removeLayer(chainId);
     deleted.push(chainId);
   }
-  return { deleted, reclaimedBytes };
+  return { deleted, reclaimedBytes: reclaimedBytes + removeRootImages(store) };
+}
+
+/** Block devices that no image stands behind; a machine that runs keeps its open file. */
+function removeRootImages(store: Store): number {
+  const directory = join(store.root, "erofs");
+  if (!existsSync(directory)) return 0;
+  const before = allocatedBytes(directory);
+  const kept = new Set(store.images.list().map(({ record }) => rootImagePath(store, record)));
+  for (const name of readdirSync(directory)) {
+    const path = join(directory, name);
+    if (!kept.has(path)) rmSync(path, { force: true });
+  }
+  return before - allocatedBytes(directory);
 }
 
 /** What killed processes left, and locks nobody holds: nobody can hold one while we are alone. */

@@ -58,6 +58,16 @@ function loadNative(driver: FfiDriver): Native {
   };
 }
 
+/** Whether system calls can be made: false where native code may not be loaded. */
+export function hasNativeCode(): boolean {
+  try {
+    native();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export function ffiDriverName(): FfiDriver["name"] {
   return native().driver.name;
 }

@@ -1,8 +1,11 @@
 /** The OCI runtime, for the engine: make, find, signal and remove containers. */
 export { type CreatedContainer, type CreateOptions, createContainer } from "./create.ts";
 export { LaunchError, NoContainerError, StatusError } from "./errors.ts";
+export { planExec } from "./exec.ts";
 export { type ExplainOptions, explainLaunch, formatLaunch } from "./explain.ts";
 export { type LaunchContext, type LaunchPlan, planLaunch, type RootMount } from "./launch/plan.ts";
+export { executionError } from "./launch/report.ts";
+export { message } from "./launch/sync.ts";
 export { deleteContainer, destroyContainer, killContainer } from "./lifecycle.ts";
 export type { EncodedFilter } from "./seccomp/compile.ts";
 export { dockerSeccompProfile } from "./seccomp/default-profile.ts";

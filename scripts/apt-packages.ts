@@ -39,6 +39,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "bubblewrap",      file: "/usr/bin/bwrap",               needs: ["bench"],                       why: "peer" },
   { name: "podman",          file: "/usr/bin/podman",              needs: ["test", "bench"],               why: "loads what we save, and peer" },
   { name: "docker.io",       file: "/usr/sbin/dockerd",            needs: ["test", "bench"],                       why: "engine that our runtime runs under, and peer" },
+  { name: "chromium",        file: "/usr/bin/chromium",            needs: ["test"],                        why: "shows the page of compare" },
   { name: "linux-source-6.1",   file: "/usr/src/linux-source-6.1.tar.xz",       needs: ["guest-kernel"],                why: "source of the small guest kernel" },
   { name: "build-essential",    file: "/usr/bin/make",                          needs: ["guest-kernel"],                why: "compiles the kernel" },
   { name: "flex",               file: "/usr/bin/flex",                          needs: ["guest-kernel"],                why: "the kernel's configuration" },

@@ -40,7 +40,7 @@ export default class SuiteReporter {
   constructor(runner: Runner) {
     runner.on(events.EVENT_SUITE_BEGIN, (suite) => this.suiteBegins(suite));
     runner.on(events.EVENT_SUITE_END, (suite) => this.suiteEnds(suite));
-    runner.on(events.EVENT_TEST_PASS, () => this.count("passed"));
+    runner.on(events.EVENT_TEST_PASS, (test) => this.passed(test));
     runner.on(events.EVENT_TEST_PENDING, (test) => this.skipped(test));
     runner.on(events.EVENT_TEST_FAIL, (test, error) => this.failed(test, error));
     runner.once(events.EVENT_RUN_END, () => this.end());
@@ -66,6 +66,13 @@ export default class SuiteReporter {
     const counts = `${this.suite.passed} passed${fails}${skips}`;
     console.error(`  ${mark} ${suite.title} ${style.dim(`${counts}, ${took}`)}`);
     this.writeCounts(false);
+  }
+
+  /** With MANYWORLDS_TEST_NAMES each is named, so that silence tells which one hangs. */
+  private passed(test: Test): void {
+    this.count("passed");
+    if (process.env["MANYWORLDS_TEST_NAMES"] === undefined) return;
+    console.error(`  pass ${test.title} ${style.dim(formatSeconds(test.duration ?? 0))}`);
   }
 
   private skipped(test: Test): void {

@@ -13,7 +13,7 @@ export interface Workload {
 
 const LOOPS = 100_000;
 const CALLS = 1000;
-const PAGES = 1024;
+const PAGES = 256;
 const PAGE_BYTES = 4096;
 const COPY_BYTES = 1 << 20;
 const FILES = 16;

@@ -3,6 +3,8 @@
  * which emulates AMD's SVM. In it, tiny guests, our small kernel and Debian's own boot under us.
  *
  *   --only TEXT   mocha's --grep
+ *
+ * With MANYWORLDS_TEST_COUNTS it writes how many tests passed to that file, as scripts/test.ts asks.
  */
 import { spawnSync } from "node:child_process";
 import {
@@ -37,6 +39,8 @@ const suites = [
   "test/vmm-sandbox/nested/machines.test.ts",
 ];
 
+const countsMark = "manyworlds-test-counts:";
+
 process.exitCode = await main();
 
 async function main(): Promise<number> {
@@ -57,10 +61,19 @@ async function main(): Promise<number> {
       cpus: 1,
       timeoutMs,
       silenceMs,
+      onLine: takeCounts,
     });
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** The guest's mocha-reporter.ts writes the counts to a file in the guest; the script prints it. */
+function takeCounts(line: string): boolean {
+  if (!line.startsWith(countsMark)) return false;
+  const file = process.env["MANYWORLDS_TEST_COUNTS"];
+  if (file !== undefined) writeFileSync(file, line.slice(countsMark.length));
+  return true;
 }
 
 /** The small kernel is built when it is not there: some minutes, once. */
@@ -74,7 +87,15 @@ function guestKernels(): string {
 
 function stageProject(folder: string, kernels: string, only: string): string {
   mkdirSync(join(folder, "kernels"), { recursive: true });
-  for (const part of ["package.json", "linux", "oci", "image", "vmm-sandbox", "test/vmm-sandbox"])
+  for (const part of [
+    "package.json",
+    "linux",
+    "oci",
+    "image",
+    "vmm-sandbox",
+    "test/vmm-sandbox",
+    "scripts",
+  ])
     cpSync(part, join(folder, part), { recursive: true, verbatimSymlinks: true });
   for (const name of ["vmlinux", "bzImage"])
     copyFileSync(join(kernels, name), join(folder, "kernels", name));
@@ -106,7 +127,12 @@ mkdir -p /tmp/debian
 ln -s /boot/vmlinuz-* /tmp/debian/vmlinuz
 ln -s /lib/modules/$(uname -r) /tmp/debian/modules
 export GUEST_VMLINUX=/project/kernels/vmlinux GUEST_BZIMAGE=/project/kernels/bzImage GUEST_DEBIAN=/tmp/debian
+export MANYWORLDS_TEST_COUNTS=/tmp/counts MANYWORLDS_TEST_NAMES=1
 cd /project
-exec ./bun --bun node_modules/mocha/bin/mocha.js --no-config --exit --timeout ${testTimeoutMs}${grep} ${suites.join(" ")}
+./bun --bun node_modules/mocha/bin/mocha.js --no-config --exit --reporter ./scripts/mocha-reporter.ts \\
+  --timeout ${testTimeoutMs}${grep} ${suites.join(" ")}
+status=$?
+echo "${countsMark}$(cat /tmp/counts)"
+exit $status
 `;
 }

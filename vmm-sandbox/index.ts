@@ -8,17 +8,22 @@ export {
   sealMonitor,
   startConfined,
 } from "./confine/index.ts";
-export { Console, FileBackend, type VirtioDevice, Vsock } from "./devices/index.ts";
+export { Console, FileBackend, type VirtioDevice, VirtioFs, Vsock } from "./devices/index.ts";
 export {
   GuestError,
   type GuestLaunch,
   GuestLaunchError,
   type GuestProcess,
+  GuestRefusal,
   type HostPorts,
+  MissingModuleError,
+  planModules,
+  REPORT,
   RemoteKernel,
   startGuestProcess,
 } from "./guest/index.ts";
 export { GUEST_ROOTFS, type GuestRootOptions, planGuestRoot } from "./guest-root.ts";
+export { type FileMapping, mapWholeFile } from "./host/file-mapping.ts";
 export {
   hasHardwareVirtualization,
   KvmBackend,
@@ -33,4 +38,5 @@ export {
   type SandboxConfig,
   startSandbox,
 } from "./sandbox.ts";
+export { SoftwareBackend } from "./translator/index.ts";
 export { type Disk, Vm, type VmConfig } from "./vm.ts";

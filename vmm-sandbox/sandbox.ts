@@ -42,6 +42,8 @@ export interface Sandbox extends AsyncDisposable {
   readonly host: HostPorts;
   /** How the machine ended. */
   readonly ended: Promise<StopReason>;
+  /** Pulls the plug: for a guest that has nothing left to write. */
+  unplug(): Promise<void>;
 }
 
 /** The guest stopped, or was silent for too long, before its agent called back. */
@@ -165,6 +167,12 @@ class RunningSandbox implements Sandbox {
     this.kernel = kernel;
     this.host = host;
     this.ended = ended;
+  }
+
+  async unplug(): Promise<void> {
+    this.vm.machine.stop({ kind: "stopped" });
+    await this.ended;
+    await this.vm[Symbol.asyncDispose]();
   }
 
   /** The guest powers off when its agent loses us; a guest that does not is stopped. */

@@ -95,13 +95,14 @@ export const runFlags = {
   ...containerFlags,
   ...imageFlags,
   "cidfile": one("string", asText, "Write the container's ID to this file", { completes: "file" }),
-  "cpu": choice(["auto", "kvm", "software"], "Which CPU a virtual machine uses", { later: "virtual machines come later: leave the flag out to run a container" }),
+  "cpu": choice(["auto", "kvm", "software"], "Which CPU a virtual machine uses; implies --isolation vm", { fallback: "auto" }),
   "detach": toggle("Run in the background", { short: "d", later: detached }),
   "detach-keys": one("string", parseDetachKeys, "Keys that leave a container running", { fallback: "ctrl-p,ctrl-q" }),
   "expose": list("list", asText, "Accepted as a note: nothing is published"),
   "gpus": one("gpu-request", asText, "Add GPUs", { later: "name their device files with --device" }),
   "health-cmd": one("string", asText, "Check the container's health", { later: detached }),
   "isolation": choice(["auto", "container", "vm"], "What isolates it: auto, container or vm", { fallback: "auto" }),
+  "kernel": one("file", asText, "Kernel of a virtual machine: a bzImage, a vmlinux, or a directory", { completes: "file" }),
   "link": list("list", asText, "Link to another container", { later: published }),
   "log-driver": one("string", asText, "Logging driver", { later: "redirect standard output and error" }),
   "name": one("string", parseContainerName, "Name of the container"),
@@ -110,6 +111,7 @@ export const runFlags = {
   "restart": one("string", asText, "Restart policy", { later: restarted }),
   "rm": toggle("Remove the container when it ends"),
   "sig-proxy": one("bool", parseBoolean, "Forward signals to the process", { fallback: "true" }),
+  "vm-console": toggle("Show what a virtual machine's kernel says, on standard error"),
   "volumes-from": list("list", asText, "Mount another container's volumes", { later: volumes }),
 } as const;
 

@@ -1,11 +1,14 @@
 /** `manyworlds compare`. */
+import { renameSync, rmSync, writeFileSync } from "node:fs";
 import {
   type CompareProgress,
   type Comparison,
   compare as compareRungs,
+  toHtml,
 } from "../../compare/index.ts";
-import { ImageNotFoundError, imageCatalogue, pull } from "../../engine/index.ts";
+import { ensureImage } from "../../engine/index.ts";
 import type { Handler } from "../command.ts";
+import { UsageError } from "../errors.ts";
 import { wantsColour } from "../output/color.ts";
 import { openProgress } from "../output/progress.ts";
 import type { compareFlags } from "../table/compare.ts";
@@ -15,7 +18,10 @@ const INTERRUPTED = 130;
 
 export const compare: Handler<typeof compareFlags> = async ({ values, args }, { root, env }) => {
   const [image = "", ...command] = args;
-  await ensureImage(image, root, values.quiet ? "none" : "auto", env);
+  const page = values.html === undefined ? undefined : openPage(values.html);
+  using progress = openProgress(values.quiet ? "none" : "auto", env);
+  await ensureImage(image, { root, onProgress: progress.onProgress });
+  progress[Symbol.dispose]();
   using interruption = interruptible();
   const line = values.quiet ? undefined : statusLine();
   let comparison: Comparison;
@@ -32,6 +38,7 @@ export const compare: Handler<typeof compareFlags> = async ({ values, args }, { 
   } finally {
     line?.clear();
   }
+  page?.write(toHtml(comparison));
   if (values.json) process.stdout.write(`${JSON.stringify(comparison, undefined, 2)}\n`);
   else {
     const colour = wantsColour(env, process.stdout.isTTY === true);
@@ -40,20 +47,23 @@ export const compare: Handler<typeof compareFlags> = async ({ values, args }, { 
   return comparison.interrupted ? INTERRUPTED : 0;
 };
 
-async function ensureImage(
-  image: string,
-  root: string | undefined,
-  progressStyle: "none" | "auto",
-  env: Readonly<Record<string, string | undefined>>,
-): Promise<void> {
+/** A file that appears when it is complete; fails before minutes have gone into measuring. */
+function openPage(path: string): { write(text: string): void } {
+  const draft = `${path}.partial`;
   try {
-    using catalogue = await imageCatalogue(root);
-    catalogue.inspect(image);
-  } catch (error) {
-    if (!(error instanceof ImageNotFoundError)) throw error;
-    using progress = openProgress(progressStyle, env);
-    await pull(image, { root, onProgress: progress.onProgress });
+    writeFileSync(draft, "");
+    rmSync(draft);
+  } catch (cause) {
+    throw new UsageError("compare", `Cannot write "${path}": ${(cause as Error).message}`, {
+      hint: "name a file in a folder that exists and that you may write to",
+    });
   }
+  return {
+    write(text) {
+      writeFileSync(draft, text);
+      renameSync(draft, path);
+    },
+  };
 }
 
 /** The first interruption ends the measuring, the second one ends us. */

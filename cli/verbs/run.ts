@@ -1,6 +1,6 @@
 /** `manyworlds run`. */
-import { runForeground } from "../../engine/index.ts";
-import type { Handler } from "../command.ts";
+import { runForeground, runVmForeground } from "../../engine/index.ts";
+import type { Handler, ValuesOf } from "../command.ts";
 import { toContainerOptions } from "../container-options.ts";
 import { UsageError } from "../errors.ts";
 import { openProgress } from "../output/progress.ts";
@@ -8,14 +8,10 @@ import type { runFlags } from "../table/run.ts";
 
 export const run: Handler<typeof runFlags> = async ({ values, args }, { env, root }) => {
   const [image = "", ...command] = args;
-  if (values.isolation === "vm") {
-    throw new UsageError("run", 'Isolation "vm" is not supported yet', {
-      hint: "leave the flag out: a container is the only isolation of this release",
-    });
-  }
+  const isMachine = wantsMachine(values);
   const container = toContainerOptions(values, command, env);
   using progress = openProgress(values.quiet ? "none" : values.progress, env);
-  const { status, id } = await runForeground({
+  const request = {
     image,
     container,
     root,
@@ -28,7 +24,30 @@ export const run: Handler<typeof runFlags> = async ({ values, args }, { env, roo
     forwardSignals: values["sig-proxy"] ?? true,
     onProgress: progress.onProgress,
     onReady: () => progress[Symbol.dispose](),
-  });
+  };
+  const { status, id } = isMachine
+    ? await runVmForeground({
+        ...request,
+        cpu: values.cpu,
+        kernel: values.kernel,
+        ...(values["vm-console"] && { onConsole: (bytes) => process.stderr.write(bytes) }),
+      })
+    : await runForeground(request);
   if (status === undefined) process.stderr.write(`Detached from ${id.slice(0, 12)}\n`);
   return status ?? 0;
 };
+
+/** Flags that only a machine understands ask for one; they never turn into nothing. */
+function wantsMachine({
+  isolation,
+  cpu,
+  kernel,
+  "vm-console": console,
+}: Pick<ValuesOf<typeof runFlags>, "isolation" | "cpu" | "kernel" | "vm-console">): boolean {
+  if (isolation === "vm") return true;
+  if (cpu === undefined && kernel === undefined && !console) return false;
+  if (isolation !== "container") return true;
+  throw new UsageError("run", "--cpu, --kernel and --vm-console are about virtual machines", {
+    hint: "leave them out, or use --isolation vm",
+  });
+}

@@ -53,19 +53,36 @@ export interface ContainerRecord {
   readonly cgroupsPath: string;
   /** Network of the container: "none" or "host". */
   readonly network: string;
+  /** Where it runs, when that is a virtual machine. */
+  readonly machine?: MachineRecord;
   readonly finishedAt?: string;
   readonly exitStatus?: number;
+}
+
+export interface MachineRecord {
+  readonly cpu: "kvm" | "software";
+  /** Why that CPU. */
+  readonly reason: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly kernel: string;
+  /** Socket of the monitor. */
+  readonly socket: string;
 }
 
 const NAMES = "container-names";
 const OWNER_ONLY = 0o700;
 const RECORD_LIMIT_BYTES = 4 * 1024 * 1024;
 
-export interface Claim {
+/** Held while a container runs. */
+export interface RunLock {
+  close(): void;
+}
+
+export interface Claim<L extends RunLock = Fd> {
   readonly id: string;
   readonly name: string;
-  /** Held while the container runs. */
-  readonly lock: Fd;
+  readonly lock: L;
 }
 
 export class ContainerDirectories {
@@ -85,8 +102,21 @@ export class ContainerDirectories {
    * @throws ContainerError when the name is taken
    */
   claim(name: string | undefined): Claim {
+    return this.#claim(name, (id) => this.lock(id));
+  }
+
+  /** The same where native code may not be loaded: the running file names its owner. */
+  claimByOwner(name: string | undefined): Claim<RunLock> {
+    return this.#claim(name, (id) => {
+      this.#make("running");
+      writeFileSync(this.runningPath(id), String(process.pid), { flag: "wx", mode: 0o600 });
+      return { close: () => undefined };
+    });
+  }
+
+  #claim<L extends RunLock>(name: string | undefined, lockOf: (id: string) => L): Claim<L> {
     const id = makeId();
-    const lock = this.lock(id);
+    const lock = lockOf(id);
     try {
       return { id, name: this.#claimName(id, name), lock };
     } catch (error) {

@@ -92,7 +92,7 @@ function readAccount(view: LayerView, user: string, groups: readonly string[]): 
   });
 }
 
-function readSeccomp(path: string, capabilities: readonly string[]): Seccomp {
+export function readSeccomp(path: string, capabilities: readonly string[]): Seccomp {
   let bytes: Uint8Array;
   try {
     bytes = readFileSync(path);

@@ -8,6 +8,7 @@
  *   names/HASH.json               a name and the manifest it stands for
  *   layers/CHAIN/fs               an unpacked layer, CHAIN the first 20 digits of its chain ID
  *   layers/boot                   the boot during which the layers were looked through
+ *   erofs/CHAIN.erofs             an image's root file system as a block device, for machines
  *   containers/ID/…               upper and work directories, snapshot.json
  *   tmp/                          what is being made; renamed into place when complete
  *   lock                          shared by users, exclusive for those who delete

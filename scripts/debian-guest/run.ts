@@ -22,6 +22,8 @@ export interface GuestCommand {
   readonly silenceMs?: number;
   /** Kernel parameters besides those that start the command. */
   readonly parameters?: readonly string[];
+  /** Sees each line of output first, and says whether it is not to be shown. */
+  readonly onLine?: (line: string) => boolean;
 }
 
 /** The guest ended, or hung, without the command's exit status. */
@@ -48,7 +50,7 @@ export async function runInDebianGuest(guest: DebianGuest, job: GuestCommand): P
     });
     const ended = new Promise<void>((resolve) => qemu.once("close", () => resolve()));
     const hang = new Hang(job);
-    const status = relayOutput(qemu.stdout, () => hang.postpone());
+    const status = relayOutput(qemu.stdout, () => hang.postpone(), job.onLine);
     const why = await Promise.race([hang.noticed, status.then(() => undefined)]);
     hang.cancel();
     const answer = why === undefined ? undefined : await askHangingGuest(sockets);
@@ -146,6 +148,7 @@ function machine(
 async function relayOutput(
   output: NodeJS.ReadableStream,
   onOutput: () => void,
+  isTaken: (line: string) => boolean = () => false,
 ): Promise<number | undefined> {
   let rest = "";
   let status: number | undefined;
@@ -156,7 +159,7 @@ async function relayOutput(
     rest = lines.pop() ?? "";
     for (const line of lines)
       if (line.startsWith(exitMark)) status = Number(line.slice(exitMark.length));
-      else process.stdout.write(`${line}\n`);
+      else if (!isTaken(line)) process.stdout.write(`${line}\n`);
   }
   return status;
 }

@@ -38,9 +38,11 @@ describe("compare/probe", () => {
       const args = workArguments({ names: [name], eachMs: 20 }, files());
       const { stdout, stderr, status } = run(...args);
       assert.equal(status, 0, stderr);
-      const [, ns = "0", operations = "0"] = /^[A-Z] (\d+) (\d+)$/m.exec(stdout) ?? [];
+      const [, ns = "0", operations = "0"] = /^[A-Z] (\d+) (\d+) \d+ \d+$/m.exec(stdout) ?? [];
       assert.ok(Number(ns) >= 20e6, stdout);
       assert.ok(Number(operations) > 0, stdout);
+      const [fastest = 0, batch = 0] = stdout.trim().split(" ").slice(-2).map(Number);
+      assert.ok(fastest / batch <= Number(ns) / Number(operations), stdout);
       assert.ok((parseProbe(stdout).nsPerOperation.get(name) ?? 0) > 0);
       assert.deepEqual(readdirSync(files()), []);
     });
@@ -69,17 +71,19 @@ describe("compare/probe", () => {
 
 describe("parseProbe()", () => {
   it("finds the answer between a kernel's lines, with a terminal's line ends", () => {
-    const { stampNs, nsPerOperation } = parseProbe("[0.1] boot\r\ns 12\r\nI 300 100\r\n[1.0] off");
+    const { stampNs, nsPerOperation } = parseProbe(
+      "[0.1] boot\r\ns 12\r\nI 900 100 300 100\r\n[1.0] off",
+    );
     assert.equal(stampNs, 12);
     assert.equal(nsPerOperation.get("integer"), 3);
   });
   for (const [why, text] of [
     ["nothing", ""],
-    ["no stamp", "I 300 100\n"],
+    ["no stamp", "I 300 100 3 1\n"],
     ["a stamp that is no number", "s x\n"],
   ] as const)
     it(`refuses ${why}`, () => assert.throws(() => parseProbe(text), SyntaxError));
   it("ignores letters that it does not know, and operations of which there were none", () => {
-    assert.equal(parseProbe("s 1\nZ 1 1\nI 5 0\n").nsPerOperation.size, 0);
+    assert.equal(parseProbe("s 1\nZ 1 1 1 1\nI 5 0 1 0\n").nsPerOperation.size, 0);
   });
 });

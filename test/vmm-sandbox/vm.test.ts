@@ -204,7 +204,7 @@ describe("Vm", () => {
     await using vm = await start({
       kernel: kernel(`
         bb 00 00 00 d0        ; mov ebx, 0xd0000000
-        b9 00 0c 00 00        ; mov ecx, 0xc00
+        b9 00 05 00 00        ; mov ecx, 0x500: a window and a quarter
         69 c1 b1 79 37 9e     ; imul eax, ecx, 0x9e3779b1
         89 03                 ; mov [ebx], eax
         8b 03                 ; mov eax, [ebx]

@@ -1,11 +1,13 @@
 /** A process in the guest: its launch, its streams, its end. */
 import { setTimeout } from "node:timers/promises";
 import {
+  CLONE_PARENT,
   encodeProgram,
   type Program,
   type ProgramFailure,
   type Row,
   readOutcome,
+  SIGCHLD,
   winsize,
 } from "../../linux/index.ts";
 import { ByteQueue } from "./byte-queue.ts";
@@ -40,7 +42,17 @@ export interface GuestLaunch {
   readonly rows: readonly Row[];
   readonly buffers?: Readonly<Record<string, number>>;
   readonly terminal: boolean;
+  /**
+   * CLONE_NEW*: the rows run in a child that the agent itself reaps, the first process of these
+   * namespaces. 0: in a child of the same namespaces, as setns(2) of a PID namespace needs it.
+   */
+  readonly cloneFlags?: number;
+  /** Rows before that child is made. */
+  readonly before?: readonly Row[];
 }
+
+/** Result under which rows find the descriptor that failures are reported to. */
+export const REPORT = "report";
 
 export interface GuestProcess {
   readonly pid: number;
@@ -58,12 +70,28 @@ export interface GuestProcess {
 export class GuestLaunchError extends GuestError {
   readonly failure: ProgramFailure;
   constructor(failure: ProgramFailure) {
-    super(`Cannot start the process in the guest: ${failure.call} failed with ${failure.errno}`);
+    const what = failure.note === undefined ? failure.call : `${failure.call} (${failure.note})`;
+    super(`Cannot start the process in the guest: ${what} failed with ${failure.errno}`);
     this.failure = failure;
   }
 }
 
+/** The rows said themselves what is wrong: a code and a value, whose meaning is theirs. */
+export class GuestRefusal extends GuestError {
+  readonly code: number;
+  readonly value: number;
+  constructor(code: number, value: number) {
+    super(`Cannot start the process in the guest: its launch refused with code ${code}, ${value}`);
+    this.code = code;
+    this.value = value;
+  }
+}
+
 const REPORT_BYTES = 64;
+/** u32 code, u32 value: as the runtime's launch programs speak (runtime/launch/sync.ts). */
+const MESSAGE_BYTES = 8;
+/** Code of the message that says which process was made. */
+const PROCESS_MADE = 1;
 const launchFailed = 127;
 const reportGraceMs = 1000;
 
@@ -126,14 +154,16 @@ async function spawn(
 ): Promise<Pick<GuestProcess, "pid" | "exited" | "kill">> {
   const program: Program = {
     rows: [
-      ...connectHost(host, report.port, "report"),
+      ...connectHost(host, report.port, REPORT),
       ...connect,
+      ...(launch.before ?? []),
+      ...cloneProcess(launch.cloneFlags),
       ...launch.rows,
       { label: "launch-failed" },
-      { call: "write", args: [{ result: "report" }, { buffer: "header" }, REPORT_BYTES] },
+      { call: "write", args: [{ result: REPORT }, { buffer: "header" }, REPORT_BYTES] },
       { end: launchFailed },
     ],
-    buffers: { ...stdioBuffers, ...launch.buffers },
+    buffers: { ...stdioBuffers, "process-pid": MESSAGE_BYTES, ...launch.buffers },
     onError: "launch-failed",
   };
   const { pid, exited } = await kernel.spawn(program);
@@ -142,22 +172,53 @@ async function spawn(
     throw new GuestError("The process in the guest ended before it could dial the host");
   });
   ended.catch(() => undefined); // counts only while the report is awaited
-  await checkReport(await Promise.race([report.connection, ended]), program);
-  const kill = async (signal: number) => {
-    await kernel.run({ rows: [{ call: "kill", args: [pid, signal], ignore: ["ESRCH"] }] });
-  };
-  return { pid, exited, kill };
+  const connection = await Promise.race([report.connection, ended]);
+  const inner = await checkReport(connection, program);
+  if (inner === undefined) return { pid, exited, kill: killer(kernel, pid) };
+  return { pid: inner, exited: kernel.exitOf(inner), kill: killer(kernel, inner) };
 }
 
-/** The report's connection closes on execve; bytes on it are the header of the block that failed. */
-async function checkReport(connection: Connection, program: Program): Promise<void> {
-  const header = await new ByteQueue(connection.readable).takeAll(REPORT_BYTES);
+function killer(kernel: RemoteKernel, pid: number): GuestProcess["kill"] {
+  return async (signal) => {
+    await kernel.run({ rows: [{ call: "kill", args: [pid, signal], ignore: ["ESRCH"] }] });
+  };
+}
+
+/** The spawned process makes the real one, says who it is, and ends; the agent adopts the child. */
+function cloneProcess(flags: number | undefined): readonly Row[] {
+  if (flags === undefined) return [];
+  return [
+    { call: "clone", args: [flags + CLONE_PARENT + SIGCHLD, 0, 0, 0, 0], as: "process" },
+    { jump: "process-inside", if: [{ last: true }, "==", 0] },
+    { store: { buffer: "process-pid" }, value: PROCESS_MADE, width: 4 },
+    { store: { buffer: "process-pid", offset: 4 }, value: { result: "process" }, width: 4 },
+    { call: "write", args: [{ result: REPORT }, { buffer: "process-pid" }, MESSAGE_BYTES] },
+    { call: "exit_group", args: [0] },
+    { label: "process-inside" },
+  ];
+}
+
+/**
+ * The report's connection closes on execve. Before that: which process was made, if one was, then
+ * nothing, a refusal, or the header of the block that failed. @returns the PID of the process made
+ */
+async function checkReport(connection: Connection, program: Program): Promise<number | undefined> {
+  const all = await new ByteQueue(connection.readable).takeAll(MESSAGE_BYTES + REPORT_BYTES);
   await connection.writable.close().catch(() => undefined); // the guest's end is closed already
-  if (header.length === 0) return;
+  const view = new DataView(all.buffer, all.byteOffset, all.length);
+  let at = 0;
+  let pid: number | undefined;
+  if (all.length % REPORT_BYTES >= MESSAGE_BYTES && view.getUint32(0, true) === PROCESS_MADE) {
+    pid = view.getUint32(4, true);
+    at = MESSAGE_BYTES;
+  }
+  if (all.length === at) return pid;
+  if (all.length === at + MESSAGE_BYTES)
+    throw new GuestRefusal(view.getUint32(at, true), view.getUint32(at + 4, true));
   const encoded = encodeProgram(program);
   const block = new Uint8Array(encoded.sizeBytes);
   encoded.write(block, ARENA_ADDRESS);
-  block.set(header);
+  block.set(all.subarray(at));
   const { failure } = readOutcome(program, encoded, block, launchFailed);
   if (failure === undefined) throw new GuestError("The guest's launch failed without saying why");
   throw new GuestLaunchError(failure);

@@ -4,10 +4,13 @@ export {
   type GuestLaunch,
   GuestLaunchError,
   type GuestProcess,
+  GuestRefusal,
   type HostPorts,
   type PendingConnection,
+  REPORT,
   startGuestProcess,
 } from "./guest-process.ts";
+export { MissingModuleError, planModules } from "./kernel-modules.ts";
 export { type Connection, GuestError, RemoteKernel, type RemoteProcess } from "./remote-kernel.ts";
 export { connectionOf } from "./socket-connection.ts";
 export type { HostAddress } from "./stdio-program.ts";

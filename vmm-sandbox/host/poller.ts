@@ -2,7 +2,7 @@
  * Callbacks for file descriptors that become readable, on the device thread.
  *
  * ```
- * poll.worker.ts            shared Int32Array        this thread
+ * poll-worker.ts            shared Int32Array        this thread
  * epoll_wait ── sets ─────► [0] message on its way
  *                           [id] fd `id` is ready ──► callbacks
  * ```
@@ -47,7 +47,8 @@ export class Poller implements AsyncDisposable {
   constructor() {
     this.#control(EPOLL_CTL_ADD, this.#quit, QUIT);
     const workerData: PollSetup = { epoll: this.#epoll.number, flags: this.#flags };
-    this.#worker = startWorker(new URL("./poll.worker.ts", import.meta.url), { workerData });
+    const path = "vmm-sandbox/host/poll-worker.ts";
+    this.#worker = startWorker(path, import.meta.url, { workerData });
     this.#worker.on("message", () => this.#dispatch());
     this.#ended = new Promise((resolve) => {
       this.#worker.once("exit", () => resolve());

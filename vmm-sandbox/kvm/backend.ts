@@ -2,14 +2,25 @@
 
 import { Fd } from "../../linux/index.ts";
 import { Poller } from "../host/poller.ts";
+import { startWorker } from "../host/start-worker.ts";
 import type { Bell, CpuBackend, CpuState, VcpuRegisters } from "../machine/cpu-backend.ts";
+import { MAILBOX_BYTES } from "../machine/exit-mailbox.ts";
 import type { GuestMemory } from "../machine/guest-memory.ts";
 import type { InterruptController } from "../machine/interrupts.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { VmExit } from "../machine/vcpu.ts";
+import { type RegisterChanges, VcpuThread } from "../machine/vcpu-thread.ts";
 import { type ChipState, restoreChips, saveChips } from "./chips.ts";
-import { type RegisterChanges, VcpuThread } from "./vcpu-thread.ts";
-import { KvmVm, portable } from "./vm.ts";
+import { type KickTarget, kickVcpu } from "./kick-signal.ts";
+import { KvmVm, type PortableHandle, portable } from "./vm.ts";
+
+/** What a vCPU's thread is started with. */
+export interface ThreadSetup {
+  readonly vm: PortableHandle;
+  readonly index: number;
+  readonly count: number;
+  readonly mailbox: SharedArrayBuffer;
+}
 
 export interface KvmOptions {
   readonly memorySizeBytes: number;
@@ -32,9 +43,8 @@ export class KvmBackend implements CpuBackend {
     this.#vm = new KvmVm(options);
     const handle = portable(this.#vm);
     // Threads take their time to start: they do so while the kernel is being loaded.
-    this.#threads = Array.from(
-      { length: options.cpus },
-      (_, index) => new VcpuThread(handle, index, options.cpus),
+    this.#threads = Array.from({ length: options.cpus }, (_, index) =>
+      startThread({ vm: handle, index, count: options.cpus }),
     );
     this.#poller = new Poller();
   }
@@ -118,4 +128,21 @@ export class KvmBackend implements CpuBackend {
     await Promise.all(this.#threads.map((thread) => thread.end()));
     this.#vm[Symbol.dispose]();
   }
+}
+
+function startThread(setup: Omit<ThreadSetup, "mailbox">): VcpuThread {
+  const workerData: ThreadSetup = { ...setup, mailbox: new SharedArrayBuffer(MAILBOX_BYTES) };
+  const path = "vmm-sandbox/kvm/kvm-vcpu-worker.ts";
+  let target: KickTarget | undefined;
+  return new VcpuThread({
+    worker: startWorker(path, import.meta.url, { workerData }),
+    mailbox: workerData.mailbox,
+    // SAFE: kvm-vcpu-worker.ts is ready with this.
+    onReady: (ready) => {
+      target = ready as KickTarget;
+    },
+    kick: () => {
+      if (target !== undefined) kickVcpu(target);
+    },
+  });
 }

@@ -2,6 +2,7 @@
 export { type AccessSize, Bus, type BusDevice, type BusWindow } from "./bus.ts";
 export { type Clock, MachineClock } from "./clock.ts";
 export type { Bell, CpuBackend, CpuState, VcpuRegisters } from "./cpu-backend.ts";
+export { MAILBOX_BYTES, RemoteBus } from "./exit-mailbox.ts";
 export {
   GuestMemory,
   GuestMemoryError,
@@ -26,3 +27,4 @@ export {
   type VcpuState,
   type VmExit,
 } from "./vcpu.ts";
+export { type Command, type RegisterChanges, type Reply, VcpuThread } from "./vcpu-thread.ts";

@@ -17,9 +17,10 @@ import type {
   VcpuState,
   VmExit,
 } from "../machine/vcpu.ts";
+import { HostChannel } from "./host-channel.ts";
 import { layout, state } from "./state.ts";
-import { createCpuMemory } from "./system/core-instance.ts";
 import { Cpu } from "./system/cpu.ts";
+import { createCpuMemory } from "./system/cpu-memory.ts";
 import { IoApic } from "./system/io-apic.ts";
 import type { DescriptorCache } from "./system/registers.ts";
 
@@ -45,33 +46,28 @@ const encodingOrder = [
 
 const segmentOf = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5, ldt: 6, tr: 7 } as const;
 
-/** `wake` words: bit 0 a kick, bit 1 an interrupt from another thread. */
-const kickBit = 1;
-
 export class SoftwareVcpu implements Vcpu {
   readonly index = 0;
   readonly cpu: Cpu;
-  private readonly wake: Int32Array;
+  private readonly channel: HostChannel;
+  private readonly trigger: (gsi: number) => void;
 
-  constructor(cpu: Cpu, memory: WebAssembly.Memory) {
+  constructor(cpu: Cpu, channel: HostChannel, trigger: (gsi: number) => void) {
     this.cpu = cpu;
-    this.wake = new Int32Array(memory.buffer, layout.scratch, 1);
+    this.channel = channel;
+    this.trigger = trigger;
   }
 
   run(): VmExit {
     const reason = this.cpu.run(
-      (timeoutMs) => {
-        Atomics.wait(this.wake, 0, 0, timeoutMs);
-      },
-      () => (Atomics.load(this.wake, 0) & kickBit) !== 0,
+      (timeoutMs) => this.channel.sleep(timeoutMs),
+      () => this.channel.take(this.trigger),
     );
-    Atomics.store(this.wake, 0, 0);
     return { reason };
   }
 
   kick(): void {
-    Atomics.or(this.wake, 0, kickBit);
-    Atomics.notify(this.wake, 0);
+    this.channel.kick();
     // Makes running code look up soon; a stale fuel count costs one slice at most.
     this.cpu.registers.set32(state.fuel, 0);
   }
@@ -153,7 +149,7 @@ export class SoftwareVcpu implements Vcpu {
     throw new Error("Cannot save a software CPU: snapshots come with the VM snapshot floor");
   }
 
-  restore(): void {
+  restore(_state: VcpuState): void {
     throw new Error("Cannot restore a software CPU: snapshots come with the VM snapshot floor");
   }
 
@@ -196,12 +192,17 @@ function fromSegment(segment: Segment): DescriptorCache {
 
 export type SoftwareMachine = { readonly machine: Machine; readonly vcpu: SoftwareVcpu };
 
-/** A machine with one software CPU, its APICs attached, no devices yet. */
+/**
+ * A machine with one software CPU, its APICs attached, no devices yet. `memory` and `channel` are
+ * shared with the thread that runs the devices, if that is another.
+ */
 export function createSoftwareMachine(options: {
   readonly ramBytes: number;
   readonly clock?: Clock;
+  readonly memory?: WebAssembly.Memory;
+  readonly channel?: HostChannel;
 }): SoftwareMachine {
-  const memory = createCpuMemory(options.ramBytes);
+  const memory = options.memory ?? createCpuMemory(options.ramBytes);
   const guestMemory = GuestMemory.over(memory.buffer, options.ramBytes, layout.ram);
   let cpu: Cpu | undefined;
   const ioApic = new IoApic((vector) => {
@@ -231,7 +232,9 @@ export function createSoftwareMachine(options: {
       write: (offset, _size, value) => apic.write(offset, value),
     },
   });
-  const vcpu = new SoftwareVcpu(cpu, memory);
+  const channel = options.channel ?? HostChannel.create(options.ramBytes);
+  cpu.codePages = channel;
+  const vcpu = new SoftwareVcpu(cpu, channel, (gsi) => ioApic.line(gsi).trigger());
   machine.addVcpu(vcpu);
   return { machine, vcpu };
 }

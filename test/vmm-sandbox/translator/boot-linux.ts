@@ -18,7 +18,7 @@ import {
 import {
   createSoftwareMachine,
   type SoftwareMachine,
-} from "../../../vmm-sandbox/translator/index.ts";
+} from "../../../vmm-sandbox/translator/vcpu.ts";
 
 export type LinuxBoot = {
   readonly kernel: Uint8Array;

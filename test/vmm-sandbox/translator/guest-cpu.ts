@@ -2,8 +2,8 @@
 import { GuestMemory } from "../../../vmm-sandbox/machine/guest-memory.ts";
 import { Machine } from "../../../vmm-sandbox/machine/machine.ts";
 import { layout, state } from "../../../vmm-sandbox/translator/state.ts";
-import { createCpuMemory } from "../../../vmm-sandbox/translator/system/core-instance.ts";
 import { Cpu } from "../../../vmm-sandbox/translator/system/cpu.ts";
+import { createCpuMemory } from "../../../vmm-sandbox/translator/system/cpu-memory.ts";
 import { flatCode64, flatData } from "../../../vmm-sandbox/translator/system/system-calls.ts";
 import { addresses, instructionOffset, offsets } from "./host-cpu.ts";
 

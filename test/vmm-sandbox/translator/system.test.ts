@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { createSoftwareMachine } from "../../../vmm-sandbox/translator/index.ts";
 import { layout, state } from "../../../vmm-sandbox/translator/state.ts";
 import { flatCode64, flatData } from "../../../vmm-sandbox/translator/system/system-calls.ts";
+import { createSoftwareMachine } from "../../../vmm-sandbox/translator/vcpu.ts";
 
 const ramBytes = 16 << 20;
 const codeAt = 0x10_0000;

@@ -11,6 +11,8 @@ import type { Export, Request } from "./request.ts";
 export interface FuseServerOptions {
   readonly path: string;
   readonly readOnly: boolean;
+  /** Only this file of the directory exists for the guest: for shares that are one file. */
+  readonly only?: string;
 }
 
 type Operation = (shared: Export, request: Request) => Uint8Array;
@@ -62,8 +64,10 @@ const names = new Map<number, abi.Opcode>(
 
 export class FuseServer implements Disposable {
   readonly #export: Export & { readonly inodes: Inodes; readonly handles: Handles };
+  readonly #only: Uint8Array | undefined;
 
-  constructor({ path, readOnly }: FuseServerOptions) {
+  constructor({ path, readOnly, only }: FuseServerOptions) {
+    this.#only = only === undefined ? undefined : Buffer.from(`${only}\0`);
     this.#export = { inodes: new Inodes(path), handles: new Handles(), readOnly };
   }
 
@@ -117,10 +121,20 @@ export class FuseServer implements Disposable {
       default: {
         const operation = operations[opcode];
         if (operation === undefined) throw new FuseError("ENOSYS");
+        this.#checkOnly(opcode, header, body);
         const inode = this.#export.inodes.get(Number(header.nodeid));
         return operation(this.#export, { header, body, inode });
       }
     }
+  }
+
+  /** With `only`, the directory itself can be passed through to that one name, nothing else. */
+  #checkOnly(opcode: abi.Opcode, { nodeid }: Request["header"], body: Uint8Array): void {
+    if (this.#only === undefined || Number(nodeid) !== abi.ROOT_ID) return;
+    if (opcode === "GETATTR" || opcode === "STATFS") return;
+    if (opcode !== "LOOKUP") throw new FuseError("EACCES");
+    if (Buffer.compare(body.subarray(0, this.#only.length), this.#only) !== 0)
+      throw new FuseError("ENOENT");
   }
 
   #init(body: Uint8Array): Uint8Array {

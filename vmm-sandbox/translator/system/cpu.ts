@@ -35,7 +35,15 @@ const fetchTlbEntries = 1024;
 
 const allOnes = (1n << 64n) - 1n;
 
+/** Pages with code, as another thread that writes RAM sees them: host-channel.ts. */
+export interface CodePages {
+  markCode(page: number): void;
+  readonly hasWritten: boolean;
+  takeWritten(drop: (page: number) => void): void;
+}
+
 export class Cpu extends GuestAccess {
+  codePages: CodePages | undefined;
   readonly jit: Jit;
   readonly apic: LocalApic;
   readonly msrs: Msrs;
@@ -360,6 +368,7 @@ export class Cpu extends GuestAccess {
 
   /** The run at RIP, translated if need be; 0 when fetching it faulted. */
   lookup(): number {
+    if (this.codePages?.hasWritten) this.dropWritten();
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
     const page = this.fetch(low, high);
@@ -380,8 +389,13 @@ export class Cpu extends GuestAccess {
     return at;
   }
 
+  private dropWritten(): void {
+    this.codePages?.takeWritten((page) => this.codeWritten(page * 4096, 4096));
+  }
+
   /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
   private translate(page: number, offset: number, low: number, high: number): number {
+    this.codePages?.markCode(page);
     if (this.translator.isFull || this.jit.isFull) {
       this.translator.flush();
       this.jit.flush();
@@ -397,6 +411,7 @@ export class Cpu extends GuestAccess {
     const nextLow = ((low & ~0xfff) + 4096) | 0;
     const nextPage = this.fetch(nextLow, nextLow === 0 ? (high + 1) | 0 : high);
     if (nextPage < 0) return 0;
+    this.codePages?.markCode(nextPage);
     const known = this.translator.findCrossing(page, offset, this.mode, nextPage);
     if (known !== 0) return -known;
     const following = { page: nextPage, host: this.paging.hostOf(nextPage * 4096) };

@@ -6,9 +6,9 @@
  *             4, 5 address, low and high half          6, 7 data
  * ```
  * The vCPU's thread fills it in, posts a message and sleeps until the answer is there. Notifications
- * of queues never come this way (they are ioeventfds), so this is the path of probing and set-up.
+ * of queues never come this way (CpuBackend.bindBell), so this is the path of probing and set-up.
  */
-import type { Bus } from "../machine/bus.ts";
+import type { AccessSize, Bus, BusDevice } from "./bus.ts";
 
 export const MAILBOX_BYTES = 32;
 const STATE = 0;
@@ -38,6 +38,23 @@ export class RemoteBus {
   writeBytes(address: number, data: Uint8Array): void {
     this.#data.set(data);
     this.#ask(address, data.length, true);
+  }
+
+  /** What lies at `base` on this bus, as a device of the vCPU's own bus. */
+  device(base: number): BusDevice {
+    const piece = new Uint8Array(4);
+    const view = new DataView(piece.buffer);
+    return {
+      read: (offset: number, sizeBytes: AccessSize): number => {
+        piece.fill(0);
+        this.readBytes(base + offset, piece.subarray(0, sizeBytes));
+        return view.getUint32(0, true);
+      },
+      write: (offset: number, sizeBytes: AccessSize, value: number): void => {
+        view.setUint32(0, value, true);
+        this.writeBytes(base + offset, piece.subarray(0, sizeBytes));
+      },
+    };
   }
 
   #ask(address: number, length: number, write: boolean): void {

@@ -1,13 +1,14 @@
-/** Thread of one vCPU: makes it, then obeys one command at a time. Protocol: vcpu-thread.ts. */
+/** Thread of one vCPU: makes it, then obeys one command at a time. Protocol: machine/vcpu-thread.ts. */
 import { parentPort, workerData } from "node:worker_threads";
-import { RemoteBus } from "./exit-mailbox.ts";
+import { RemoteBus } from "../machine/exit-mailbox.ts";
+import type { Command, Reply } from "../machine/vcpu-thread.ts";
+import type { ThreadSetup } from "./backend.ts";
 import { KvmVcpu } from "./vcpu.ts";
-import type { Command, Reply, ThreadSetup } from "./vcpu-thread.ts";
 import { adopt } from "./vm.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("Cannot run a vCPU on the main thread: expected a worker");
-// SAFE: vcpu-thread.ts starts this worker with exactly this data.
+// SAFE: backend.ts starts this worker with exactly this data.
 const setup = workerData as ThreadSetup;
 const reply = (message: Reply) => port.postMessage(message);
 const access = () => reply({ kind: "access" });
@@ -18,7 +19,7 @@ const vcpu = new KvmVcpu(adopt(setup.vm), setup.index, setup.count, {
   // The device thread kicks when the machine is to stop.
   stopReason: undefined,
 });
-reply({ kind: "ready", kickTarget: vcpu.kickTarget });
+reply({ kind: "ready", ready: vcpu.kickTarget });
 
 port.on("message", (command: Command) => {
   try {

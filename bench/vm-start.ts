@@ -1,0 +1,143 @@
+/**
+ * From starting a monitor to the first instruction of a program in its guest: ours beside QEMU's
+ * microvm, same kernel, same first root, both on KVM, in a Debian guest whose processor is emulated.
+ */
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { spreadOf } from "../compare/index.ts";
+import { encodeElf } from "../linux/index.ts";
+import { installPackages } from "../scripts/apt-packages.ts";
+import { bunExecutable } from "../scripts/bun.ts";
+import { buildDebianGuest, packFolder } from "../scripts/debian-guest/build.ts";
+import { runInDebianGuest } from "../scripts/debian-guest/run.ts";
+import { type Bench, type BenchOptions, formatMs, type Report, roundsOf } from "./report.ts";
+import { FIRST_WORDS, type Start, startMark } from "./vm-start/protocol.ts";
+
+export const bench: Bench = { name: "vm-start", title: "Start of a virtual machine on KVM", run };
+
+const kernel = ".cache/guest-kernel/current/vmlinux";
+const guestPackages = ["busybox-static", "qemu-system-x86"];
+const timeoutMs = 20 * 60_000;
+const silenceMs = 4 * 60_000;
+/** What each phase of our start begins with, in order; the end of one is the start of the next. */
+const phaseNames = { monitor: "monitor start", "set-up": "KVM set-up", agent: "kernel and agent" };
+
+async function run(options: BenchOptions): Promise<readonly Report[]> {
+  const missing = installPackages("debian-guest");
+  if (missing.length > 0)
+    throw new Error(`Cannot build a guest without ${missing.map(({ name }) => name).join(", ")}`);
+  if (!existsSync(kernel))
+    throw new Error('Expected the guest kernel: run "npm run guest:kernel" first');
+  const rounds = roundsOf(12, options);
+  const starts: Start[] = [];
+  const guest = await buildDebianGuest(guestPackages);
+  const folder = mkdtempSync(join(tmpdir(), "manyworlds-vm-start-"));
+  try {
+    const project = join(folder, "project.erofs");
+    await packFolder(stage(join(folder, "project"), rounds), project);
+    const status = await runInDebianGuest(guest, {
+      command: "/bin/sh /project/vm-start.sh",
+      project,
+      memoryMiB: 2048,
+      cpus: 1,
+      timeoutMs,
+      silenceMs,
+      onLine: (line) => {
+        if (!line.startsWith(startMark)) return false;
+        // SAFE: inside.ts writes it.
+        starts.push(JSON.parse(line.slice(startMark.length)) as Start);
+        return true;
+      },
+    });
+    if (status !== 0) throw new Error(`The bench in the guest ended with ${status}`);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  return [describe(starts, rounds)];
+}
+
+function stage(folder: string, rounds: number): string {
+  mkdirSync(folder);
+  for (const part of ["package.json", "linux", "oci", "vmm-sandbox", "bench"])
+    cpSync(part, join(folder, part), { recursive: true, verbatimSymlinks: true });
+  copyFileSync(kernel, join(folder, "vmlinux"));
+  copyFileSync(bunExecutable(), join(folder, "bun"));
+  const program = encodeElf({
+    rows: [
+      { call: "write", args: [1, `${FIRST_WORDS}\n`, FIRST_WORDS.length + 1] },
+      { call: "pause", args: [] },
+      { end: 0 },
+    ],
+  });
+  writeFileSync(join(folder, "program"), program, { mode: 0o755 });
+  return writeScript(folder, rounds);
+}
+
+function writeScript(folder: string, rounds: number): string {
+  const inside = [
+    "bench/vm-start/inside.ts",
+    rounds,
+    "./ours",
+    "--",
+    "vmlinux",
+    "initrd",
+    "program",
+  ];
+  writeFileSync(
+    join(folder, "vm-start.sh"),
+    `modprobe kvm_amd || exit 1
+cp -r /project /tmp/project && cd /tmp/project || exit 1
+(mkdir root && cd root && mkdir dev && cp ../program init && cp -a /dev/console dev/ &&
+  printf 'dev\\ndev/console\\ninit\\n' | busybox cpio -o -H newc > ../initrd) || exit 1
+# As npm run build makes the executable, with the monitor as its only verb.
+./bun build --compile --target=bun --minify --bytecode --format=esm bench/vm-start/ours.ts \\
+  $(find vmm-sandbox -name '*-worker.ts') --outfile ours >/dev/null || exit 1
+./bun ${inside.join(" ")}
+`,
+  );
+  return folder;
+}
+
+function describe(starts: readonly Start[], rounds: number): Report {
+  const names = [...new Set(starts.map(({ name }) => name))];
+  const of = (name: string) => starts.filter((start) => start.name === name);
+  const memory = names.map(
+    (name) =>
+      `${name}: ${Math.round(spreadOf(of(name).map(({ memoryKiB }) => memoryKiB)).median / 1024)} MiB with its guest's memory`,
+  );
+  return {
+    title: "Start to the first instruction of a program in the guest",
+    rounds,
+    measured: {
+      samples: names.map((name) => ({ name, ms: of(name).map(({ ms }) => ms) })),
+      left: [],
+    },
+    goals: [
+      { ours: "manyworlds", peer: "qemu microvm", atMost: 1 },
+      { ours: "manyworlds, by its agent", peer: "qemu microvm", atMost: 1 },
+    ],
+    notes: [...names.flatMap((name) => phasesOf(name, of(name))), ...memory],
+  };
+}
+
+function phasesOf(name: string, starts: readonly Start[]): readonly string[] {
+  const known = Object.keys(starts[0]?.phases ?? {});
+  if (known.length === 0) return [];
+  const at = (phase: string) =>
+    spreadOf(starts.map(({ phases }) => phases[phase] ?? Number.NaN)).median;
+  const end = spreadOf(starts.map(({ ms }) => ms)).median;
+  const lengths = known.map((phase, index) => {
+    const from = index === 0 ? 0 : at(known[index - 1] ?? "");
+    return `${phaseNames[phase as keyof typeof phaseNames] ?? phase} ${formatMs(at(phase) - from)}`;
+  });
+  return [`${name}: ${lengths.join(", ")}, the rest ${formatMs(end - at(known.at(-1) ?? ""))}`];
+}

@@ -1,0 +1,83 @@
+/**
+ * The measuring half of the bench vm-start, which runs in the nested guest: starts each monitor in
+ * turn, waits for the first words of the program in its guest, looks at its memory, and kills it.
+ *
+ *   inside.ts ROUNDS OURS… -- KERNEL INITRD PROGRAM      OURS: the command that runs ours.ts
+ *
+ * One line of JSON for each start goes to standard output.
+ */
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { FIRST_WORDS, type Start, startMark } from "./protocol.ts";
+
+const COMMAND_LINE =
+  "console=hvc0 quiet panic=-1 reboot=k 8250.nr_uarts=0 no_timer_check tsc=reliable random.trust_cpu=on cryptomgr.notests";
+const TIMEOUT_MS = 60_000;
+
+await main(process.argv.slice(2));
+
+async function main(args: readonly string[]): Promise<void> {
+  const separator = args.indexOf("--");
+  const [rounds, ...ours] = args.slice(0, separator);
+  const [kernel = "", initrd = "", program = ""] = args.slice(separator + 1);
+  const candidates: readonly (readonly [string, readonly string[]])[] = [
+    ["manyworlds", [...ours, "plain", kernel, initrd, COMMAND_LINE]],
+    ["manyworlds, by its agent", [...ours, "agent", kernel, program]],
+    ["qemu microvm", qemu(kernel, initrd)],
+  ];
+  // The first round fills the page cache.
+  for (let round = -1; round < Number(rounds); round++)
+    for (const [name, command] of candidates) {
+      const start = await measureStart(name, command);
+      if (round >= 0) console.log(`${startMark}${JSON.stringify(start)}`);
+    }
+}
+
+/** As small as it gets: no firmware tables to probe, no legacy devices, virtio console alone. */
+function qemu(kernel: string, initrd: string): readonly string[] {
+  return [
+    "qemu-system-x86_64",
+    ...["-M", "microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=off"],
+    ...["-enable-kvm", "-cpu", "host", "-m", "256", "-smp", "1", "-no-user-config", "-nodefaults"],
+    ...["-nographic", "-kernel", kernel, "-initrd", initrd, "-append", COMMAND_LINE],
+    ...["-device", "virtio-serial-device", "-chardev", "stdio,id=c"],
+    ...["-device", "virtconsole,chardev=c", "-monitor", "none"],
+  ];
+}
+
+function measureStart(name: string, [file = "", ...args]: readonly string[]): Promise<Start> {
+  return new Promise((resolve, reject) => {
+    const began = performance.now();
+    const child = spawn(file, args, { stdio: ["pipe", "pipe", "pipe"] });
+    let output = "";
+    let errors = "";
+    let start: Start | undefined;
+    const timer = setTimeout(() => child.kill("SIGKILL"), TIMEOUT_MS);
+    child.stderr.on("data", (bytes) => {
+      errors += bytes;
+    });
+    child.stdout.on("data", (bytes) => {
+      output += bytes;
+      if (start !== undefined || !output.includes(FIRST_WORDS)) return;
+      const ms = performance.now() - began;
+      start = { name, ms, memoryKiB: memoryOf(child.pid ?? 0), phases: {} };
+      child.kill("SIGKILL");
+    });
+    child.on("close", () => {
+      clearTimeout(timer);
+      if (start === undefined) reject(new Error(`${name} did not start: ${output}${errors}`));
+      else resolve({ ...start, phases: parsePhases(errors) });
+    });
+  });
+}
+
+function memoryOf(pid: number): number {
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
+  return Number(/^Pss:\s+(\d+)/m.exec(rollup)?.[1] ?? Number.NaN);
+}
+
+function parsePhases(text: string): Readonly<Record<string, number>> {
+  const phases: Record<string, number> = {};
+  for (const [, phase = "", ms] of text.matchAll(/^(\S+) ([\d.]+)$/gm)) phases[phase] = Number(ms);
+  return phases;
+}

@@ -1,0 +1,60 @@
+/**
+ * Our monitor as a command for the bench, in the nested guest: boots a kernel and an initrd with the
+ * console on standard output, or with our agent and a process from its first root.
+ *
+ *   ours.ts plain KERNEL INITRD CMDLINE       as QEMU is started
+ *   ours.ts agent KERNEL PROGRAM              the way of a container: agent, launch, process
+ *
+ * Times go to standard error, in milliseconds since the process started.
+ */
+import { readFileSync } from "node:fs";
+import {
+  KvmBackend,
+  mapWholeFile,
+  startGuestProcess,
+  startSandbox,
+  Vm,
+} from "../../vmm-sandbox/index.ts";
+
+const MEMORY_BYTES = 256 * 2 ** 20;
+const [, , mode = "", kernelPath = "", second = "", commandLine = ""] = process.argv;
+const mark = (phase: string) => {
+  process.stderr.write(`${phase} ${performance.now().toFixed(2)}\n`);
+};
+
+mark("monitor");
+if (mode === "plain") await bootPlain();
+else await bootWithAgent();
+process.exit(0);
+
+async function bootPlain(): Promise<void> {
+  const backend = new KvmBackend({ memorySizeBytes: MEMORY_BYTES, cpus: 1 });
+  using kernel = mapWholeFile(kernelPath);
+  const vm = await Vm.create({
+    backend,
+    kernel: kernel.bytes,
+    kernelFile: kernel.fd,
+    initrd: readFileSync(second),
+    commandLine,
+    onConsole: (bytes) => void process.stdout.write(bytes),
+  });
+  mark("set-up");
+  await vm.run();
+}
+
+async function bootWithAgent(): Promise<void> {
+  const backend = new KvmBackend({ memorySizeBytes: MEMORY_BYTES, cpus: 1 });
+  using kernel = mapWholeFile(kernelPath);
+  const sandbox = await startSandbox({
+    backend,
+    kernel: { image: kernel.bytes, file: kernel.fd, modules: [] },
+    files: [{ path: "program", type: "file", mode: 0o755, data: readFileSync(second) }],
+  });
+  mark("agent");
+  const started = await startGuestProcess(sandbox.kernel, sandbox.host, {
+    terminal: false,
+    rows: [{ call: "execve", args: ["/program", { strings: ["program"] }, { strings: [] }] }],
+  });
+  mark("launched");
+  for await (const bytes of started.stdout) process.stdout.write(bytes);
+}

@@ -1,0 +1,124 @@
+/** `run --isolation vm` in the foreground: our streams and terminal, signals, exit status. */
+import { writeFileSync } from "node:fs";
+import type { GuestProcess } from "../../vmm-sandbox/index.ts";
+import { ContainerError } from "../errors.ts";
+import type { ForegroundRequest, ForegroundResult } from "../run.ts";
+import { forwardSignals } from "../signals.ts";
+import { startVmContainer, type VmOptions } from "./container.ts";
+import { serveMonitor } from "./monitor-socket.ts";
+
+export type VmForegroundRequest = ForegroundRequest & VmOptions;
+
+export async function runVmForeground(request: VmForegroundRequest): Promise<ForegroundResult> {
+  const { container: options, idFile } = request;
+  const interactive = options.interactive === true;
+  if (options.tty && interactive && !process.stdin.isTTY) {
+    throw new ContainerError("Cannot use -t: standard input is not a terminal", {
+      hint: "leave out -t where there is no terminal, as in scripts and pipes",
+      status: 1,
+    });
+  }
+  using signals = forwardSignals(request.forwardSignals ?? true);
+  const container = await startVmContainer({
+    ...request,
+    remove: request.remove ?? false,
+    size: terminalSize(),
+  });
+  const { record } = container;
+  const server = serveMonitor(container);
+  try {
+    if (idFile !== undefined) writeIdFile(idFile, record.id);
+    signals.targetOf((signal) => void container.kill(signal));
+    await attach(container.process, { interactive, tty: options.tty === true }, container.status);
+  } finally {
+    server[Symbol.dispose]();
+    await container.finish();
+  }
+  return { id: record.id, status: await container.status };
+}
+
+export interface Attachment {
+  readonly interactive: boolean;
+  readonly tty: boolean;
+}
+
+/** Carries bytes until the process has ended and its last output is out. */
+export async function attach(
+  guest: GuestProcess,
+  { interactive, tty }: Attachment,
+  status: Promise<unknown>,
+): Promise<void> {
+  const raw = interactive && tty && process.stdin.isTTY;
+  const resize = (): void => {
+    const size = terminalSize();
+    if (tty && size !== undefined) guest.resize(size.width, size.height).catch(() => undefined);
+  };
+  process.on("SIGWINCH", resize);
+  const input = interactive ? feed(guest.stdin) : closeInput(guest, tty);
+  if (raw) process.stdin.setRawMode(true);
+  try {
+    const outputs = [pump(guest.stdout, process.stdout)];
+    if (guest.stderr !== undefined) outputs.push(pump(guest.stderr, process.stderr));
+    // The machine may end with its streams open.
+    const failed = status.then(() => Promise.all(outputs));
+    await Promise.race([Promise.all([...outputs, status]), failed]);
+  } finally {
+    if (raw) process.stdin.setRawMode(false);
+    process.off("SIGWINCH", resize);
+    input[Symbol.dispose]();
+  }
+}
+
+/** A terminal without input stays as it is; a pipe ends. */
+function closeInput(guest: GuestProcess, tty: boolean): Disposable {
+  if (!tty) guest.stdin.close().catch(() => undefined); // it may have ended already
+  return { [Symbol.dispose]: () => undefined };
+}
+
+/** Standard input as it comes, held back while the guest does not read. */
+function feed(stdin: WritableStream<Uint8Array>): Disposable {
+  const writer = stdin.getWriter();
+  const ignore = (): void => undefined; // a process that reads no more, or has ended
+  const onData = (bytes: Uint8Array): void => {
+    process.stdin.pause();
+    writer.write(bytes).then(() => process.stdin.resume(), ignore);
+  };
+  const onEnd = (): void => void writer.close().catch(ignore);
+  process.stdin.on("data", onData);
+  process.stdin.once("end", onEnd);
+  process.stdin.resume();
+  return {
+    [Symbol.dispose]() {
+      process.stdin.off("data", onData);
+      process.stdin.off("end", onEnd);
+      process.stdin.pause();
+      if ("unref" in process.stdin) process.stdin.unref();
+    },
+  };
+}
+
+async function pump(from: ReadableStream<Uint8Array>, to: NodeJS.WriteStream): Promise<void> {
+  for await (const bytes of from) {
+    if (to.write(bytes)) continue;
+    await new Promise<void>((resolve) => {
+      to.once("drain", resolve);
+      to.once("close", resolve); // nobody reads any more
+    });
+  }
+}
+
+export function terminalSize(): { readonly width: number; readonly height: number } | undefined {
+  const { columns, rows } = process.stdout;
+  return columns > 0 && rows > 0 ? { width: columns, height: rows } : undefined;
+}
+
+function writeIdFile(path: string, id: string): void {
+  try {
+    writeFileSync(path, id, { flag: "wx" });
+  } catch (cause) {
+    throw new ContainerError(`Cannot write the container's ID to "${path}"`, {
+      cause,
+      hint: "expected a file that does not exist yet",
+    });
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * A machine made ready for one container: booted, its root put together, shares and small files in
+ * place, limits set.
+ */
+import { readFileSync } from "node:fs";
+import type { RuntimeConfig } from "../../oci/index.ts";
+import {
+  type CpuBackend,
+  type GuestKernel,
+  KvmBackend,
+  planGuestRoot,
+  type Sandbox,
+  SoftwareBackend,
+  startSandbox,
+  VirtioFs,
+} from "../../vmm-sandbox/index.ts";
+import { ContainerError } from "../errors.ts";
+import type { CpuKind } from "./choose-cpu.ts";
+import type { KernelFiles } from "./guest-kernel.ts";
+import { type GuestShare, planGuestSetup, probeCgroups } from "./guest-launch.ts";
+
+export interface HostShare extends GuestShare {
+  /** Directory of the host. */
+  readonly source: string;
+  /** The one file of it that the guest may see. */
+  readonly only?: string;
+}
+
+export interface MachineRequest {
+  readonly cpu: CpuKind;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly kernel: KernelFiles;
+  readonly rootImage: string;
+  readonly shares: readonly HostShare[];
+  readonly files: ReadonlyMap<string, string>;
+  readonly resources: NonNullable<RuntimeConfig["linux"]>["resources"];
+  readonly onConsole?: ((bytes: Uint8Array) => void) | undefined;
+  readonly onPhase?: ((phase: Phase) => void) | undefined;
+}
+
+/** What has been reached, for those who measure. */
+export type Phase = "kernel" | "agent" | "root";
+
+export interface ContainerMachine extends AsyncDisposable {
+  readonly sandbox: Sandbox;
+  readonly cgroups: boolean;
+  /** Ends it at once, where nothing of the guest's is left to be written. */
+  unplug(): Promise<void>;
+}
+
+export async function startMachine(request: MachineRequest): Promise<ContainerMachine> {
+  const { shares, rootImage, files, resources, onPhase } = request;
+  const kernel = readKernel(request.kernel);
+  const directories = openShares(shares);
+  const close = (): void => {
+    for (const directory of directories.splice(0)) directory[Symbol.dispose]();
+  };
+  try {
+    onPhase?.("kernel");
+    const sandbox = await startSandbox({
+      backend: openBackend(request),
+      kernel,
+      disks: [{ path: rootImage, readOnly: true }],
+      devices: [...directories],
+      commandLine: request.onConsole === undefined ? "" : "loglevel=7",
+      ...(request.onConsole !== undefined && { onConsole: request.onConsole }),
+    });
+    onPhase?.("agent");
+    const machine: ContainerMachine = {
+      sandbox,
+      cgroups: false,
+      async unplug() {
+        await sandbox.unplug();
+        close();
+      },
+      async [Symbol.asyncDispose]() {
+        await sandbox[Symbol.asyncDispose]();
+        close();
+      },
+    };
+    try {
+      const { kernel: agent } = sandbox;
+      await mustRun(agent, planGuestRoot({ imageDisk: "/dev/vda" }), "its root file system");
+      const { value } = await agent.run(probeCgroups);
+      const cgroups = value === 1;
+      await mustRun(agent, planGuestSetup({ shares, files, resources, cgroups }), "its files");
+      onPhase?.("root");
+      return { ...machine, cgroups };
+    } catch (error) {
+      await machine[Symbol.asyncDispose]();
+      throw error;
+    }
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+function openBackend({ cpu, cpus, memoryBytes: memorySizeBytes }: MachineRequest): CpuBackend {
+  return cpu === "kvm"
+    ? new KvmBackend({ memorySizeBytes, cpus })
+    : new SoftwareBackend({ memorySizeBytes });
+}
+
+function readKernel({ path, modules }: KernelFiles): GuestKernel {
+  try {
+    return {
+      image: readFileSync(path),
+      modules: modules.map(({ name, path: file }) => ({ name, bytes: readFileSync(file) })),
+    };
+  } catch (cause) {
+    throw new ContainerError(`Cannot read the guest kernel "${path}"`, { cause });
+  }
+}
+
+/** All or none. */
+function openShares(shares: readonly HostShare[]): VirtioFs[] {
+  const opened: VirtioFs[] = [];
+  try {
+    for (const { tag, source, readOnly, only } of shares)
+      opened.push(
+        new VirtioFs(tag, { path: source, readOnly, ...(only !== undefined && { only }) }),
+      );
+  } catch (cause) {
+    for (const each of opened) each[Symbol.dispose]();
+    throw new ContainerError(`Cannot share "${shares[opened.length]?.source}" with the guest`, {
+      cause,
+    });
+  }
+  return opened;
+}
+
+async function mustRun(
+  agent: Sandbox["kernel"],
+  program: Parameters<Sandbox["kernel"]["run"]>[0],
+  what: string,
+): Promise<void> {
+  const { failure } = await agent.run(program);
+  if (failure === undefined) return;
+  const { call, errno, note, args } = failure;
+  const detail = note === undefined ? `${call}(${args.join(", ")})` : `${note}: ${call}`;
+  throw new ContainerError(`Cannot prepare the guest, ${what}: ${detail} failed with ${errno}`);
+}

@@ -1,0 +1,148 @@
+/** The monitor's door: others run processes in its container, or end it. */
+import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { dirname } from "node:path";
+import type { Process } from "../../oci/index.ts";
+import type { GuestProcess } from "../../vmm-sandbox/index.ts";
+import { shellStatus, type VmContainer } from "./container.ts";
+import {
+  type ExecRequest,
+  encodeFrame,
+  encodeJsonFrame,
+  type Failure,
+  FrameReader,
+  frameKinds,
+  type MonitorRequest,
+} from "./monitor-frames.ts";
+
+const OWNER_ONLY = 0o700;
+
+export function serveMonitor(container: VmContainer): Disposable {
+  const path = container.record.machine?.socket ?? "";
+  mkdirSync(dirname(path), { recursive: true, mode: OWNER_ONLY });
+  rmSync(path, { force: true });
+  const clients = new Set<Socket>();
+  const server: Server = createServer({ allowHalfOpen: true }, (socket) => {
+    clients.add(socket);
+    socket.once("close", () => clients.delete(socket));
+    socket.on("error", () => socket.destroy()); // it is the client's loss
+    new Client(container, socket);
+  });
+  // A path too long for a socket is no reason to end a container that runs.
+  server.on("error", () => undefined);
+  server.listen(path, () => chmodSync(path, 0o600));
+  server.unref();
+  return {
+    [Symbol.dispose]() {
+      server.close();
+      for (const client of clients) client.destroy();
+      rmSync(path, { force: true });
+    },
+  };
+}
+
+class Client {
+  readonly #container: VmContainer;
+  readonly #socket: Socket;
+  #guest: GuestProcess | undefined;
+  #writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
+
+  constructor(container: VmContainer, socket: Socket) {
+    this.#container = container;
+    this.#socket = socket;
+    const frames = new FrameReader((kind, payload) => this.#take(kind, payload));
+    socket.on("data", (bytes: Buffer) => {
+      try {
+        frames.push(bytes);
+      } catch (error) {
+        this.#fail(error);
+      }
+    });
+    socket.once("end", () => this.#endInput());
+  }
+
+  #take(kind: number, payload: Buffer): void {
+    const json = () => JSON.parse(payload.toString()) as unknown;
+    switch (kind) {
+      case frameKinds.request:
+        // SAFE: only our own user may connect; fields that are missing fail in the guest
+        this.#serve(json() as MonitorRequest).catch((error: unknown) => this.#fail(error));
+        return;
+      case frameKinds.input:
+        this.#writer?.write(Uint8Array.from(payload)).catch(() => undefined); // it reads no more
+        return;
+      case frameKinds.inputEnd:
+        this.#endInput();
+        return;
+      case frameKinds.resize: {
+        const { width, height } = json() as { width: number; height: number };
+        this.#guest?.resize(width, height).catch(() => undefined); // it has ended
+        return;
+      }
+      case frameKinds.signal:
+        this.#guest?.kill((json() as { signal: number }).signal).catch(() => undefined);
+        return;
+      default:
+        throw new RangeError(`Expected a frame that a client sends, got kind ${kind}`);
+    }
+  }
+
+  async #serve(request: MonitorRequest): Promise<void> {
+    if (request.kind === "kill") {
+      await this.#container.kill(request.signal);
+      this.#socket.end(encodeJsonFrame(frameKinds.exited, { status: 0 }));
+      return;
+    }
+    const guest = await this.#container.exec(toProcess(request));
+    this.#guest = guest;
+    this.#writer = guest.stdin.getWriter();
+    if (!request.interactive && !request.tty) this.#endInput();
+    this.#socket.write(encodeFrame(frameKinds.started));
+    const outputs = [this.#pump(guest.stdout, frameKinds.output)];
+    if (guest.stderr !== undefined) outputs.push(this.#pump(guest.stderr, frameKinds.errors));
+    const [status] = await Promise.all([guest.exited, ...outputs]);
+    this.#socket.end(encodeJsonFrame(frameKinds.exited, { status: shellStatus(status) }));
+  }
+
+  #endInput(): void {
+    const writer = this.#writer;
+    this.#writer = undefined;
+    writer?.close().catch(() => undefined); // it may have ended
+  }
+
+  async #pump(from: ReadableStream<Uint8Array>, kind: number): Promise<void> {
+    for await (const bytes of from) {
+      if (this.#socket.destroyed) continue; // the process must not wait for a client that left
+      if (this.#socket.write(encodeFrame(kind, bytes))) continue;
+      await new Promise<void>((resolve) => {
+        this.#socket.once("drain", resolve);
+        this.#socket.once("close", resolve);
+      });
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#socket.end(encodeJsonFrame(frameKinds.failed, describeFailure(error)));
+  }
+}
+
+function toProcess(request: ExecRequest): Partial<Process> & { readonly args: readonly string[] } {
+  const { args, env, cwd, user, tty, size } = request;
+  return {
+    args,
+    terminal: tty,
+    ...(env.length > 0 && { env }),
+    ...(cwd !== undefined && { cwd }),
+    ...(user !== undefined && { user }),
+    ...(size !== undefined && { consoleSize: size }),
+  };
+}
+
+export function describeFailure(error: unknown): Failure {
+  const causes: string[] = [];
+  let cause = error instanceof Error ? error.cause : undefined;
+  for (; cause instanceof Error && causes.length < 10; cause = cause.cause)
+    causes.push(cause.message);
+  const status = error instanceof Error && "status" in error ? Number(error.status) : 125;
+  return { message: error instanceof Error ? error.message : String(error), causes, status };
+}

@@ -1,0 +1,98 @@
+/** A comparison with everything in it, for what shows comparisons: all kinds of rungs and gaps. */
+import type { Comparison, RungResult, WorkloadName } from "../../compare/index.ts";
+import { workloads } from "../../compare/index.ts";
+
+interface RungRow {
+  readonly name: string;
+  readonly kind: RungResult["kind"];
+  /** Milliseconds to the first instruction. */
+  readonly startMs: number;
+  /** How many times longer everything inside takes. */
+  readonly slowdown: number;
+  readonly pssKiB: number;
+  readonly kernel: "shared" | "own";
+}
+
+// biome-ignore format: table
+const rows: readonly RungRow[] = [
+  { name: "process",       kind: "bare", startMs: 0.2,  slowdown: 1,    pssKiB: 20,      kernel: "shared" },
+  { name: "container",     kind: "ours", startMs: 12,   slowdown: 1.02, pssKiB: 25_000,  kernel: "shared" },
+  { name: "vm (kvm)",      kind: "ours", startMs: 240,  slowdown: 1.1,  pssKiB: 90_000,  kernel: "own" },
+  { name: "vm (software)", kind: "ours", startMs: 2100, slowdown: 9,    pssKiB: 300_000, kernel: "own" },
+  { name: "<runc> & \"co\"", kind: "peer", startMs: 40,   slowdown: 1.01, pssKiB: 9000,    kernel: "shared" },
+];
+
+const spread = [0.9, 0.97, 1, 1.05, 1.3];
+
+export function sampleComparison(changes: Partial<Comparison> = {}): Comparison {
+  return {
+    version: "0.0.0",
+    date: "2026-01-02T03:04:05.678Z",
+    machine: {
+      processor: "2 × Test",
+      kernel: "6.1",
+      system: "Debian",
+      memory: "24 GiB",
+      load: "0.1 0 0",
+    },
+    image: "busybox",
+    command: ["sh", "-c", "echo </script><b>"],
+    quick: false,
+    interrupted: false,
+    tookMs: 61_000,
+    rungs: [...rows.map(toRung), missing],
+    ...changes,
+  };
+}
+
+const missing: RungResult = {
+  name: "docker",
+  kind: "peer",
+  description: "docker run",
+  missing: { reason: "its daemon does not answer", cure: "start dockerd" },
+  notes: [],
+  start: { firstInstruction: [], whole: [], cpu: [], command: [], seenBy: "clock" },
+  work: {},
+  workFailed: {},
+};
+
+function toRung({ name, kind, startMs, slowdown, pssKiB, kernel }: RungRow): RungResult {
+  const around = (value: number): number[] => spread.map((factor) => factor * value);
+  const work: Partial<Record<WorkloadName, number[]>> = {};
+  for (const workload of workloads) {
+    if (workload.name === "sync" && kind === "peer") continue;
+    work[workload.name] = around(("bytes" in workload ? 0.2 : 500) * slowdown);
+  }
+  return {
+    name,
+    kind,
+    description: `a row called ${name}`,
+    notes: [],
+    start: {
+      firstInstruction: around(startMs),
+      whole: around(startMs * 1.5),
+      cpu: around(startMs / 2),
+      command: around(startMs * 1.6),
+      seenBy: kernel === "own" ? "output" : "clock",
+    },
+    work,
+    workFailed: kind === "peer" ? { sync: "EROFS" } : {},
+    memory: { pssKiB, privateKiB: pssKiB, processes: [{ name: "probe", pssKiB }] },
+    density: {
+      together: 16,
+      eachKiB: pssKiB / 2,
+      memoryBytes: 2 ** 34,
+      fits: Math.floor(2 ** 25 / pssKiB),
+    },
+    boundary: {
+      kernel,
+      capabilities: ["CAP_CHOWN"],
+      hostUser: 0,
+      noNewPrivileges: true,
+      seccomp: "filter",
+      reachableSyscalls: 300,
+      knownSyscalls: 382,
+      namespaces: ["mnt"],
+    },
+  };
+}

@@ -1,0 +1,122 @@
+/** Linux and our agent on the software CPU, its vCPU on a thread of its own. */
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  GuestNotReadyError,
+  type Sandbox,
+  type SandboxConfig,
+  SoftwareBackend,
+  startGuestProcess,
+  startSandbox,
+} from "../../../vmm-sandbox/index.ts";
+
+const MiB = 2 ** 20;
+const kernelFile = process.env["MANYWORLDS_GUEST_KERNEL"] ?? ".cache/guest-kernel/current/bzImage";
+const busybox = "/bin/busybox";
+
+describe("Linux on the software CPU, with the agent", function () {
+  this.timeout(120_000);
+
+  before(function () {
+    const missing = [kernelFile, busybox].filter((file) => !existsSync(file));
+    if (missing.length === 0) return;
+    console.log(`    needs ${missing.join(" and ")} (npm run guest:kernel; busybox-static)`);
+    this.skip();
+  });
+
+  async function start(config: Partial<SandboxConfig> = {}): Promise<Sandbox> {
+    return await startSandbox({
+      backend: new SoftwareBackend({ memorySizeBytes: 128 * MiB }),
+      kernel: { image: readFileSync(kernelFile), modules: [] },
+      files: [{ path: "busybox", type: "file", mode: 0o755, data: readFileSync(busybox) }],
+      ...config,
+    });
+  }
+
+  const run = async (sandbox: Sandbox, script: string, input = "") => {
+    const process = await startGuestProcess(sandbox.kernel, sandbox.host, {
+      terminal: false,
+      rows: [
+        {
+          call: "execve",
+          args: ["/busybox", { strings: ["sh", "-c", script] }, { strings: ["PATH=/"] }],
+        },
+      ],
+    });
+    const feed = async () => {
+      const writer = process.stdin.getWriter();
+      await writer.write(Buffer.from(input));
+      await writer.close();
+    };
+    const text = async (stream: ReadableStream<Uint8Array> | undefined) => {
+      let all = "";
+      if (stream) for await (const bytes of stream) all += Buffer.from(bytes).toString();
+      return all;
+    };
+    const [stdout, stderr, status] = await Promise.all([
+      text(process.stdout),
+      text(process.stderr),
+      process.exited,
+      feed(),
+    ]);
+    return { stdout, stderr, status };
+  };
+
+  it("runs a process with its streams, carries megabytes, idles, and powers off", async () => {
+    const sandbox = await start();
+    assert.deepEqual(await run(sandbox, "/busybox cat; echo problem >&2; exit 7", "hello\n"), {
+      stdout: "hello\n",
+      stderr: "problem\n",
+      status: 7 << 8,
+    });
+    const data = Buffer.from(Array.from({ length: MiB }, (_, i) => 97 + ((i * i) % 26))).toString();
+    const { stdout } = await run(sandbox, "/busybox cat", data);
+    assert.ok(stdout === data, "a megabyte went out and came back unchanged");
+    await new Promise((resolve) => setTimeout(resolve, 2000)); // what a boot leaves for later
+    const before = process.cpuUsage();
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    const { user, system } = process.cpuUsage(before);
+    const share = (user + system) / 3e6;
+    assert.ok(share < 0.1, `an idle guest used ${(share * 100).toFixed(1)} % of a processor`);
+    await sandbox[Symbol.asyncDispose]();
+    assert.deepEqual(await sandbox.ended, { kind: "power-off" });
+  });
+
+  it("reads and writes disks, executes what a device wrote into RAM", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "disks-"));
+    const program = Buffer.alloc(Math.ceil(statSync(busybox).size / 4096) * 4096);
+    readFileSync(busybox).copy(program);
+    writeFileSync(join(folder, "program"), program);
+    writeFileSync(join(folder, "out"), Buffer.alloc(4 * MiB));
+    {
+      await using sandbox = await start({
+        disks: [
+          { path: join(folder, "program"), readOnly: true },
+          { path: join(folder, "out"), readOnly: false },
+        ],
+      });
+      const script = `
+        /busybox mount -t devtmpfs dev /dev
+        /busybox dd if=/dev/vda of=/dev/vdb bs=64k conv=fsync 2>/dev/null
+        /busybox mount -t tmpfs none /tmp
+        i=0; while [ $i -lt 5 ]; do
+          /busybox dd if=/dev/vda of=/tmp/busybox bs=64k iflag=direct 2>/dev/null
+          /busybox chmod 755 /tmp/busybox; /tmp/busybox echo copy $i; i=$((i+1))
+        done`;
+      const { stdout, stderr } = await run(sandbox, script);
+      assert.equal(stdout, "copy 0\ncopy 1\ncopy 2\ncopy 3\ncopy 4\n", stderr);
+    }
+    const written = readFileSync(join(folder, "out")).subarray(0, program.length);
+    assert.ok(written.equals(program));
+    rmSync(folder, { recursive: true });
+  });
+
+  it("reports a panic with the guest's own last words", async () => {
+    await assert.rejects(
+      start({ commandLine: "rdinit=/nonexistent root=/dev/nothing loglevel=4" }),
+      (error: unknown) => error instanceof GuestNotReadyError && /Kernel panic/.test(error.message),
+    );
+  });
+});

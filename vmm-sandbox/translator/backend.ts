@@ -1,0 +1,160 @@
+/**
+ * The software CPU as a machine's CPUs: its vCPU runs on a thread of its own, over memory that it
+ * shares with the device thread.
+ *
+ * ```
+ * device thread (main)                           vCPU thread (software-vcpu-worker.ts)
+ *   RAM ◄──────────── one shared WebAssembly.Memory ───────────► CPU, APICs
+ *   lines, kicks, written pages ──── host channel ────► at the next look
+ *   bells ◄───────────────────────── host channel ────── doorbells, without waiting
+ *   registers ◄───────────────────── mailbox ─────────── PIO and MMIO, waiting
+ * ```
+ * Loads no native code.
+ */
+import { startWorker } from "../host/start-worker.ts";
+import type { Bell, CpuBackend, CpuState, VcpuRegisters } from "../machine/cpu-backend.ts";
+import { MAILBOX_BYTES } from "../machine/exit-mailbox.ts";
+import { GuestMemory } from "../machine/guest-memory.ts";
+import type { InterruptController, InterruptLine } from "../machine/interrupts.ts";
+import { IO_APIC_PINS } from "../machine/layout.ts";
+import type { Machine } from "../machine/machine.ts";
+import type { VmExit } from "../machine/vcpu.ts";
+import { type RegisterChanges, VcpuThread } from "../machine/vcpu-thread.ts";
+import { HostChannel, MAX_BELLS } from "./host-channel.ts";
+import { layout, state } from "./state.ts";
+import { createCpuMemory } from "./system/cpu-memory.ts";
+
+export interface SoftwareSetup {
+  readonly memory: WebAssembly.Memory;
+  readonly ramBytes: number;
+  readonly channel: SharedArrayBuffer;
+  readonly mailbox: SharedArrayBuffer;
+}
+
+export type SoftwareCommand = {
+  readonly kind: "bells";
+  readonly bells: readonly Pick<Bell, "address" | "value">[];
+};
+
+export interface SoftwareOptions {
+  readonly memorySizeBytes: number;
+}
+
+const FUEL = (layout.state + state.fuel) >> 2;
+
+export class SoftwareBackend implements CpuBackend, InterruptController {
+  readonly name = "software";
+  readonly cpus = 1;
+  readonly memory: GuestMemory;
+  readonly #cpuWords: Int32Array;
+  readonly #bells: Bell[] = [];
+  readonly #lines: readonly InterruptLine[];
+  readonly #thread: VcpuThread<SoftwareCommand>;
+
+  constructor({ memorySizeBytes: ramBytes }: SoftwareOptions) {
+    const memory = createCpuMemory(ramBytes);
+    const channel = HostChannel.create(ramBytes);
+    this.#cpuWords = new Int32Array(memory.buffer);
+    this.memory = GuestMemory.over(memory.buffer, ramBytes, layout.ram);
+    this.memory.onWrite = (address, sizeBytes) => channel.written(address, sizeBytes);
+    this.#lines = Array.from({ length: IO_APIC_PINS }, (_, gsi) => ({
+      gsi,
+      trigger: () => {
+        channel.triggerLine(gsi);
+        this.#hurry();
+      },
+    }));
+    const mailbox = new SharedArrayBuffer(MAILBOX_BYTES);
+    const workerData: SoftwareSetup = { memory, ramBytes, channel: channel.buffer, mailbox };
+    const path = "vmm-sandbox/translator/software-vcpu-worker.ts";
+    this.#thread = new VcpuThread({
+      worker: startWorker(path, import.meta.url, { workerData }),
+      mailbox,
+      onCall: () => channel.takeBells((bell) => this.#bells[bell]?.ring()),
+      kick: () => {
+        channel.kick();
+        this.#hurry();
+      },
+    });
+  }
+
+  get interrupts(): InterruptController {
+    return this;
+  }
+
+  line(gsi: number): InterruptLine {
+    const line = this.#lines[gsi];
+    if (line === undefined)
+      throw new RangeError(
+        `Cannot use interrupt line ${gsi}: expected 0 to ${this.#lines.length - 1}`,
+      );
+    return line;
+  }
+
+  /** Zeros; a WebAssembly memory never gets smaller. */
+  discard(guestAddress: number, sizeBytes: number): void {
+    this.memory.fill(guestAddress, sizeBytes, 0);
+  }
+
+  async attach(machine: Machine): Promise<void> {
+    await this.#thread.attach(machine);
+    await this.#sendBells();
+    machine.addVcpu(this.#thread);
+  }
+
+  async setEntry(registers: RegisterChanges): Promise<void> {
+    await this.#thread.setRegisters(registers);
+  }
+
+  /** Before `attach`. */
+  bindBell(bell: Bell): void {
+    if (this.#bells.length >= MAX_BELLS)
+      throw new RangeError(`Cannot bind more than ${MAX_BELLS} doorbells`);
+    this.#bells.push(bell);
+  }
+
+  unbindBells(): void {
+    this.#bells.length = 0;
+  }
+
+  async run(): Promise<readonly VmExit[]> {
+    return [await this.#thread.run()];
+  }
+
+  pause(): void {
+    this.#thread.kick();
+  }
+
+  async registers(vcpu: number): Promise<VcpuRegisters> {
+    if (vcpu !== 0) throw new RangeError(`Cannot read vCPU ${vcpu}: expected 0`);
+    return await this.#thread.getRegisters();
+  }
+
+  async save(): Promise<CpuState> {
+    return { vcpus: [await this.#thread.save()], chips: undefined };
+  }
+
+  async restore({ vcpus: [vcpu, ...more] }: CpuState): Promise<void> {
+    if (vcpu === undefined || more.length > 0)
+      throw new RangeError(`Cannot restore ${more.length + (vcpu ? 1 : 0)} vCPUs: expected 1`);
+    await this.#thread.restore(vcpu);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.unbindBells();
+    await this.#thread.end();
+  }
+
+  async #sendBells(): Promise<void> {
+    const bells = this.#bells.map(({ address, value }) => ({ address, value }));
+    await this.#thread.send({ kind: "bells", bells });
+  }
+
+  /**
+   * Running code looks up when its fuel is gone. The vCPU's own count may win the race: then it
+   * looks up at the end of its slice.
+   */
+  #hurry(): void {
+    Atomics.store(this.#cpuWords, FUEL, 0);
+  }
+}

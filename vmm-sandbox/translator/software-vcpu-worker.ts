@@ -1,0 +1,79 @@
+/** Thread of the software vCPU. Protocol: machine/vcpu-thread.ts. */
+import { parentPort, workerData } from "node:worker_threads";
+import type { BusDevice } from "../machine/bus.ts";
+import { RemoteBus } from "../machine/exit-mailbox.ts";
+import { HOLE_START, IO_APIC_ADDRESS } from "../machine/layout.ts";
+import type { Command, Reply } from "../machine/vcpu-thread.ts";
+import type { SoftwareCommand, SoftwareSetup } from "./backend.ts";
+import { HostChannel } from "./host-channel.ts";
+import { createSoftwareMachine } from "./vcpu.ts";
+
+const port = parentPort;
+if (port === null) throw new Error("Cannot run a vCPU on the main thread: expected a worker");
+// SAFE: backend.ts starts this worker with exactly this data.
+const setup = workerData as SoftwareSetup;
+const reply = (message: Reply) => port.postMessage(message);
+const access = () => reply({ kind: "access" });
+
+const channel = HostChannel.over(setup.channel);
+const { memory, ramBytes } = setup;
+const { machine, vcpu } = createSoftwareMachine({ memory, ramBytes, channel });
+/** Address of a doorbell, value written there, number of the bell. */
+const bells = new Map<number, ReadonlyMap<number, number>>();
+
+machine.pio.attach({
+  name: "device thread",
+  base: 0,
+  sizeBytes: 0x1_0000,
+  device: new RemoteBus(setup.mailbox, "pio", access).device(0),
+});
+machine.mmio.attach({
+  name: "device thread",
+  base: HOLE_START,
+  sizeBytes: IO_APIC_ADDRESS - HOLE_START,
+  device: withBells(new RemoteBus(setup.mailbox, "mmio", access).device(HOLE_START)),
+});
+reply({ kind: "ready", ready: undefined });
+
+port.on("message", (command: Command<SoftwareCommand>) => {
+  try {
+    reply({ kind: "done", result: obey(command) });
+  } catch (error) {
+    reply({ kind: "failed", error });
+  }
+});
+
+function obey(command: Command<SoftwareCommand>): unknown {
+  switch (command.kind) {
+    case "run":
+      return vcpu.run();
+    case "get":
+      return vcpu.getRegisters();
+    case "set":
+      return vcpu.setRegisters(command.registers);
+    case "save":
+      return vcpu.save();
+    case "restore":
+      return vcpu.restore(command.state);
+    case "bells":
+      for (const [index, { address, value }] of command.bells.entries())
+        bells.set(address, new Map([...(bells.get(address) ?? []), [value, index]]));
+      return undefined;
+    case "end":
+      return vcpu[Symbol.dispose]();
+    default:
+      return command satisfies never;
+  }
+}
+
+/** Doorbells are noted and the vCPU goes on; everything else waits for its answer. */
+function withBells(device: BusDevice): BusDevice {
+  return {
+    read: (offset, sizeBytes) => device.read(offset, sizeBytes),
+    write(offset, sizeBytes, value) {
+      const bell = sizeBytes === 4 ? bells.get(HOLE_START + offset)?.get(value) : undefined;
+      if (bell === undefined) device.write(offset, sizeBytes, value);
+      else if (channel.ringBell(bell)) reply({ kind: "call" });
+    },
+  };
+}
