@@ -254,8 +254,16 @@ class Encoder implements EncodedProgram {
     if (args.length > argumentCount)
       throw new RangeError(`"${call}" is given ${args.length} arguments, at most 6 exist`);
     this.#words[at] = syscallsX86_64[call];
-    for (let index = 0; index < args.length; index += 1)
-      this.#writeArgument(at, index, args[index] ?? 0);
+    for (let index = 0; index < args.length; index += 1) {
+      const arg = args[index] ?? 0;
+      if (typeof arg !== "number" || arg !== (arg | 0)) this.#writeArgument(at, index, arg);
+      else if (arg !== 0) {
+        // Most arguments are small numbers, and most of those are 0, as the memory is.
+        const place = at + layout.args / 4 + 2 * index;
+        this.#words[place] = arg;
+        this.#words[place + 1] = arg >> 31;
+      }
+    }
     if (ignore !== undefined) {
       if (ignore.length > layout.ignoreCount)
         throw new RangeError(`"${call}" can ignore at most ${layout.ignoreCount} errnos`);
