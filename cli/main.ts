@@ -18,5 +18,5 @@ async function start(): Promise<number> {
 
 async function runtime(args: readonly string[]): Promise<number> {
   const { main } = await import("../runtime/oci-main.ts");
-  return main(args, process.env);
+  return main(args, process.env, process.argv0);
 }

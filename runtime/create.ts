@@ -11,6 +11,7 @@
  */
 import {
   AT_FDCWD,
+  CLONE_PARENT,
   call,
   type EncodedProgram,
   F_DUPFD_CLOEXEC,
@@ -89,6 +90,8 @@ export interface CreateOptions {
   readonly dieWithParent?: boolean;
   /** PID 1 is ours: it passes signals on and reaps orphans. */
   readonly init?: boolean;
+  /** Without it, us. A parent that waits for the container also has other verbs at hand. */
+  readonly waitedForBy?: "parent";
   /** Other verbs will be called for it while it runs. */
   readonly detach?: boolean;
   /** A filter that is compiled already, loaded instead of linux.seccomp. */
@@ -185,7 +188,7 @@ class Launch {
     for (const { tree, userNamespace } of prepared.values()) keep.push(tree ?? userNamespace ?? 0);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
     const { pid, pidfd, encoded } = spawnProgram(plan.program, {
-      flags: plan.cloneFlags,
+      flags: plan.cloneFlags + (this.#options.waitedForBy === "parent" ? CLONE_PARENT : 0),
       keep,
       ...(this.#options.stdio === undefined ? {} : { stdio: this.#options.stdio }),
     });
@@ -194,8 +197,13 @@ class Launch {
     for (const fd of inherited) fd.close();
     const outlives = mode === "create" || this.#options.detach === true;
     const execs = outlives && leaveExecProgram(this.#record, this.#directory, context);
-    this.#converse(sync, plan.program, encoded, plan.namespaces.staged);
-    if (outlives) this.#leaveFacts(execs);
+    const { staged } = plan.namespaces;
+    if (!staged) this.#startTime = writePid(this.#directory, pid);
+    // Before the container's command runs, when that is possible: then it costs no time.
+    const isAwaited = this.#options.waitedForBy === "parent";
+    if (isAwaited) this.#leaveFacts(false);
+    this.#converse(sync, plan.program, encoded, staged);
+    if (outlives && !isAwaited) this.#leaveFacts(execs);
     for (const fd of this.#open) fd.close();
     return {
       record: this.#record,
@@ -316,7 +324,6 @@ class Launch {
     const buffer = new Uint8Array(reportSizeLimit);
     const view = new DataView(buffer.buffer);
     let known = !staged;
-    if (known) this.#startTime = writePid(this.#directory, this.#pid);
     // The container's process may speak before its maker has told who it is.
     const early: (readonly [code: number, value: number])[] = [];
     for (;;) {

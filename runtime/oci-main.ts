@@ -50,7 +50,11 @@ const verbs: Readonly<Record<string, () => Verb | Promise<Verb>>> = {
 };
 
 /** The exit status; messages go to stderr and the log, results to stdout. */
-export async function main(argv: readonly string[], env: Environment): Promise<number> {
+export async function main(
+  argv: readonly string[],
+  env: Environment,
+  calledAs = "",
+): Promise<number> {
   let log = new Log(undefined, "text");
   try {
     const options = parseOptions(argv, globalOptions, { v: "version", h: "help" });
@@ -74,6 +78,7 @@ export async function main(argv: readonly string[], env: Environment): Promise<n
     }
     return await verb(args, {
       name,
+      calledAs,
       env,
       log,
       print,

@@ -13,7 +13,10 @@ const pathLimit = 4096;
 const AT_EXECFN = 31;
 const notFound = 127;
 
-/** `argv` and `environment`: variables that hold the addresses of the vectors. */
+/**
+ * `argv` and `environment`: variables that hold the addresses of the vectors; `name`: address of
+ * what the executable is called by.
+ */
 export function planFallback(rows: DoorRows): void {
   const path = rows.buffer("path", pathLimit + executableName.length + 1);
   rows.label("fallback");
@@ -62,7 +65,6 @@ function planBecome(rows: DoorRows, path: Argument): void {
   // The door under the executable's name would execute itself for ever.
   rows.gotoIfText("lost", rows.get("end"), executableName);
   rows.add({ copy: executableName, to: rows.get("end"), length: executableName.length + 1 });
-  rows.set("name", doorName);
   rows.add({ copy: { buffer: "name" }, to: rows.get("argv"), length: 8 });
   const next = rows.freshLabel("elsewhere");
   rows.call("execve", [path, rows.get("argv"), rows.get("environment")], { onError: next });

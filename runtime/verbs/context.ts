@@ -7,6 +7,8 @@ import { appendText, writeFd } from "../files.ts";
 
 export interface VerbContext {
   readonly name: string;
+  /** The name we were executed by; a door says in it where it listens. */
+  readonly calledAs: string;
   readonly stateRoot: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: Log;
