@@ -78,20 +78,21 @@ export async function bundleEntry(): Promise<string> {
     platform: "node",
     target: "esnext",
     external: ["bun:*", "koffi", "undici"],
-    plugins: [commandLineOutside],
+    plugins: [onlyWhatIsUsed],
     legalComments: "none",
     logLevel: "warning",
   });
   return `${folder}/main.js`;
 }
 
-const commandLineOutside: Plugin = {
-  name: "command-line-outside",
+/** Importing a module of ours does nothing but define things, so what nobody uses can go. */
+const onlyWhatIsUsed: Plugin = {
+  name: "only-what-is-used",
   setup({ onResolve }) {
-    onResolve({ filter: /^\.\/command-line\.ts$/ }, ({ importer }) =>
-      importer === join(root, "cli/main.ts")
+    onResolve({ filter: /^\.{1,2}\// }, ({ path, importer, resolveDir }) =>
+      importer === join(root, "cli/main.ts") && path === "./command-line.ts"
         ? { path: "../../cli/command-line.ts", external: true }
-        : undefined,
+        : { path: join(resolveDir, path), sideEffects: false },
     );
   },
 };

@@ -36,6 +36,7 @@ const textOffset = 8;
 
 /** Ends with the executable's or the container's status; the fallback before anything is begun. */
 export function planRun(rows: DoorRows): void {
+  planNotActivated(rows);
   const pair = rows.buffer("pair", 8);
   rows.call("socketpair", [AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair]);
   const [ours, theirs] = [0, 4].map((offset) => ({ load: "pair", offset, width: 4 }) as const);
@@ -66,6 +67,19 @@ export function planRun(rows: DoorRows): void {
   planWaitFor(rows, "unhelped", "helper");
   rows.call("exit_group", [rows.get("status")]);
   planRan(rows);
+}
+
+/** sd_listen_fds(3): sockets are passed to the process with our PID, which the executable must have. */
+function planNotActivated(rows: DoorRows): void {
+  const [next, none] = ["run_variable", "run_not_activated"];
+  rows.set("entry", rows.get("environment"));
+  rows.label(next);
+  rows.set("variable", rows.read(rows.get("entry"), 8));
+  rows.gotoIf(none, rows.get("variable"), "==", 0);
+  rows.gotoIfBegins("fallback", rows.get("variable"), "LISTEN_PID=");
+  rows.advance("entry", 8);
+  rows.goto(next);
+  rows.label(none);
 }
 
 function planBlock(rows: DoorRows): void {
