@@ -11,6 +11,7 @@ export * from "./kernel.ts";
 export * from "./program.ts";
 export * from "./root.ts";
 export * from "./run-program.ts";
+export * from "./spawn-loader.ts";
 export * from "./spawn-program.ts";
 export * from "./struct.ts";
 export * from "./structs.ts";

@@ -11,16 +11,18 @@
  */
 import {
   AT_FDCWD,
+  CLONE_NEWPID,
   CLONE_PARENT,
   call,
   type EncodedProgram,
   F_DUPFD_CLOEXEC,
   Fd,
+  type Loader,
   O_CLOEXEC,
   O_RDONLY,
   type Program,
   SIGKILL,
-  spawnProgram,
+  spawnLoader,
   syscall,
 } from "../linux/index.ts";
 import type { Mount, NamespaceType, RuntimeConfig } from "../oci/index.ts";
@@ -43,9 +45,9 @@ import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
 import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
 import type { PreparedMount } from "./launch/mounts.ts";
-import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
+import { firstCloneFlags, hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
-import { executionError, reportError } from "./launch/report.ts";
+import { executionError, namespaceError, reportError } from "./launch/report.ts";
 import { isShared } from "./launch/root-file-system.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { prepareMounts } from "./mount-sources.ts";
@@ -182,23 +184,19 @@ class Launch {
     if (listener !== undefined) inherited.push(listener);
     this.#open.push(...inherited);
     const prepared = prepareMounts(config, this.#record.rootfs, (fd) => this.#open.push(fd));
-    const context = this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared);
-    const plan = planLaunch(config, context);
-    const keep = inherited.map(({ number }) => number);
+    const programSync = this.#lift(theirs);
+    const keep = [programSync, ...inherited.map(({ number }) => number)];
     for (const { tree, userNamespace } of prepared.values()) keep.push(tree ?? userNamespace ?? 0);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
-    const { pid, pidfd, encoded } = spawnProgram(plan.program, {
-      flags: plan.cloneFlags + (this.#options.waitedForBy === "parent" ? CLONE_PARENT : 0),
-      keep,
-      ...(this.#options.stdio === undefined ? {} : { stdio: this.#options.stdio }),
-    });
-    this.#pid = pid;
-    this.#pidfd = pidfd;
+    using loader = this.#startLoader(sync, programSync, keep);
+    const context = this.#context(programSync, entrances, joined, start, listener, prepared);
+    const plan = planLaunch(config, context);
     for (const fd of inherited) fd.close();
+    const encoded = loader.load(plan.program);
     const outlives = mode === "create" || this.#options.detach === true;
     const execs = outlives && leaveExecProgram(this.#record, this.#directory, context);
     const { staged } = plan.namespaces;
-    if (!staged) this.#startTime = writePid(this.#directory, pid);
+    if (!staged) this.#startTime = writePid(this.#directory, this.#pid);
     // Before the container's command runs, when that is possible: then it costs no time.
     const isAwaited = this.#options.waitedForBy === "parent";
     if (isAwaited) this.#leaveFacts(false);
@@ -209,8 +207,28 @@ class Launch {
       record: this.#record,
       directory: this.#directory,
       pid: this.#pid,
-      pidfd: this.#pidfd,
+      pidfd: this.#pidfd ?? loader.pidfd,
     };
+  }
+
+  /** Makes the container's process, which then waits for what it is to do. */
+  #startLoader(sync: Fd, programSync: number, keep: readonly number[]): Loader {
+    const { config, stdio, preserveFds, waitedForBy } = this.#options;
+    const flags = firstCloneFlags(planNamespaces(config.linux?.namespaces));
+    const ofClone = flags & CLONE_NEWPID;
+    const loader = spawnLoader({
+      ours: sync,
+      theirs: programSync,
+      lowest: 3 + (preserveFds ?? 0),
+      flags: ofClone + (waitedForBy === "parent" ? CLONE_PARENT : 0),
+      unshare: flags - ofClone,
+      failureCode: message.unshareFailed,
+      keep,
+      ...(stdio === undefined ? {} : { stdio }),
+    });
+    this.#pid = loader.pid;
+    this.#pidfd = loader.pidfd;
+    return loader;
   }
 
   #leaveFacts(execs: boolean): void {
@@ -363,6 +381,7 @@ class Launch {
   #answer(sync: Fd, code: number, value: number): "ready" | undefined {
     const { config } = this.#options;
     if (code === message.ready) return "ready";
+    if (code === message.unshareFailed) throw namespaceError(value);
     if (code === message.notExecuted) throw executionError(config, value);
     if (code === message.mapIds) {
       writeIdMappings(this.#pid, config.linux ?? {});

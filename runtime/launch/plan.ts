@@ -35,7 +35,13 @@ import { commandOf, planExecutableCheck, planExecute } from "./execute.ts";
 import { planInit } from "./init.ts";
 import { planListener } from "./listener.ts";
 import type { MountFacts } from "./mounts.ts";
-import { flagsOf, type NamespacePlan, namespaceFlags, planNamespaces } from "./namespaces.ts";
+import {
+  clonedFlags,
+  firstCloneFlags,
+  type NamespacePlan,
+  namespaceFlags,
+  planNamespaces,
+} from "./namespaces.ts";
 import { planMemoryPolicy } from "./placement.ts";
 import { planCredentials, planLimits } from "./process.ts";
 import { planRootFileSystem } from "./root-file-system.ts";
@@ -108,14 +114,14 @@ export function planLaunch(config: RuntimeConfig, context: LaunchContext): Launc
   const namespaces = planNamespaces(config.linux?.namespaces);
   const rows = new RowList();
   planPrologue(rows, namespaces, context);
-  const cloned = planWayIn(rows, config, namespaces, context);
+  planWayIn(rows, config, namespaces, context);
   planSurroundings(rows, config, namespaces, context);
   const root = planRootFileSystem(rows, config, namespaces, context);
   planBecoming(rows, config, context, root);
   planFailureReport(rows);
   return {
     program: { rows: rows.rows, buffers: rows.buffers, onError: "fail" },
-    cloneFlags: cloned,
+    cloneFlags: firstCloneFlags(namespaces),
     namespaces,
   };
 }
@@ -145,29 +151,26 @@ function closeAllBut(rows: RowList, { sync, start, listener, preserveFds }: Laun
   rows.call("close_range", [first, 0x7fff_ffff, 0]);
 }
 
-/** Enters cgroups and namespaces; returns the flags that the first clone takes. */
+/** Enters cgroups and namespaces. */
 function planWayIn(
   rows: RowList,
   { linux, process }: RuntimeConfig,
   namespaces: NamespacePlan,
   context: LaunchContext,
-): number {
+): void {
   planOomScore(rows, process);
   for (const tasks of context.cgroupFds)
     rows.call("write", [tasks, "0", 1], { note: "enter the cgroup" });
   if (context.awaitsCgroup === true) planRendezvous(rows, message.enterCgroup);
-  const made = new Set(namespaces.created);
-  made.delete("cgroup");
-  made.delete("time");
   if (!namespaces.staged) {
     planJoins(rows, namespaces, context);
     planCgroupNamespace(rows, namespaces);
-    return flagsOf(made);
+    return;
   }
   planJoins(rows, namespaces, context);
   if (namespaces.created.has("time")) planTimeNamespace(rows, linux?.timeOffsets);
   const inner = "inner";
-  rows.call("clone", [flagsOf(made) + CLONE_PARENT + SIGCHLD, 0, 0, 0, 0], {
+  rows.call("clone", [clonedFlags(namespaces) + CLONE_PARENT + SIGCHLD, 0, 0, 0, 0], {
     note: "make the container's first process",
   });
   rows.add({ jump: inner, if: [{ last: true }, "==", 0] });
@@ -180,7 +183,6 @@ function planWayIn(
   }
   if (namespaces.has("user")) planBecomeRoot(rows);
   planCgroupNamespace(rows, namespaces);
-  return 0;
 }
 
 /** Root of the user namespace, where 0 is mapped. */
