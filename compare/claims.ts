@@ -46,11 +46,11 @@ export const claims: readonly Claim[] = [
   },
   {
     says: "Translated code runs at nearly native speed.",
-    measured: (comparison) => meanOverheads(comparison, "vm (software)"),
+    measured: (comparison) => meanOverheads(comparison, "vm-software"),
   },
   {
     says: "A virtual machine on hardware costs a few percent.",
-    measured: (comparison) => meanOverheads(comparison, "vm (kvm)"),
+    measured: (comparison) => meanOverheads(comparison, "vm-kvm"),
   },
   {
     says: "Containers do not contain: they share the host's kernel.",

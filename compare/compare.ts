@@ -7,6 +7,7 @@ import { machineFacts } from "./machine.ts";
 import { boundaryOf } from "./measure/boundary.ts";
 import { holdWorlds } from "./measure/held.ts";
 import { measureDensity, memoryUse } from "./measure/memory.ts";
+import { type PhaseSample, summarizePhases, takePhases } from "./measure/phases.ts";
 import { type Sampled, sampleInTurn } from "./measure/sampling.ts";
 import { type StartRecord, takeStart } from "./measure/start.ts";
 import { takeWork, type WorkRecord } from "./measure/work.ts";
@@ -32,7 +33,7 @@ export interface CompareRequest {
 }
 
 export interface CompareProgress {
-  readonly phase: "preparing" | "starts" | "work" | "memory";
+  readonly phase: "preparing" | "starts" | "phases" | "work" | "memory";
   readonly rung: string;
   /** Of this phase, 0 to 1. */
   readonly share: number;
@@ -41,26 +42,33 @@ export interface CompareProgress {
 /** How long each phase may take, how often, and how much at once. */
 interface Effort {
   readonly starts: { readonly budgetMs: number; readonly maxRounds: number };
+  readonly phases: { readonly budgetMs: number; readonly maxRounds: number };
   readonly work: { readonly budgetMs: number; readonly maxRounds: number };
   readonly eachMs: number;
   readonly minRounds: number;
   readonly together: number;
+  /** From the beginning; after it, what is left to weigh is weighed once only. */
+  readonly wholeMs: number;
 }
 
 const efforts: Readonly<Record<"quick" | "full", Effort>> = {
   quick: {
-    starts: { budgetMs: 12_000, maxRounds: 15 },
+    starts: { budgetMs: 15_000, maxRounds: 20 },
+    phases: { budgetMs: 3000, maxRounds: 5 },
     work: { budgetMs: 18_000, maxRounds: 5 },
-    eachMs: 10,
+    eachMs: 20,
     minRounds: 1,
     together: 4,
+    wholeMs: 42_000,
   },
   full: {
     starts: { budgetMs: 60_000, maxRounds: 60 },
+    phases: { budgetMs: 15_000, maxRounds: 9 },
     work: { budgetMs: 90_000, maxRounds: 15 },
     eachMs: 30,
     minRounds: 3,
     together: 16,
+    wholeMs: 300_000,
   },
 };
 
@@ -74,6 +82,7 @@ interface Lane {
   memory?: MemoryUse;
   density?: Density;
   boundary?: Boundary;
+  readonly phases: PhaseSample[];
 }
 
 export async function compare(request: CompareRequest): Promise<Comparison> {
@@ -87,8 +96,12 @@ export async function compare(request: CompareRequest): Promise<Comparison> {
   try {
     await openAll(lanes, space, signal, report);
     await takeStarts(lanes, command, effort, signal, report);
+    await takeAllPhases(lanes, space, effort, signal, report);
     await takeAllWork(lanes, effort, signal, report);
-    await weighAll(lanes, space, effort, signal, report);
+    const late = AbortSignal.timeout(
+      Math.max(0, Math.round(started + effort.wholeMs - performance.now())),
+    );
+    await weighAll(lanes, space, { ...effort, late }, signal, report);
   } finally {
     for (const { open } of lanes) await open?.[Symbol.asyncDispose]();
   }
@@ -121,6 +134,7 @@ function newLane(rung: Rung): Lane {
     missing: undefined,
     start: { firstInstruction: [], whole: [], cpu: [], command: [] },
     work: { work: {}, workFailed: {} },
+    phases: [],
   };
 }
 
@@ -187,6 +201,28 @@ async function takeStarts(
   );
 }
 
+/** Ours alone tell theirs. */
+async function takeAllPhases(
+  lanes: readonly Lane[],
+  space: Workspace,
+  { phases, minRounds }: Effort,
+  signal: AbortSignal,
+  report: Report,
+): Promise<void> {
+  const ours = lanes.filter(({ rung }) => rung.kind === "ours");
+  await sampleInTurn(
+    candidates(ours, (lane, open) => {
+      lane.phases.push(takePhases(open, space));
+    }),
+    {
+      ...phases,
+      minRounds,
+      signal,
+      onSample: (rung, share) => report({ phase: "phases", rung, share }),
+    },
+  );
+}
+
 async function takeAllWork(
   lanes: readonly Lane[],
   { work, eachMs, minRounds }: Effort,
@@ -209,16 +245,17 @@ async function takeAllWork(
 async function weighAll(
   lanes: readonly Lane[],
   space: Workspace,
-  { together }: Effort,
+  { together, late }: Effort & { readonly late: AbortSignal },
   signal: AbortSignal,
   report: Report,
 ): Promise<void> {
+  const enough = AbortSignal.any([signal, late]);
   for (const [index, lane] of lanes.entries()) {
     if (signal.aborted) return;
     if (lane.open === undefined) continue;
     report({ phase: "memory", rung: lane.rung.name, share: index / lanes.length });
     try {
-      await weigh(lane, lane.open, space, together, signal);
+      await weigh(lane, lane.open, space, together, enough);
     } catch (error) {
       lane.missing ??= whyMissing(error);
     }
@@ -230,7 +267,7 @@ async function weigh(
   open: OpenRung,
   space: Workspace,
   together: number,
-  signal: AbortSignal,
+  enough: AbortSignal,
 ): Promise<void> {
   await using held = holdWorlds(open, space);
   await held.start();
@@ -241,11 +278,11 @@ async function weigh(
   if (looked !== undefined) {
     lane.boundary = boundaryOf(looked, open.sharesKernel ? "shared" : "own");
   }
-  lane.density = await measureDensity(held, lane.memory, together, signal);
+  lane.density = await measureDensity(held, lane.memory, together, enough);
 }
 
 function toResult(lane: Lane): RungResult {
-  const { rung, open, missing, start, work, memory, density, boundary } = lane;
+  const { rung, open, missing, start, work, memory, density, boundary, phases } = lane;
   return {
     name: rung.name,
     kind: rung.kind,
@@ -257,5 +294,6 @@ function toResult(lane: Lane): RungResult {
     ...(memory !== undefined && { memory }),
     ...(density !== undefined && { density }),
     ...(boundary !== undefined && { boundary }),
+    ...(phases.length > 0 && { phases: summarizePhases(phases) }),
   };
 }

@@ -14,6 +14,7 @@ import { waitForChild } from "../runtime/index.ts";
 import { ContainerError } from "./errors.ts";
 import { cleanUp, type Launched, launch } from "./launch.ts";
 import type { ContainerOptions, PullPolicy } from "./options.ts";
+import { markPhase } from "./phases.ts";
 import { openPlaces, type Places } from "./places.ts";
 import { discard, type Prepared, prepareContainer } from "./prepare.ts";
 import type { OnProgress } from "./progress.ts";
@@ -53,6 +54,7 @@ const STDERR = 2;
 const DEFAULT_DETACH_KEYS = Uint8Array.of(16, 17); // ctrl-p ctrl-q
 
 export async function runForeground(request: ForegroundRequest): Promise<ForegroundResult> {
+  markPhase("program loaded");
   const { container: options, image: imageName } = request;
   if (options.tty && options.interactive && !isTerminal(STDIN)) {
     throw new ContainerError("Cannot use -t: standard input is not a terminal", {
@@ -65,6 +67,7 @@ export async function runForeground(request: ForegroundRequest): Promise<Foregro
   sweep(places);
   const record = await resolveImage(places, imageName, request);
   const lease = await places.store.lease();
+  markPhase("image found");
   let prepared: Prepared;
   try {
     const config = places.store.images.config(record);
@@ -77,6 +80,7 @@ export async function runForeground(request: ForegroundRequest): Promise<Foregro
   } finally {
     lease[Symbol.dispose]();
   }
+  markPhase("files and configuration made");
   request.onReady?.();
   return await supervise(places, prepared, request);
 }
@@ -105,6 +109,7 @@ async function supervise(
     throw error;
   }
   const { container } = launched;
+  markPhase("launch program run");
   signals.target(container.pidfd);
   const end = await attend(launched, request);
   if (end === "detached" && launched.terminal !== undefined) {
@@ -112,6 +117,7 @@ async function supervise(
     return { id, status: undefined };
   }
   const { code } = waitForChild(container.pid);
+  markPhase("process ended");
   container.pidfd.close();
   launched.terminal?.close();
   cleanUp(container);
@@ -121,6 +127,7 @@ async function supervise(
     places.containers.release(places.containers.runningPath(id));
     lock.close();
   }
+  markPhase("cleaned up");
   return { id, status: code };
 }
 

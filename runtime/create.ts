@@ -25,7 +25,7 @@ import {
   spawnLoader,
   syscall,
 } from "../linux/index.ts";
-import type { Mount, NamespaceType, RuntimeConfig } from "../oci/index.ts";
+import type { Mount, NamespaceType } from "../oci/index.ts";
 import { everyCapability, permittedCapabilities } from "./capabilities.ts";
 import {
   type CgroupPlace,
@@ -38,24 +38,32 @@ import { chooseCgroup } from "./cgroups/choose.ts";
 import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { giveCgroup } from "./cgroups/ownership.ts";
-import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
+import type { CreatedContainer, CreateOptions } from "./create-options.ts";
 import { leaveExecProgram, leaveFacts } from "./door/prepare.ts";
 import { LaunchError } from "./errors.ts";
-import { exists, isDirectory, isProcfs, realPath } from "./files.ts";
-import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
+import { exists, isDirectory, isProcfs } from "./files.ts";
+import { HookError, hasEarlyHooks, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
 import type { PreparedMount } from "./launch/mounts.ts";
 import { firstCloneFlags, hookFlags, planNamespaces } from "./launch/namespaces.ts";
-import { type LaunchContext, planLaunch, type RootMount } from "./launch/plan.ts";
+import { type LaunchContext, planLaunch } from "./launch/plan.ts";
 import { executionError, namespaceError, reportError } from "./launch/report.ts";
 import { isShared } from "./launch/root-file-system.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { prepareMounts } from "./mount-sources.ts";
 import { moveNetDevices } from "./net-devices.ts";
 import { isOrdinaryUser } from "./privilege.ts";
-import { expandLinks, mountPointOf, rootResolver } from "./root-facts.ts";
-import { type EncodedFilter, encodeSeccomp } from "./seccomp/compile.ts";
+import {
+  leaveResctrl,
+  makeResctrl,
+  openResctrlEntrances,
+  placeResctrl,
+  type ResctrlPlace,
+} from "./resctrl.ts";
+import { expandLinks, mountPointOf, resolveRoot, rootResolver } from "./root-facts.ts";
+import { encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
+import { hasSelinux } from "./security-modules.ts";
 import { listenAt, socketPair } from "./sockets.ts";
 import {
   type ContainerRecord,
@@ -69,51 +77,16 @@ import {
 import { checkConfig } from "./validate.ts";
 import { waitForChild } from "./wait.ts";
 
-export interface CreateOptions {
-  readonly id: string;
-  readonly bundle: string;
-  readonly config: RuntimeConfig;
-  /** Directory of all containers' state. */
-  readonly stateRoot: string;
-  /** "create": wait for `start`; "run": execute the command at once. */
-  readonly mode: "create" | "run";
-  /** Connected socket that is sent the terminal. */
-  readonly console?: Fd;
-  /** Become the container's 0, 1 and 2. */
-  readonly stdio?: readonly [number, number, number];
-  readonly preserveFds?: number;
-  readonly noPivot?: boolean;
-  readonly noNewKeyring?: boolean;
-  readonly noCgroups?: boolean;
-  /** Makes the cgroup in our place. */
-  readonly systemd?: SystemdDriver;
-  readonly rootMount?: RootMount;
-  /** The container is killed when the thread that creates it ends, however it ends. */
-  readonly dieWithParent?: boolean;
-  /** PID 1 is ours: it passes signals on and reaps orphans. */
-  readonly init?: boolean;
-  /** Without it, us. A parent that waits for the container also has other verbs at hand. */
-  readonly waitedForBy?: "parent";
-  /** Other verbs will be called for it while it runs. */
-  readonly detach?: boolean;
-  /** A filter that is compiled already, loaded instead of linux.seccomp. */
-  readonly seccompFilter?: EncodedFilter;
-}
-
-export interface CreatedContainer {
-  readonly record: ContainerRecord;
-  readonly directory: string;
-  readonly pid: number;
-  readonly pidfd: Fd;
-}
-
 export function createContainer(options: CreateOptions): CreatedContainer {
   const { id, config, bundle, stateRoot } = options;
   checkConfig(config);
+  if (config.process === undefined && options.mode === "run")
+    throw new LaunchError("process must be specified in config.json");
   const rootfs = resolveRoot(config, bundle);
   const directory = createStateDirectory(stateRoot, id);
   const layout = options.noCgroups === true ? undefined : readCgroupLayout();
   const cgroup = layout && chooseCgroup(layout, options);
+  const resctrl = placeResctrl(config.linux ?? {}, id);
   const record: ContainerRecord = {
     id,
     bundle,
@@ -121,6 +94,7 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     created: new Date().toISOString(),
     owner: process.geteuid?.() ?? 0,
     ...(cgroup === undefined ? {} : { cgroup }),
+    ...(resctrl === undefined ? {} : { resctrl }),
     config,
   };
   const launch = new Launch(options, record, directory, layout);
@@ -135,18 +109,6 @@ export function createContainer(options: CreateOptions): CreatedContainer {
   }
 }
 
-function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
-  if (root === undefined) throw new LaunchError("root must be specified in config.json");
-  const path = root.path.startsWith("/") ? root.path : `${bundle}/${root.path}`;
-  try {
-    return realPath(path);
-  } catch (cause) {
-    throw new LaunchError(`invalid rootfs: stat ${path}: no such file or directory`, 125, {
-      cause,
-    });
-  }
-}
-
 /** One launch; remembers what has been made, so that it can be undone. */
 class Launch {
   readonly #options: CreateOptions;
@@ -155,6 +117,7 @@ class Launch {
   readonly #layout: CgroupLayout | undefined;
   readonly #open: Fd[] = [];
   #cgroup: CgroupPlace | undefined;
+  #resctrl: ResctrlPlace | undefined;
   #pid = 0;
   #startTime = 0;
   #pidfd: Fd | undefined;
@@ -173,7 +136,7 @@ class Launch {
 
   run(): CreatedContainer {
     const { config, mode } = this.#options;
-    const entrances = this.#enterCgroup();
+    const entrances = [...this.#enterCgroup(), ...this.#enterResctrl()];
     const [sync, theirs] = socketPair();
     this.#open.push(sync);
     const start = mode === "create" ? listenAt(startSocketPath(this.#directory)) : undefined;
@@ -255,6 +218,7 @@ class Launch {
     this.#pidfd?.close();
     try {
       if (this.#cgroup?.systemd !== undefined) this.#options.systemd?.stopScope(this.#cgroup);
+      if (this.#resctrl !== undefined) leaveResctrl(this.#resctrl);
       if (this.#cgroup !== undefined) deleteCgroup(this.#cgroup);
     } finally {
       removeState(this.#directory);
@@ -269,6 +233,14 @@ class Launch {
     limitCgroup(cgroup, config.linux?.resources);
     if (cgroup.version === 2) giveCgroup(cgroup, config);
     return openCgroupEntrances(cgroup);
+  }
+
+  #enterResctrl(): readonly Fd[] {
+    const { resctrl, config } = this.#record;
+    if (resctrl === undefined) return [];
+    this.#resctrl = resctrl;
+    makeResctrl(resctrl, config.linux?.intelRdt ?? {});
+    return openResctrlEntrances(resctrl);
   }
 
   /** The program's sockets must not lie where preserved descriptors do. */
@@ -308,13 +280,14 @@ class Launch {
         : {}),
       sync,
       cgroupFds: entrances.map(({ number }) => number),
-      ...(record.cgroup?.systemd === undefined ? {} : { awaitsCgroup: true }),
+      awaitsCgroup: record.cgroup?.systemd !== undefined,
       joined: new Map([...joined].map(([type, fd]) => [type, fd.number])),
       preserveFds: options.preserveFds ?? 0,
       noPivot: options.noPivot ?? false,
       grantable: namespaces.has("user") ? everyCapability : permittedCapabilities(),
       hooks: hasEarlyHooks(options.config),
       hasKcore: exists("/proc/kcore"),
+      ...(options.config.linux?.mountLabel ? { labelsMounts: hasSelinux() } : {}),
       rootless: isOrdinaryUser(),
       cgroups,
       ...(options.rootMount === undefined
@@ -353,7 +326,8 @@ class Launch {
       if (size !== messageSizeBytes) throw reportError(buffer.slice(0, size), program, encoded);
       const code = view.getUint32(0, true);
       if (code === message.enterCgroup) {
-        this.#startScope(sync);
+        this.#startScope();
+        call("write", sync, "1", 1);
         continue;
       }
       early.push([code, view.getUint32(4, true)]);
@@ -368,14 +342,13 @@ class Launch {
     }
   }
 
-  /** The process is not yet the container's where another makes that: both end in the scope. */
-  #startScope(sync: Fd): void {
-    const { cgroup } = this.#record;
-    if (cgroup === undefined) throw new LaunchError("Expected a cgroup for the process");
+  /** The process is not yet the container's where another makes that: both end up there. */
+  #startScope(): void {
+    const { cgroup, config } = this.#record;
+    if (cgroup === undefined) return;
+    this.#options.systemd?.startScope(cgroup, config, this.#pid);
     this.#cgroup = cgroup;
-    this.#options.systemd?.startScope(cgroup, this.#options.config, this.#pid);
-    if (cgroup.version === 2) giveCgroup(cgroup, this.#options.config);
-    call("write", sync, "1", 1);
+    if (cgroup.version === 2) giveCgroup(cgroup, config);
   }
 
   #answer(sync: Fd, code: number, value: number): "ready" | undefined {
@@ -417,10 +390,4 @@ class Launch {
     const place = { pidfd: this.#pidfd, flags: hookFlags(linux?.namespaces) };
     runHooks("createContainer", hooks.createContainer, state, place);
   }
-}
-
-function hasEarlyHooks({ hooks, linux }: RuntimeConfig): boolean {
-  if (Object.keys(linux?.netDevices ?? {}).length > 0) return true;
-  const early = [hooks?.prestart, hooks?.createRuntime, hooks?.createContainer];
-  return early.some((list) => (list?.length ?? 0) > 0);
 }

@@ -10,7 +10,6 @@ import {
   type Argument,
   call,
   Fd,
-  PR_SET_DUMPABLE,
   type Program,
   SIG_SETMASK,
   SIGKILL,
@@ -25,10 +24,11 @@ import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
 import { LaunchError, StatusError } from "./errors.ts";
 import { readLink } from "./files.ts";
 import { type Command, commandOf, planExecutableCheck, planExecute } from "./launch/execute.ts";
+import { planLabels } from "./launch/labels.ts";
 import { planListener } from "./launch/listener.ts";
 import { flagsOf, namespaceFiles } from "./launch/namespaces.ts";
 import { planAffinity } from "./launch/placement.ts";
-import { planBecomeRoot, planOomScore, planPrologue } from "./launch/plan.ts";
+import { planBecomeRoot, planHidden, planOomScore, planPrologue } from "./launch/plan.ts";
 import { planCredentials, planLimits } from "./launch/process.ts";
 import { executionError, reportError } from "./launch/report.ts";
 import { RowList } from "./launch/row-list.ts";
@@ -43,6 +43,7 @@ import {
 } from "./launch/sync.ts";
 import { planControllingTerminal, planTerminal } from "./launch/terminal.ts";
 import { isOrdinaryUser } from "./privilege.ts";
+import { openResctrlEntrances } from "./resctrl.ts";
 import { type EncodedFilter, encodeSeccomp } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { socketPair } from "./sockets.ts";
@@ -76,8 +77,11 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
   const types = differingNamespaces(container.pid);
   // What comes from outside a user's own systemd, only systemd can move in.
   const isMoved = container.cgroup?.systemd !== undefined && isOrdinaryUser();
-  const { cgroup } = container;
-  const entrances = cgroup === undefined || isMoved ? [] : openCgroupEntrances(cgroup);
+  const { cgroup, resctrl } = container;
+  const entrances = [
+    ...(cgroup === undefined || isMoved ? [] : openCgroupEntrances(cgroup)),
+    ...(resctrl === undefined ? [] : openResctrlEntrances(resctrl)),
+  ];
   const listener = connectListener(container.config.linux?.seccomp);
   const [sync, theirs] = socketPair();
   const program = planExec(container, options, {
@@ -190,9 +194,10 @@ export function planExec(
   context: ExecContext,
   rows = new RowList(),
 ): Program {
-  planPrologue(rows, { created: new Set() }, { preserveFds, sync: context.sync });
-  rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0], { note: "nobody in there looks into us" });
+  planPrologue(rows, { preserveFds, sync: context.sync });
   planOomScore(rows, config.process);
+  planLabels(rows, process);
+  planHidden(rows);
   planAffinity(rows, process, "initial");
   for (const entrance of context.entrances)
     rows.call("write", [entrance, "0", 1], { note: "enter the cgroup" });

@@ -18,7 +18,7 @@ import {
   syscall,
   timespec,
 } from "../linux/index.ts";
-import type { ContainerState, Hook } from "../oci/index.ts";
+import type { ContainerState, Hook, RuntimeConfig } from "../oci/index.ts";
 import { LaunchError } from "./errors.ts";
 import { RowList } from "./launch/row-list.ts";
 import { planSignals } from "./launch/surroundings.ts";
@@ -166,4 +166,11 @@ function waitFor(process: Fd, timeoutMs: number): boolean {
     if (count === 1) return true;
     if (count === 0) return false;
   }
+}
+
+/** Whether something is to be done while the old root is still there. */
+export function hasEarlyHooks({ hooks, linux }: RuntimeConfig): boolean {
+  if (Object.keys(linux?.netDevices ?? {}).length > 0) return true;
+  const early = [hooks?.prestart, hooks?.createRuntime, hooks?.createContainer];
+  return early.some((list) => (list?.length ?? 0) > 0);
 }

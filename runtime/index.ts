@@ -1,5 +1,6 @@
 /** The OCI runtime, for the engine: make, find, signal and remove containers. */
-export { type CreatedContainer, type CreateOptions, createContainer } from "./create.ts";
+export { createContainer } from "./create.ts";
+export type { CreatedContainer, CreateOptions } from "./create-options.ts";
 export { LaunchError, NoContainerError, StatusError } from "./errors.ts";
 export { planExec } from "./exec.ts";
 export { type ExplainOptions, explainLaunch, formatLaunch } from "./explain.ts";

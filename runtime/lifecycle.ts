@@ -8,6 +8,7 @@ import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { errnoOffset, executionError, lowerErrno } from "./launch/report.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import { leaveResctrl } from "./resctrl.ts";
 import { connectTo } from "./sockets.ts";
 import {
   type Container,
@@ -43,7 +44,9 @@ function begin(container: Container): void {
     throw new StatusError("cannot start a container that has stopped");
   if (container.status !== "created")
     throw new StatusError("cannot start an already running container");
-  const { hooks, linux } = container.config;
+  const { hooks, linux, process } = container.config;
+  if (process === undefined)
+    throw new StatusError("cannot start a container without process in its config.json");
   if (hooks?.startContainer !== undefined) {
     using pidfd = Fd.from("pidfd_open", container.pid, 0);
     const place = { pidfd, flags: hookFlags(linux?.namespaces) };
@@ -150,7 +153,7 @@ export function destroyContainer(
   container: Container,
   systemd?: SystemdDriver,
 ): string | undefined {
-  const { cgroup, directory, config } = container;
+  const { cgroup, directory, config, resctrl } = container;
   if (cgroup !== undefined) {
     // Without a PID namespace of its own other processes may be left; and a launch that was
     // interrupted may have begun what nobody wrote down.
@@ -160,6 +163,7 @@ export function destroyContainer(
     if (cgroup.systemd !== undefined) systemd?.stopScope(cgroup);
     deleteCgroup(cgroup);
   }
+  if (resctrl !== undefined) leaveResctrl(resctrl);
   if (exists(directory)) removeState(directory);
   return runPoststopHooks(container);
 }

@@ -1,7 +1,10 @@
 /** What the runtime can tell a plan about a root file system before it is the container's. */
+
 import { AT_FDCWD, Fd, O_CLOEXEC, O_PATH, open_how, syscall } from "../linux/index.ts";
+import type { RuntimeConfig } from "../oci/index.ts";
 import { unescapeOctal } from "./cgroups/hierarchies.ts";
-import { readLink, readLinkIfThere, readText } from "./files.ts";
+import { LaunchError } from "./errors.ts";
+import { readLink, readLinkIfThere, readText, realPath } from "./files.ts";
 import type { RootMount } from "./launch/plan.ts";
 import { howInRoot } from "./launch/row-list.ts";
 
@@ -70,4 +73,17 @@ export function mountPointOf(path: string, mountinfo = readText("/proc/self/moun
     if (point !== "" && holds && point.length >= found.length) found = point;
   }
   return found;
+}
+
+/** The bundle's root file system, absolute and without symlinks. */
+export function resolveRoot({ root }: RuntimeConfig, bundle: string): string {
+  if (root === undefined) throw new LaunchError("root must be specified in config.json");
+  const path = root.path.startsWith("/") ? root.path : `${bundle}/${root.path}`;
+  try {
+    return realPath(path);
+  } catch (cause) {
+    throw new LaunchError(`invalid rootfs: stat ${path}: no such file or directory`, 125, {
+      cause,
+    });
+  }
 }

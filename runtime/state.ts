@@ -36,6 +36,7 @@ import {
   removeTree,
   replaceText,
 } from "./files.ts";
+import type { ResctrlPlace } from "./resctrl.ts";
 
 export type Status = "creating" | "created" | "running" | "paused" | "stopped";
 
@@ -47,6 +48,7 @@ export interface ContainerRecord {
   readonly created: string;
   readonly owner: number;
   readonly cgroup?: CgroupPlace;
+  readonly resctrl?: ResctrlPlace;
   /** As it was when the container was made; the bundle's may have changed since. */
   readonly config: RuntimeConfig;
 }
@@ -58,7 +60,7 @@ export interface Container extends ContainerRecord {
   readonly status: Status;
 }
 
-export const ociVersion = "1.2.0";
+export const ociVersion = "1.3.0";
 const directoryMode = 0o711;
 const idLimit = 1024;
 const idCharacters = new Set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-");

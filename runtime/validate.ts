@@ -4,10 +4,10 @@
  */
 import { MS_BIND } from "../linux/index.ts";
 import { type Hook, type Linux, type RuntimeConfig, SpecError } from "../oci/index.ts";
-import { exists } from "./files.ts";
 import { parseMountOptions } from "./launch/mount-options.ts";
 import { checkMemoryPolicy } from "./launch/placement.ts";
 import { checkSeccompProfile } from "./seccomp/compile.ts";
+import { hasAppArmor, hasSelinux } from "./security-modules.ts";
 
 /** Versions that engines write; what is compared first spares compiling the expression below. */
 const usualVersions = new Set(["1.0.0", "1.0.1", "1.0.2", "1.0.2-dev", "1.1.0", "1.2.0", "1.3.0"]);
@@ -151,15 +151,11 @@ function checkSysctl(name: string, types: ReadonlySet<string>): void {
 }
 
 /** Refused by name before anything is changed, rather than passed over. */
-function checkUnsupported({ linux, process }: RuntimeConfig): void {
-  if (linux?.intelRdt !== undefined && !exists("/sys/fs/resctrl/schemata"))
-    throw broken("linux.intelRdt", "needs the resctrl file system, which is not mounted");
-  if (linux?.intelRdt !== undefined) throw broken("linux.intelRdt", "is not supported yet");
-  if (linux?.mountLabel && !exists("/sys/fs/selinux/enforce"))
-    throw broken("linux.mountLabel", "needs SELinux, which this kernel lacks");
-  if (process?.selinuxLabel && !exists("/sys/fs/selinux/enforce"))
+function checkUnsupported({ process }: RuntimeConfig): void {
+  // linux.mountLabel confines nobody by itself: without SELinux it is warned of (decision 097).
+  if (process?.selinuxLabel && !hasSelinux())
     throw broken("process.selinuxLabel", "needs SELinux, which this kernel lacks");
   const apparmor = process?.apparmorProfile;
-  if (apparmor && apparmor !== "unconfined" && !exists("/sys/kernel/security/apparmor"))
+  if (apparmor && apparmor !== "unconfined" && !hasAppArmor())
     throw broken("process.apparmorProfile", "needs AppArmor, which this kernel lacks");
 }

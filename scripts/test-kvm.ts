@@ -46,8 +46,7 @@ process.exitCode = await main();
 async function main(): Promise<number> {
   const { values } = parseArgs({ options: { only: { type: "string", default: "" } } });
   const missing = installPackages("debian-guest");
-  if (missing.length > 0)
-    throw new Error(`Cannot build a guest without ${missing.map((row) => row.name).join(", ")}`);
+  if (missing.length > 0) return refuse(missing.map(({ name }) => name).join(", "));
   const kernels = guestKernels();
   const guest = await buildDebianGuest(guestPackages);
   const folder = mkdtempSync(join(tmpdir(), "manyworlds-kvm-"));
@@ -66,6 +65,16 @@ async function main(): Promise<number> {
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** As a part of all tests, one that cannot run counts as skipped. */
+function refuse(missing: string): number {
+  const message = `Cannot build a Debian guest without ${missing}`;
+  const file = process.env["MANYWORLDS_TEST_COUNTS"];
+  if (file === undefined) throw new Error(message);
+  console.error(`  skip Linux on KVM: ${message}`);
+  writeFileSync(file, JSON.stringify({ passed: 0, failed: 0, skipped: 1, finished: true }));
+  return 0;
 }
 
 /** The guest's mocha-reporter.ts writes the counts to a file in the guest; the script prints it. */

@@ -6,7 +6,9 @@
  * line is always "N passed, N failed, N skipped"; a failed lint, type or import check, and a
  * process that dies, count as one failed test each.
  *
- * `npm test -- oci linux` runs the mocha suites of these folders only.
+ * Last comes `npm run test:kvm`: Linux under our monitor, in an emulated machine with KVM.
+ *
+ * `npm test -- oci linux` runs the mocha suites of these folders only; "kvm" is the last part.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -28,6 +30,16 @@ const staticChecks: readonly Check[] = [
   ["Imports and file sizes", ["--import", "tsx", "scripts/check-imports.ts"]],
 ];
 
+interface Command {
+  readonly command: string;
+  readonly args: readonly string[];
+}
+
+const nested: Command = {
+  command: process.execPath,
+  args: ["--import", "tsx", "scripts/test-kvm.ts"],
+};
+
 async function main(only: readonly string[]): Promise<number> {
   heading("Debian packages that tests need");
   const missing = installPackages("test");
@@ -39,11 +51,13 @@ async function main(only: readonly string[]): Promise<number> {
   total = add(total, await runChecks([["Build", ["--import", "tsx", "scripts/build.ts"]]]));
   if (only.length === 0) total = add(total, await runChecks(staticChecks));
   const groups = planGroups(only);
-  if (groups.length === 0) {
+  const withKvm = only.length === 0 || only.includes("kvm");
+  if (groups.length === 0 && !withKvm) {
     console.error(style.red(`No tests in: ${only.join(" ")}`));
     total = add(total, { passed: 0, failed: 1, skipped: 0, finished: true });
   }
   for (const group of groups) total = add(total, await runGroup(group));
+  if (withKvm) total = add(total, await runCounted("Linux on KVM, in an emulated machine", nested));
   console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
   return total.failed === 0 ? 0 : 1;
 }
@@ -56,13 +70,17 @@ async function runChecks(checks: readonly Check[]): Promise<TestCounts> {
   return { passed: checks.length - failed, failed, skipped: 0, finished: true };
 }
 
-async function runGroup(group: TestGroup): Promise<TestCounts> {
+function runGroup(group: TestGroup): Promise<TestCounts> {
+  return runCounted(`test/${group.folder} on ${group.engine}`, mochaCommand(group));
+}
+
+/** Runs a command that writes its counts to the file which MANYWORLDS_TEST_COUNTS names. */
+async function runCounted(title: string, { command, args }: Command): Promise<TestCounts> {
   const directory = mkdtempSync(join(tmpdir(), "manyworlds-counts-"));
   const countsFile = join(directory, "counts.json");
   try {
     let status = 0;
-    await step(`test/${group.folder} on ${group.engine}`, async () => {
-      const { command, args } = mochaCommand(group);
+    await step(title, async () => {
       const env = { ...process.env, MANYWORLDS_TEST_COUNTS: countsFile };
       status = await runVisibly(command, args, { cwd: root, env });
       return status;

@@ -86,6 +86,7 @@ function interruptible(): Disposable & { readonly signal: AbortSignal } {
 const phaseWords = {
   preparing: "Preparing",
   starts: "Measuring starts",
+  phases: "Measuring phases of starts",
   work: "Measuring work inside",
   memory: "Weighing",
 } as const;

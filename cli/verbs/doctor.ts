@@ -32,9 +32,11 @@ export function formatDiagnosis(
     const shown = texts.filter((text) => text !== undefined && text !== "");
     return shown.map((text, index) => `${index === 0 ? head : indent}${text}`);
   });
-  const ladder = rungs.map(({ name, usable, reason }) => {
+  const ladder = rungs.flatMap(({ name, usable, reason, chosenBy, expected, cure }) => {
     const [word, hue] = signs[usable ? "yes" : "no"];
-    return `${paint(word.padEnd(4), hue, colour)}  ${name.padEnd(width)}${reason}`;
+    const head = `${paint(word.padEnd(4), hue, colour)}  ${name.padEnd(width)}`;
+    if (!usable) return [head + reason, ...(cure === undefined ? [] : [`${indent}cure: ${cure}`])];
+    return [head + expected, `${indent}chosen by ${chosenBy.join(", ")}`];
   });
   return `${[...lines, "", "Isolation:", ...ladder].join("\n")}\n`;
 }

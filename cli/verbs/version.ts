@@ -8,7 +8,7 @@ import type { versionFlags } from "../table/other.ts";
 export const version: Handler<typeof versionFlags> = ({ values }) => {
   const facts = {
     Version: VERSION,
-    OciRuntimeSpec: "1.2.0",
+    OciRuntimeSpec: "1.3.0",
     Os: process.platform,
     Arch: process.arch === "x64" ? "amd64" : process.arch,
     Engine: process.versions["bun"] === undefined ? "node" : "bun",

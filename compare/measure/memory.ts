@@ -22,12 +22,12 @@ export async function measureDensity(
   held: Held,
   first: MemoryUse,
   together: number,
-  signal: AbortSignal,
+  enough: AbortSignal,
 ): Promise<Density> {
   const limitKiB = totalmem() / 1024 / 8;
   let count = 1;
   let pssKiB = first.pssKiB;
-  while (count < together && pssKiB < limitKiB && !signal.aborted) {
+  while (count < together && pssKiB < limitKiB && !enough.aborted) {
     await held.start();
     count += 1;
     pssKiB = sum(held.processes(), "pssKiB");

@@ -3,13 +3,15 @@ import { bare } from "./bare.ts";
 import { bubblewrap } from "./bubblewrap.ts";
 import { crun, runc } from "./bundles.ts";
 import { docker, podman } from "./engines.ts";
-import { container, rootless } from "./ours.ts";
+import { container, kvm, rootless, software } from "./ours.ts";
 import type { Rung } from "./rung.ts";
 
 export const rungs: readonly Rung[] = [
   bare,
   container,
   rootless,
+  kvm,
+  software,
   runc,
   crun,
   bubblewrap,

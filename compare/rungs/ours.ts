@@ -36,11 +36,33 @@ export const rootless: Rung = {
   },
 };
 
+export const kvm: Rung = {
+  name: "vm-kvm",
+  kind: "ours",
+  description: "manyworlds run --isolation vm: a kernel of its own on VT-x or AMD-V",
+  async open(space) {
+    await expectRung("vm on kvm", space);
+    const flags = ["--isolation", "vm", "--cpu", "kvm"];
+    return runner(space, { flags, root: space.root, ownKernel: true });
+  },
+};
+
+export const software: Rung = {
+  name: "vm-software",
+  kind: "ours",
+  description: "manyworlds run --isolation vm: a kernel of its own on the software CPU",
+  async open(space) {
+    await expectRung("vm on the software CPU", space);
+    const flags = ["--isolation", "vm", "--cpu", "software"];
+    return runner(space, { flags, root: space.root, ownKernel: true });
+  },
+};
+
 async function expectRung(name: string, space: Workspace): Promise<void> {
   const { rungs } = await diagnose(space.root);
   const rung = rungs.find((each) => each.name === name);
   if (rung?.usable === false) {
-    throw new RungMissingError(rung.reason, '"manyworlds doctor" says more');
+    throw new RungMissingError(rung.reason, rung.cure ?? '"manyworlds doctor" says more');
   }
 }
 

@@ -12,7 +12,7 @@ import {
   checkUserNamespaces,
   seccompActionAvailable,
 } from "./kernel-checks.ts";
-import { checkKvm, listRungs, type Rung } from "./rungs.ts";
+import { checkGuestKernel, checkKvm, listRungs, type Rung } from "./rungs.ts";
 import {
   checkCgroups,
   checkNetworkNamespaceDevices,
@@ -42,6 +42,7 @@ export function diagnose(stateRoot: string = defaultStateRoot(process.env)): Dia
     checkAppArmor(),
     checkNetworkNamespaceDevices(),
     checkKvm(),
+    checkGuestKernel(stateRoot),
   ];
   return { findings, rungs: listRungs(findings) };
 }

@@ -1,5 +1,7 @@
 /** The isolation rungs: which this machine offers, and which would be chosen. */
 import { closeSync, openSync } from "node:fs";
+import { ContainerError } from "../errors.ts";
+import { findGuestKernel } from "../vm/guest-kernel.ts";
 import { type Finding, partly, unusable, usable } from "./finding.ts";
 import { readText } from "./kernel-checks.ts";
 
@@ -39,6 +41,18 @@ export function checkKvm(): Finding {
   return usable(name, `/dev/kvm with ${extension}`);
 }
 
+/** What a virtual machine boots: looked for as `run` does, without modules. */
+export function checkGuestKernel(root: string): Finding {
+  const name = "guest kernel";
+  try {
+    const wish = { env: process.env, root, cpu: "software", modules: [] } as const;
+    return usable(name, findGuestKernel(wish).path);
+  } catch (error) {
+    if (!(error instanceof ContainerError)) throw error;
+    return unusable(name, "there is none for virtual machines", error.hint ?? "see --kernel");
+  }
+}
+
 function openRefusal(path: string): string | undefined {
   try {
     closeSync(openSync(path, "r+"));
@@ -51,22 +65,59 @@ function openRefusal(path: string): string | undefined {
 export interface Rung {
   readonly name: string;
   readonly usable: boolean;
+  /** Why it can or cannot be used. */
   readonly reason: string;
+  /** What would choose it here: the flags of `run`. */
+  readonly chosenBy: readonly string[];
+  /** What it costs, in words; `compare` measures it. */
+  readonly expected: string;
+  readonly cure?: string;
 }
 
-/** The ladder of design.md, strongest isolation last. */
+const expectations = {
+  container: "starts in milliseconds, computes at the machine's speed",
+  kvm: "starts in tenths of a second, computes at nearly the machine's speed",
+  software: "starts in seconds, computes some times slower",
+} as const;
+
+/** The ladder of design.md: what the names of `run --isolation` and `--cpu` lead to on this machine. */
 export function listRungs(findings: readonly Finding[]): readonly Rung[] {
-  const blocking = ["kernel", "namespaces", "overlayfs", "state root"].flatMap((name) =>
-    findings.filter((each) => each.name === name && each.usable === "no"),
-  );
-  const [first] = blocking;
+  const container = judge(findings, ["kernel", "namespaces", "overlayfs", "state root"], []);
+  const kvm = judge(findings, ["state root", "guest kernel"], ["kvm"]);
+  const software = judge(findings, ["state root", "guest kernel"], []);
+  const machine = kvm.usable ? "kvm" : "software";
+  const chosen = (cpu: "kvm" | "software"): readonly string[] => [
+    ...(machine === cpu ? ["--isolation vm"] : []),
+    `--cpu ${cpu}`,
+  ];
   return [
     {
       name: "container",
-      usable: first === undefined,
-      reason: first === undefined ? "chosen by --isolation auto" : `${first.name}: ${first.cause}`,
+      ...container,
+      chosenBy: ["--isolation auto", "--isolation container"],
+      expected: expectations.container,
     },
-    { name: "vm on kvm", usable: false, reason: "not built into this release yet" },
-    { name: "vm on the software CPU", usable: false, reason: "not built into this release yet" },
+    { name: "vm on kvm", ...kvm, chosenBy: chosen("kvm"), expected: expectations.kvm },
+    {
+      name: "vm on the software CPU",
+      ...software,
+      chosenBy: chosen("software"),
+      expected: expectations.software,
+    },
   ];
+}
+
+/** @param strict findings that must be "yes"; of the others "partly" will do */
+function judge(
+  findings: readonly Finding[],
+  needed: readonly string[],
+  strict: readonly string[],
+): Pick<Rung, "usable" | "reason" | "cure"> {
+  const blocking = findings.find(
+    ({ name, usable: how }) =>
+      (needed.includes(name) && how === "no") || (strict.includes(name) && how !== "yes"),
+  );
+  if (blocking === undefined) return { usable: true, reason: "usable" };
+  const { name, cause = "missing", cure } = blocking;
+  return { usable: false, reason: `${name}: ${cause}`, ...(cure !== undefined && { cure }) };
 }

@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import type { GuestProcess } from "../../vmm-sandbox/index.ts";
 import { ContainerError } from "../errors.ts";
+import { markPhase } from "../phases.ts";
 import type { ForegroundRequest, ForegroundResult } from "../run.ts";
 import { forwardSignals } from "../signals.ts";
 import { startVmContainer, type VmOptions } from "./container.ts";
@@ -10,6 +11,7 @@ import { serveMonitor } from "./monitor-socket.ts";
 export type VmForegroundRequest = ForegroundRequest & VmOptions;
 
 export async function runVmForeground(request: VmForegroundRequest): Promise<ForegroundResult> {
+  markPhase("program loaded");
   const { container: options, idFile } = request;
   const interactive = options.interactive === true;
   if (options.tty && interactive && !process.stdin.isTTY) {
@@ -23,19 +25,29 @@ export async function runVmForeground(request: VmForegroundRequest): Promise<For
     ...request,
     remove: request.remove ?? false,
     size: terminalSize(),
+    onPhase: (phase) => markPhase(phaseWords[phase]),
   });
+  markPhase("process started");
   const { record } = container;
   const server = serveMonitor(container);
   try {
     if (idFile !== undefined) writeIdFile(idFile, record.id);
     signals.targetOf((signal) => void container.kill(signal));
     await attach(container.process, { interactive, tty: options.tty === true }, container.status);
+    markPhase("process ended");
   } finally {
     server[Symbol.dispose]();
     await container.finish();
   }
+  markPhase("cleaned up");
   return { id: record.id, status: await container.status };
 }
+
+const phaseWords = {
+  kernel: "image and kernel ready",
+  agent: "guest booted",
+  root: "root and shares mounted",
+} as const;
 
 export interface Attachment {
   readonly interactive: boolean;

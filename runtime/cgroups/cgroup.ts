@@ -11,7 +11,7 @@ import {
   utf8Length,
 } from "../../linux/index.ts";
 import type { DeviceRule, Resources } from "../../oci/index.ts";
-import { listDirectory, makeDirectories, readText, writeExisting } from "../files.ts";
+import { exists, listDirectory, makeDirectories, readText, writeExisting } from "../files.ts";
 import { isOrdinaryUser } from "../privilege.ts";
 import { attachDeviceFilter } from "./device-filter.ts";
 import type { CgroupLayout } from "./hierarchies.ts";
@@ -129,7 +129,11 @@ export function limitCgroup(place: CgroupPlace, resources: Resources | undefined
     if (resources.devices !== undefined) filterDevices(place, resources.devices);
     enableControllers(place, new Set(writes.map(({ controller }) => controller)));
     using files = new OpenFiles();
-    for (const write of writes) apply(files, place.directories[""] ?? "", write);
+    const directory = place.directories[""] ?? "";
+    for (const write of writes) {
+      const rather = write.rather && exists(`${directory}/${write.rather.file}`);
+      apply(files, directory, rather ? { ...write, ...write.rather } : write);
+    }
     return;
   }
   if (Object.keys(resources.unified ?? {}).length > 0)

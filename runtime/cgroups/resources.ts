@@ -12,8 +12,8 @@ export interface CgroupWrite {
   readonly text: string;
   /** The field it comes from, for messages. */
   readonly field: string;
-  /** Fails silently where the kernel was built without it. */
-  readonly optional?: boolean;
+  /** Written in its place where the kernel has this file. */
+  readonly rather?: { readonly file: string; readonly text: string };
 }
 
 /** Always allowed: default devices, terminals, making nodes (not using them). As runc does. */
@@ -55,10 +55,8 @@ function write(
   file: string,
   value: number | string,
   field: string,
-  optional = false,
 ): CgroupWrite {
-  const base = { controller, file, text: String(value), field: `linux.resources.${field}` };
-  return optional ? { ...base, optional } : base;
+  return { controller, file, text: String(value), field: `linux.resources.${field}` };
 }
 
 function given(
@@ -278,16 +276,17 @@ function ioV2(io: BlockIoResources | undefined): readonly CgroupWrite[] {
     );
   const weight = positive(io.weight);
   return [
-    // io.weight 1…10000 for blkio's 10…1000
-    ...given(
-      "io",
-      "io.weight",
-      weight && 1 + Math.floor(((weight - 10) * 9999) / 990),
-      "blockIO.weight",
-    ),
+    ...(weight === undefined ? [] : [ioWeight(weight)]),
     ...rates("rbps", io.throttleReadBpsDevice, "throttleReadBpsDevice"),
     ...rates("wbps", io.throttleWriteBpsDevice, "throttleWriteBpsDevice"),
     ...rates("riops", io.throttleReadIOPSDevice, "throttleReadIOPSDevice"),
     ...rates("wiops", io.throttleWriteIOPSDevice, "throttleWriteIOPSDevice"),
   ];
+}
+
+/** BFQ, where it schedules, has the weights of v1; else io.weight 1…10000 for blkio's 10…1000. */
+function ioWeight(weight: number): CgroupWrite {
+  const scaled = 1 + Math.floor(((weight - 10) * 9999) / 990);
+  const usual = write("io", "io.weight", scaled, "blockIO.weight");
+  return { ...usual, rather: { file: "io.bfq.weight", text: String(weight) } };
 }

@@ -25,6 +25,7 @@ import { exists } from "../files.ts";
 import { type Command, searchPath } from "../launch/execute.ts";
 import { flagsOf, namespaceFiles, planNamespaces } from "../launch/namespaces.ts";
 import { reportBuffer } from "../launch/sync.ts";
+import { isOrdinaryUser } from "../privilege.ts";
 import type { EncodedFilter } from "../seccomp/compile.ts";
 import type { ContainerRecord } from "../state.ts";
 import { DoorRows } from "./door-rows.ts";
@@ -44,11 +45,12 @@ export function encodeExecProgram(
   record: ContainerRecord,
   { grantable, filter }: ExecFacts,
 ): Uint8Array | undefined {
-  const { config, cgroup, owner } = record;
+  const { config, cgroup, owner, resctrl } = record;
   const { process, linux } = config;
   const joinsUser = planNamespaces(linux?.namespaces).has("user");
-  if (process === undefined || owner !== 0 || joinsUser || filter?.notifies === true)
-    return undefined;
+  const isHostRoot = owner === 0 && !isOrdinaryUser();
+  if (process === undefined || !isHostRoot || joinsUser) return undefined;
+  if (filter?.notifies === true || resctrl !== undefined) return undefined;
   const rows = new DoorRows();
   const sync = execDescriptors.sync;
   // A failure before exec.ts's own first row must find its way too.

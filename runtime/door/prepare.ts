@@ -21,12 +21,14 @@ export interface LeftContainer {
 /** Without this file the executable does every verb; so what does not fit is simply left out. */
 export function leaveFacts({ record, directory, pid, startTime, execs }: LeftContainer): void {
   if (!directory.startsWith("/") || startTime === 0) return;
-  const { config, cgroup } = record;
+  const { config, cgroup, resctrl } = record;
   const socket = socketAddress(startSocketPath(directory));
-  const starts = socket !== undefined && !has(config, "startContainer", "poststart");
+  const isReady = socket !== undefined && config.process !== undefined;
+  const starts = isReady && !has(config, "startContainer", "poststart");
   // Without a PID namespace of its own the container may leave processes to be killed one by one.
   const dies = planNamespaces(config.linux?.namespaces).has("pid");
-  const deletes = dies && !has(config, "poststop") && cgroup?.systemd === undefined;
+  const isOurs = cgroup?.systemd === undefined && resctrl === undefined;
+  const deletes = dies && isOurs && !has(config, "poststop");
   const bytes = encodeFacts({
     pid,
     startTime,

@@ -42,9 +42,13 @@ export function planRun(rows: DoorRows): void {
   const [ours, theirs] = [0, 4].map((offset) => ({ load: "pair", offset, width: 4 }) as const);
   if (ours === undefined || theirs === undefined) throw new Error("A pair has two ends");
   rows.call("rt_sigaction", [SIGCHLD, new Uint8Array(32), 0, sigsetSizeBytes]); // children are kept
+  // Signals wait until it is known whom they are for; none gets lost, or ends us too soon.
+  const mask = rows.buffer("old_mask", sigsetSizeBytes);
+  rows.call("rt_sigprocmask", [SIG_BLOCK, awaitedSignals, mask, sigsetSizeBytes]);
   const child = rows.result("clone", [CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0]);
   rows.set("helper", child);
   rows.gotoIf("run_parent", child, "!=", 0);
+  rows.call("rt_sigprocmask", [SIG_SETMASK, mask, 0, sigsetSizeBytes]);
   rows.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
   const lifted = rows.result("fcntl", [theirs, F_DUPFD, handoverDescriptor]);
   rows.gotoIf("fallback", lifted, "!=", handoverDescriptor); // taken: then without it
@@ -57,13 +61,11 @@ export function planRun(rows: DoorRows): void {
   const message = rows.buffer("handover", handoverSizeLimit);
   const size = rows.result("read", [ours, message, handoverSizeLimit], ended);
   rows.gotoIf("run_ended", size, "<=", textOffset);
-  planBlock(rows);
   const code = rows.read(message, 4);
   rows.gotoIf("run_ran", code, "==", handoverMessage.ran);
   planWaitFor(rows, "helped", "helper", { sharesTerminal: true });
   rows.call("exit_group", [rows.get("status")]);
   rows.label("run_ended");
-  planBlock(rows);
   planWaitFor(rows, "unhelped", "helper");
   rows.call("exit_group", [rows.get("status")]);
   planRan(rows);
@@ -80,15 +82,6 @@ function planNotActivated(rows: DoorRows): void {
   rows.advance("entry", 8);
   rows.goto(next);
   rows.label(none);
-}
-
-function planBlock(rows: DoorRows): void {
-  const mask = rows.buffer("old_mask", sigsetSizeBytes);
-  const next = rows.freshLabel("blocked");
-  rows.call("rt_sigprocmask", [SIG_BLOCK, awaitedSignals, mask, sigsetSizeBytes], {
-    onError: next,
-  });
-  rows.label(next);
 }
 
 /** The container's end, its removal by the rows of `delete`, and the executable's end. */

@@ -12,6 +12,8 @@ const modes: Readonly<Record<string, number>> = {
 const modeFlags: Readonly<Record<string, number>> = {
   MPOL_F_NUMA_BALANCING: 1 << 13, MPOL_F_RELATIVE_NODES: 1 << 14, MPOL_F_STATIC_NODES: 1 << 15,
 };
+export const memoryPolicyModes = Object.keys(modes);
+export const memoryPolicyFlags = Object.keys(modeFlags);
 const listPattern = /^\d+(-\d+)?(,\d+(-\d+)?)*$/;
 const largestNumber = 8191;
 

@@ -33,6 +33,7 @@ import type { NamespaceType, Process, RuntimeConfig } from "../../oci/index.ts";
 import { type EncodedFilter, encodeSeccomp } from "../seccomp/compile.ts";
 import { commandOf, planExecutableCheck, planExecute } from "./execute.ts";
 import { planInit } from "./init.ts";
+import { planLabels } from "./labels.ts";
 import { planListener } from "./listener.ts";
 import type { MountFacts } from "./mounts.ts";
 import {
@@ -64,7 +65,7 @@ export interface LaunchContext extends MountFacts {
   readonly sync: number;
   /** Socket that is sent the terminal. */
   readonly console?: number;
-  /** `tasks` files (v1) or cgroup.procs (v2) to write "0" to. */
+  /** `tasks` files (v1, resctrl) or cgroup.procs (v2) to write "0" to. */
   readonly cgroupFds: readonly number[];
   /** The runtime sees to it that the program is moved to its cgroup. */
   readonly awaitsCgroup?: boolean;
@@ -84,6 +85,8 @@ export interface LaunchContext extends MountFacts {
   /** Connected socket of the agent that answers for seccomp. */
   readonly listener?: number;
   readonly hasKcore: boolean;
+  /** SELinux is there for linux.mountLabel. */
+  readonly labelsMounts?: boolean;
   /** We are not the host's root: setgroups may be forbidden, mknod is. */
   readonly rootless: boolean;
 }
@@ -113,7 +116,10 @@ const ifreqSize = 40;
 export function planLaunch(config: RuntimeConfig, context: LaunchContext): LaunchPlan {
   const namespaces = planNamespaces(config.linux?.namespaces);
   const rows = new RowList();
-  planPrologue(rows, namespaces, context);
+  planPrologue(rows, context);
+  planOomScore(rows, config.process);
+  planLabels(rows, config.process);
+  if (!namespaces.created.has("user")) planHidden(rows);
   planWayIn(rows, config, namespaces, context);
   planSurroundings(rows, config, namespaces, context);
   const root = planRootFileSystem(rows, config, namespaces, context);
@@ -128,16 +134,20 @@ export function planLaunch(config: RuntimeConfig, context: LaunchContext): Launc
 
 export function planPrologue(
   rows: RowList,
-  namespaces: Pick<NamespacePlan, "created">,
   { preserveFds, sync }: Pick<LaunchContext, "preserveFds" | "sync">,
 ): void {
   rows.add({ store: rows.buffer(reportBuffer, 8), value: sync, width: 4 });
   rows.call("close_range", [3 + preserveFds, 0x7fff_ffff, CLOSE_RANGE_CLOEXEC], {
     note: "nothing else is inherited",
   });
-  // Whoever shares our PID namespace must not look into us. A user namespace is first mapped
-  // from outside, which needs our /proc files to be ours.
-  if (!namespaces.created.has("user")) rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0]);
+}
+
+/**
+ * Whoever shares our PID namespace must not look into us. From here on our /proc files are not
+ * ours; so a new user namespace, which is mapped from outside, comes before.
+ */
+export function planHidden(rows: RowList): void {
+  rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0], { note: "nobody in there looks into us" });
 }
 
 /** A container that waits holds nothing of the runtime's but what it waits with. */
@@ -154,11 +164,10 @@ function closeAllBut(rows: RowList, { sync, start, listener, preserveFds }: Laun
 /** Enters cgroups and namespaces. */
 function planWayIn(
   rows: RowList,
-  { linux, process }: RuntimeConfig,
+  { linux }: RuntimeConfig,
   namespaces: NamespacePlan,
   context: LaunchContext,
 ): void {
-  planOomScore(rows, process);
   for (const tasks of context.cgroupFds)
     rows.call("write", [tasks, "0", 1], { note: "enter the cgroup" });
   if (context.awaitsCgroup === true) planRendezvous(rows, message.enterCgroup);
@@ -179,7 +188,7 @@ function planWayIn(
   rows.label(inner);
   if (namespaces.created.has("user")) {
     planRendezvous(rows, message.mapIds);
-    rows.call("prctl", [PR_SET_DUMPABLE, 0, 0, 0, 0]);
+    planHidden(rows);
   }
   if (namespaces.has("user")) planBecomeRoot(rows);
   planCgroupNamespace(rows, namespaces);
@@ -229,7 +238,7 @@ function planTimeNamespace(
     planWriteFile(rows, "/proc/self/timens_offsets", `${clock} ${secs} ${nanosecs}`);
 }
 
-/** Before a user namespace is entered, from where our own /proc files are out of reach. */
+/** While our own /proc files are within reach. */
 export function planOomScore(rows: RowList, process: Process | undefined): void {
   if (process?.oomScoreAdj !== undefined)
     planWriteFile(rows, "/proc/self/oom_score_adj", String(process.oomScoreAdj));
@@ -294,7 +303,9 @@ function planBecoming(
   tty: Argument | undefined,
 ): void {
   if (process === undefined) {
-    rows.call("exit_group", [0]);
+    // config.md, "Process": needed by `start` alone, which refuses; until then somebody must wait.
+    planWaitForStart(rows, context);
+    rows.call("exit_group", [1]);
     return;
   }
   const uid = process.user?.uid ?? 0;
@@ -318,15 +329,8 @@ function planBecoming(
   });
   planWorkingDirectory(rows, process.cwd);
   const command = commandOf(rows, process);
-  if (context.start !== undefined) {
-    planExecutableCheck(rows, command);
-    closeAllBut(rows, context);
-    planMessage(rows, message.ready);
-    const starter = rows.result("accept4", [context.start, 0, 0, SOCK_CLOEXEC], {
-      note: "wait for start",
-    });
-    rows.add({ store: rows.buffer(reportBuffer, 8), value: starter, width: 4 });
-  }
+  if (context.start !== undefined) planExecutableCheck(rows, command);
+  planWaitForStart(rows, context);
   // After each change of credentials, which takes it away again (prctl(2)).
   const bindLife = () => {
     if (context.dieWithParent !== true) return;
@@ -344,4 +348,14 @@ function planBecoming(
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   planExecute(rows, command);
+}
+
+function planWaitForStart(rows: RowList, context: LaunchContext): void {
+  if (context.start === undefined) return;
+  closeAllBut(rows, context);
+  planMessage(rows, message.ready);
+  const starter = rows.result("accept4", [context.start, 0, 0, SOCK_CLOEXEC], {
+    note: "wait for start",
+  });
+  rows.add({ store: rows.buffer(reportBuffer, 8), value: starter, width: 4 });
 }

@@ -19,6 +19,7 @@ import {
 import type { RuntimeConfig } from "../../oci/index.ts";
 import { Destinations } from "./destinations.ts";
 import { planDeviceLinks, planDevices } from "./devices.ts";
+import { labelMounts } from "./labels.ts";
 import { isBind, isSealedLater, planMounts, setAttributes } from "./mounts.ts";
 import type { NamespacePlan } from "./namespaces.ts";
 import { planMaskedPaths, planReadonlyPaths } from "./paths.ts";
@@ -52,7 +53,8 @@ export function planRootFileSystem(
   }
   const root = planNewRoot(rows, linux.rootfsPropagation, context);
   const destinations = new Destinations(rows, root, context);
-  planMounts(rows, root, destinations, mounts, context);
+  const labelled = context.labelsMounts === true ? labelMounts(mounts, linux.mountLabel) : mounts;
+  planMounts(rows, root, destinations, labelled, context);
   const devIsBound = mounts.some((mount) => mount.destination === "/dev" && isBind(mount));
   if (!devIsBound) {
     rows.call("umask", [0]);

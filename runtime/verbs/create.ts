@@ -4,6 +4,7 @@ import type { RuntimeConfig } from "../../oci/index.ts";
 import { createContainer } from "../create.ts";
 import { replaceText } from "../files.ts";
 import { connectTo, sendDescriptor } from "../sockets.ts";
+import { warningsOf } from "../warnings.ts";
 import { readBundle } from "./bundle.ts";
 import {
   type OptionTable,
@@ -37,6 +38,7 @@ export async function create(args: readonly string[], context: VerbContext): Pro
     ...sharedOptions(options, context),
     ...(console === undefined ? {} : { console }),
   });
+  for (const warning of warningsOf(bundle.config)) context.log.write("warning", warning);
   sendPidfd(options, pidfd);
   pidfd.close();
   writePidFile(options, pid);

@@ -95,6 +95,8 @@ function readProcess(
       permitted: extend(capabilities.permitted),
     },
     user: readUser(base, options),
+    ...(options.has("apparmor") ? { apparmorProfile: options.text("apparmor") ?? "" } : {}),
+    ...(options.has("process-label") ? { selinuxLabel: options.text("process-label") ?? "" } : {}),
   };
 }
 

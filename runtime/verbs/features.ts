@@ -3,6 +3,7 @@ import { capabilityNames } from "../capabilities.ts";
 import { readText } from "../files.ts";
 import { mountOptionNames } from "../launch/mount-options.ts";
 import { namespaceFlags } from "../launch/namespaces.ts";
+import { memoryPolicyFlags, memoryPolicyModes } from "../launch/placement.ts";
 import { seccompActions, seccompFlags, seccompOperators } from "../seccomp/compile.ts";
 import { ociVersion } from "../state.ts";
 import type { VerbContext } from "./context.ts";
@@ -32,9 +33,10 @@ export function features(_args: readonly string[], { print }: VerbContext): numb
         knownFlags: seccompFlags,
         supportedFlags: seccompFlags,
       },
-      apparmor: { enabled: false },
-      selinux: { enabled: false },
-      intelRdt: { enabled: false },
+      apparmor: { enabled: true },
+      selinux: { enabled: true },
+      intelRdt: { enabled: true, schemata: true, monitoring: true },
+      memoryPolicy: { modes: memoryPolicyModes, flags: memoryPolicyFlags },
       mountExtensions: { idmap: { enabled: true } },
       netDevices: { enabled: true },
     },

@@ -4,6 +4,7 @@ import { canHandOver, openHandover } from "../door/handover.ts";
 import { runHooks } from "../hooks.ts";
 import { destroyContainer, startContainer } from "../lifecycle.ts";
 import { ociState, readContainer } from "../state.ts";
+import { warningsOf } from "../warnings.ts";
 import { readBundle } from "./bundle.ts";
 import { type OptionTable, parseOptions } from "./command-line.ts";
 import { loadSystemd, type VerbContext } from "./context.ts";
@@ -55,6 +56,7 @@ export async function run(args: readonly string[], context: VerbContext): Promis
     ...sharedOptions(options, context),
     ...(console === undefined ? {} : { console }),
   });
+  for (const warning of warningsOf(config)) context.log.write("warning", warning);
   using pidfd = created.pidfd;
   const destroy = () => {
     const { record, directory } = created;

@@ -6,7 +6,7 @@
 // biome-ignore format: table
 export const longFiles: Readonly<Record<string, number>> = {
   "vmm-sandbox/translator/interpreter/translate.ts": 480,
-  "vmm-sandbox/translator/system/cpu.ts":            430,
+  "vmm-sandbox/translator/system/cpu.ts":            444,
 };
 
 /** Files whose names say nothing yet. */

@@ -46,6 +46,15 @@ describe("manyworlds compare", function () {
     }
     const bare = find(comparison, "process");
     const container = find(comparison, "container");
+    const phases = container.phases ?? [];
+    assert.deepEqual(
+      phases.map(({ name }) => name).filter((name) => name !== "first instruction"),
+      [
+        ...["program loaded", "image found", "files and configuration made"],
+        ...["launch program run", "process ended", "cleaned up", "command ended"],
+      ],
+    );
+    assert.ok(phases.some(({ name }) => name === "first instruction"));
     assert.ok(least(container.start.firstInstruction) > least(bare.start.firstInstruction));
     assert.equal(bare.boundary?.seccomp, "none");
     assert.equal(container.boundary?.seccomp, "filter");
@@ -55,7 +64,10 @@ describe("manyworlds compare", function () {
     assert.ok(readFileSync(page, "utf8").includes("container"));
     assert.deepEqual(workFolders(), []);
     assert.deepEqual(world.leftovers(), []);
-    assert.match(stderr, /Preparing\nMeasuring starts\nMeasuring work inside\nWeighing\n$/);
+    assert.match(
+      stderr,
+      /Preparing\nMeasuring starts\nMeasuring phases of starts\nMeasuring work inside\nWeighing\n$/,
+    );
   });
 
   it("reports what it has when it is interrupted", async () => {

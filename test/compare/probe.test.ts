@@ -23,7 +23,7 @@ describe("compare/probe", () => {
   });
 
   it("stamps its first instructions with the clock that we read, too", () => {
-    const before = process.hrtime.bigint();
+    const before = process.hrtime.bigint(); // CLOCK_MONOTONIC on Node
     const { stdout, status } = run("s");
     const after = process.hrtime.bigint();
     assert.equal(status, 0);

@@ -17,8 +17,8 @@ interface RungRow {
 const rows: readonly RungRow[] = [
   { name: "process",       kind: "bare", startMs: 0.2,  slowdown: 1,    pssKiB: 20,      kernel: "shared" },
   { name: "container",     kind: "ours", startMs: 12,   slowdown: 1.02, pssKiB: 25_000,  kernel: "shared" },
-  { name: "vm (kvm)",      kind: "ours", startMs: 240,  slowdown: 1.1,  pssKiB: 90_000,  kernel: "own" },
-  { name: "vm (software)", kind: "ours", startMs: 2100, slowdown: 9,    pssKiB: 300_000, kernel: "own" },
+  { name: "vm-kvm",      kind: "ours", startMs: 240,  slowdown: 1.1,  pssKiB: 90_000,  kernel: "own" },
+  { name: "vm-software", kind: "ours", startMs: 2100, slowdown: 9,    pssKiB: 300_000, kernel: "own" },
   { name: "<runc> & \"co\"", kind: "peer", startMs: 40,   slowdown: 1.01, pssKiB: 9000,    kernel: "shared" },
 ];
 

@@ -18,6 +18,7 @@ import { posixProcessRows } from "./rows/posix-process.ts";
 import { processRows } from "./rows/process.ts";
 import { rootlessRows } from "./rows/rootless.ts";
 import { seccompRows } from "./rows/seccomp.ts";
+import { securityModuleRows } from "./rows/security-modules.ts";
 import { systemdRows } from "./rows/systemd.ts";
 import { terminalRows } from "./rows/terminal.ts";
 import { pathAttackRows } from "./security/paths.ts";
@@ -34,6 +35,7 @@ export const allRows: readonly Row[] = [
   ...namespaceRows,
   ...filesystemRows,
   ...kernelRows,
+  ...securityModuleRows,
   ...deviceRows,
   ...cgroupRows,
   ...systemdRows,

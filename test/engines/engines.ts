@@ -1,6 +1,6 @@
 /** The engines, each with daemons, state and sockets in a folder of the suite's own. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Daemon } from "./daemon.ts";
 import { makeImageTar } from "./image.ts";
@@ -12,7 +12,11 @@ export interface Place {
   /** The reference's binary, and the one under test. */
   readonly runc: string;
   readonly underTest: string;
+  /** Containers are scopes of systemd's, in `slice`. */
+  readonly systemd?: boolean;
 }
+
+const slice = "mwengines.slice";
 
 /** Debian's names of what an engine needs; a missing file is the reason for skipping it. */
 // biome-ignore format: table
@@ -22,6 +26,8 @@ const needed: Readonly<Record<EngineName, readonly string[]>> = {
   swarm:           ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd"],
   containerd:      ["/usr/bin/containerd", "/usr/bin/ctr"],
   podman:          ["/usr/bin/podman", "/usr/bin/conmon"],
+  // Somebody with a systemd of their own: scripts/test-cgroup2.ts makes them.
+  "podman-rootless": ["/usr/bin/podman", "/usr/bin/conmon", "/usr/bin/newuidmap", "/run/user/1000/systemd/private"],
 };
 
 export function missingFor(
@@ -37,6 +43,7 @@ export async function startEngine(name: EngineName, place: Place): Promise<Engin
   mkdirSync(directory, { mode: 0o711 });
   const own = { ...place, directory };
   if (name === "podman") return startPodman(own);
+  if (name === "podman-rootless") return startRootlessPodman(own);
   if (name === "containerd") return startContainerd(own);
   return startDocker(name, own);
 }
@@ -77,7 +84,9 @@ async function startDocker(name: EngineName, place: Place): Promise<Engine> {
     `--host=unix://${socket}`,
     `--pidfile=${directory}/d.pid`,
     `--config-file=${directory}/daemon.json`,
-    `--cgroup-parent=${cgroupParent(directory)}`,
+    ...(place.systemd === true
+      ? ["--exec-opt=native.cgroupdriver=systemd", `--cgroup-parent=${slice}`]
+      : [`--cgroup-parent=${cgroupParent(directory)}`]),
     `--add-runtime=reference=${place.runc}`,
     `--add-runtime=under-test=${place.underTest}`,
   ];
@@ -121,6 +130,10 @@ function remapped(directory: string, flags: readonly string[]): readonly string[
 async function startContainerd(place: Place): Promise<Engine> {
   const { directory } = place;
   const { daemon, socket } = await containerdOf(directory);
+  const cgroup =
+    place.systemd === true
+      ? `--runc-systemd-cgroup --cgroup ${slice}:mw:$NAME`
+      : `--cgroup ${cgroupParent(directory)}/$NAME`;
   const rootfs = join(directory, "bundle-rootfs");
   mkdirSync(rootfs);
   execFileSync("tar", ["-C", rootfs, "-xf", makeImageTar(directory)]);
@@ -129,7 +142,7 @@ async function startContainerd(place: Place): Promise<Engine> {
     prelude: `
 e() { ctr --address ${socket} "$@"; }
 [ "$RUNTIME" = under-test ] && BINARY=${place.underTest} || BINARY=${place.runc}
-run() { e run --runc-binary "$BINARY" --cgroup ${cgroupParent(directory)}/$NAME --rootfs "$@"; }
+run() { e run --runc-binary "$BINARY" ${cgroup} --rootfs "$@"; }
 IMAGE=${rootfs}`,
     async [Symbol.asyncDispose]() {
       await daemon[Symbol.asyncDispose]();
@@ -141,10 +154,10 @@ IMAGE=${rootfs}`,
 
 async function startPodman(place: Place): Promise<Engine> {
   const { directory } = place;
-  const store = `--root ${directory}/root --runroot ${directory}/run --cgroup-manager cgroupfs --events-backend file`;
+  const store = `--root ${directory}/root --runroot ${directory}/run ${place.systemd === true ? "--cgroup-manager systemd --storage-driver vfs" : "--cgroup-manager cgroupfs"} --events-backend file`;
   const limits =
     "--ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none --stop-timeout 0";
-  const parent = `--cgroup-parent ${cgroupParent(directory)}`;
+  const parent = `--cgroup-parent ${place.systemd === true ? slice : cgroupParent(directory)}`;
   importInto(["podman", ...store.split(" ")], directory);
   return {
     name: "podman",
@@ -156,6 +169,29 @@ create() { e create ${limits} ${parent} --name "$NAME" "$@"; }`,
     async [Symbol.asyncDispose]() {
       unmountBelow(directory);
       removeCgroups(cgroupParent(directory));
+    },
+  };
+}
+
+/** As the user 1000, whose systemd makes the scopes; without limits, which depend on the machine. */
+async function startRootlessPodman({ directory, runc, underTest }: Place): Promise<Engine> {
+  const uid = 1000;
+  chownSync(directory, uid, uid);
+  const home = join(directory, "home");
+  mkdirSync(home);
+  chownSync(home, uid, uid);
+  const env = `env -i PATH=/usr/bin:/usr/sbin:/bin:/sbin HOME=${home} XDG_RUNTIME_DIR=/run/user/${uid}`;
+  const user = `setpriv --reuid ${uid} --regid ${uid} --init-groups ${env}`;
+  const store = `--root ${home}/root --cgroup-manager systemd --events-backend file --storage-driver vfs`;
+  importInto([...user.split(" "), "podman", ...store.split(" ")], directory);
+  return {
+    name: "podman-rootless",
+    prelude: `
+[ "$RUNTIME" = under-test ] && BINARY=${underTest} || BINARY=${runc}
+e() { (cd /; ${user} podman --runtime "$BINARY" ${store} "$@"); }
+run() { e run --network none --stop-timeout 0 --name "$NAME" "$@"; }`,
+    async [Symbol.asyncDispose]() {
+      unmountBelow(directory);
     },
   };
 }

@@ -1,6 +1,7 @@
 /**
  * `npm run test:engines -- --runtime PATH [--engine NAME] [--only TEXT]`: Docker, Podman, containerd
  * and Swarm with a runtime binary, compared with the same engines on runc.
+ *   --systemd   the rows of systemd's cgroup driver; needs systemd and cgroup v2
  *
  * Ends with "N passed, N failed, N skipped".
  */
@@ -12,11 +13,17 @@ import { style } from "../../scripts/terminal.ts";
 import { missingFor, startEngine } from "./engines.ts";
 import type { EngineName, EngineRow } from "./row.ts";
 import { engineRows } from "./rows.ts";
-import { compareRow, type RowResult } from "./run-row.ts";
+import { compareRow, type RowResult, setTimeLimit } from "./run-row.ts";
 import { swarmRows } from "./swarm.ts";
+import { systemdRows } from "./systemd.ts";
 
 const ours = fileURLToPath(new URL("../../dist/manyworlds-oci", import.meta.url));
-const engineNames = ["docker", "docker-userns", "podman", "containerd", "swarm"] as const;
+// biome-ignore format: table
+const engineNames = [
+  "docker", "docker-userns", "podman", "podman-rootless", "containerd", "swarm",
+] as const;
+/** systemd runs where we have it on an emulated processor. */
+const slowLimitMs = 180_000;
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
@@ -24,16 +31,19 @@ async function main(): Promise<number> {
       runtime: { type: "string" },
       engine: { type: "string", multiple: true, default: [] },
       only: { type: "string", multiple: true, default: [] },
+      systemd: { type: "boolean", default: false },
     },
   });
   const underTest = resolve(values.runtime ?? process.env["RUNTIME"] ?? ours);
   if (!existsSync(underTest)) throw new Error(`Cannot find the runtime "${underTest}"`);
-  const place = { directory: mkdtempSync("/tmp/mwe-"), runc: "/usr/sbin/runc", underTest };
+  const { systemd } = values;
+  if (systemd) setTimeLimit(slowLimitMs);
+  const place = { directory: mkdtempSync("/tmp/mwe-"), runc: "/usr/sbin/runc", underTest, systemd };
   chmodSync(place.directory, 0o711); // a remapped root has to pass
   const counts = { passed: 0, failed: 0, skipped: 0 };
   for (const engine of engineNames) {
     if (values.engine.length > 0 && !values.engine.includes(engine)) continue;
-    const rows = [...engineRows, ...swarmRows].filter(
+    const rows = (systemd ? systemdRows : [...engineRows, ...swarmRows]).filter(
       ({ engines, id }) =>
         engines.includes(engine) &&
         (values.only.length === 0 || values.only.some((text) => id.includes(text))),

@@ -11,7 +11,13 @@
  * wait_for SECONDS COMMAND…   until the command succeeds
  * ```
  */
-export type EngineName = "docker" | "podman" | "containerd" | "docker-userns" | "swarm";
+export type EngineName =
+  | "docker"
+  | "podman"
+  | "podman-rootless"
+  | "containerd"
+  | "docker-userns"
+  | "swarm";
 
 export interface EngineRow {
   readonly id: string;

@@ -3,11 +3,11 @@
  * the launch program into it while that waits; what systemd has no property for is written to the
  * cgroup's files, as without systemd. Ordinary users ask their own systemd (user@UID.service).
  */
-import { hasErrno } from "../../../linux/index.ts";
+import { hasErrno, SIGKILL } from "../../../linux/index.ts";
 import type { Resources, RuntimeConfig } from "../../../oci/index.ts";
 import { exists, writeExisting } from "../../files.ts";
 import { isOrdinaryUser } from "../../privilege.ts";
-import { type CgroupPlace, createCgroup, limitCgroup } from "../cgroup.ts";
+import { type CgroupPlace, createCgroup, limitCgroup, signalCgroup } from "../cgroup.ts";
 import type { CgroupLayout } from "../hierarchies.ts";
 import { planAnnotatedProperties } from "./annotations.ts";
 import { Bus, type BusAddress, BusError } from "./bus.ts";
@@ -74,7 +74,7 @@ function rootOf(bus: Bus): string {
   return path === "/" ? "" : path;
 }
 
-/** Starts the unit with the process in it, and puts the limits into force. */
+/** Starts the unit with the process in it, and puts the limits into force; or leaves no unit. */
 export function startScope(
   place: CgroupPlace,
   { linux, annotations }: RuntimeConfig,
@@ -95,12 +95,17 @@ export function startScope(
   ];
   using bus = connect();
   startTransientUnit(bus, unit, properties);
-  createCgroup(place);
-  limitCgroup(place, linux?.resources);
-  // systemd moves processes in its own hierarchies only: one on v2, some of v1's.
-  if (place.version === 1 || isSlice)
-    for (const directory of Object.values(place.directories))
-      writeExisting(`${directory}/cgroup.procs`, String(pid));
+  try {
+    createCgroup(place);
+    limitCgroup(place, linux?.resources);
+    // systemd moves processes in its own hierarchies only: one on v2, some of v1's.
+    if (place.version === 1 || isSlice)
+      for (const directory of Object.values(place.directories))
+        writeExisting(`${directory}/cgroup.procs`, String(pid));
+  } catch (error) {
+    stopScope(place);
+    throw error;
+  }
 }
 
 function startTransientUnit(bus: Bus, unit: string, properties: readonly Property[]): void {
@@ -127,8 +132,9 @@ function awaitJob(bus: Bus, unit: string, [job]: readonly Value[]): void {
   const { body } = bus.awaitSignal(
     ({ member, body: [, path] }) => member === "JobRemoved" && path === job,
   );
-  if (body[3] !== "done")
-    throw new SystemdError(`systemd could not change unit "${unit}": its job is "${body[3]}"`);
+  if (body[3] === "done") return;
+  tryManager(bus, "ResetFailedUnit", "s", [unit]);
+  throw new SystemdError(`systemd could not change unit "${unit}": its job is "${body[3]}"`);
 }
 
 /** Other limits for a running container; the files come after, in limitCgroup(). */
@@ -155,9 +161,11 @@ export function enterScope(place: CgroupPlace, pid: number): void {
   }
 }
 
-/** After the last process; a unit that is gone is fine. */
+/** Kills what is left in the unit and ends it; a unit that is gone is fine. */
 export function stopScope(place: CgroupPlace): void {
   const { unit } = unitOf(place);
+  // systemd asks processes politely and then waits: PID 1 of a container would not listen.
+  signalCgroup(place, SIGKILL);
   using bus = connect();
   const answer = tryManager(bus, "StopUnit", "ss", [unit, "replace"]);
   if (answer !== undefined) awaitJob(bus, unit, answer);

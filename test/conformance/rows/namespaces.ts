@@ -109,6 +109,33 @@ export const namespaceRows = [
       { needs: [namespace(files[type] ?? type)] },
     ),
   ),
+  ...(["none", "its own"] as const).map((user) =>
+    row(
+      "MUST",
+      user === "none" ? "ns-join-foreign" : "ns-join-foreign-user",
+      `a network namespace that another user namespace owns is joined by a container with ${user}`,
+      async (t) => {
+        const first = await t.started("sleep 100", (config) => {
+          withNamespace("user")(config);
+          withNamespace("network")(config);
+        });
+        const path = `/proc/${first.pid}/ns/net`;
+        const second = await t.started("sleep 100", (config) => {
+          config.linux.cgroupsPath = t.cgroupsPathFor("-second");
+          without("user")(config);
+          delete config.linux.uidMappings;
+          delete config.linux.gidMappings;
+          if (user !== "none") mapIds(200_000)(config);
+          withNamespace("network", path)(config);
+          // sysfs shows the network namespace, whose owner alone may mount it.
+          config.mounts = config.mounts.filter(({ type }) => type !== "sysfs");
+        });
+        assert.equal(second.namespaceOf("net"), readlinkSync(path));
+        if (user !== "none") assert.notEqual(second.namespaceOf("user"), first.namespaceOf("user"));
+      },
+      { needs: [namespace("user")] },
+    ),
+  ),
   row(
     "MUST",
     "ns-join-wrong-type",

@@ -44,7 +44,7 @@ export class Random {
 /** Privileged, jumping or otherwise not for user mode on the host. */
 const excluded = new Set(
   // Approximations differ between processors by design.
-  "rcpps rcpss rsqrtps rsqrtss call callind jmp jmpind ret retn jcc loop loope loopne jcxz popf pushf cli sti swapgs enter leave".split(
+  "rcpps rcpss rsqrtps rsqrtss call callind jmp jmpind ret retn jcc loop loope loopne jcxz popf pushf cli sti swapgs enter leave rdfsbase rdgsbase wrfsbase wrgsbase".split(
     " ",
   ),
 );
@@ -80,7 +80,7 @@ export function encode(row: Row, random: Random): Encoded {
   const wide = !operand16 && random.chance(2) && row.sized !== "";
   let memory = row.hasModRm && row.form !== "reg" && (row.form === "mem" || random.chance(2));
   if (letters.includes("M")) memory = true;
-  if (letters.includes("R") || letters.includes("U")) memory = false;
+  if (/[RUN]/.test(letters)) memory = false;
   // AH…BH are reachable only without REX.
   const useRex = wide || random.chance(2);
   const rexBits = useRex ? (wide ? 8 : 0) | random.below(8) : 0;
@@ -294,6 +294,9 @@ export function fillState(view: Uint8Array, row: Row, usesMemory: boolean, rando
   if (/^bt/.test(row.mnemonic) && usesMemory)
     for (let i = 0; i < 16; i++)
       if (i !== 3 && i !== 2 && i !== 4) words.setBigInt64(i * 8, BigInt(random.below(64)), true);
+  // MASKMOVQ and MASKMOVDQU write where RDI points.
+  if (row.mnemonic.startsWith("maskmov"))
+    words.setBigUint64(7 * 8, data + BigInt(random.below(48)), true);
   // Arithmetic flags and DF; IF is always set in user mode.
   const flags = (random.below(0x1000) & 0x8d5) | 0x202 | (isString && random.chance(2) ? 0x400 : 0);
   words.setBigUint64(offsets.flags, BigInt(flags), true);

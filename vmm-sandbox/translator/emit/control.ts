@@ -156,6 +156,24 @@ const swapGs: Emitter = (site) => {
   site.storeState64(state.kernelGsBase, a.get());
 };
 
+/** RDFSBASE and its kin: 64-bit code that CR4.FSGSBASE allows it. */
+function segmentBase(segment: 4 | 5, write: boolean): Emitter {
+  return (site) => {
+    const allowed = i32.and(site.loadState32(state.cr4), i32.const(0x1_0000));
+    when(i32.eqz(allowed), () => site.raise(6));
+    const at = state.segmentBase + segment * 8;
+    const place = site.place(0);
+    if (!write) {
+      place.write(keepInt(place.size, fromI64(place.size, site.loadState64(at))));
+      return;
+    }
+    const base = keep.i64(toI64Unsigned(place.size, place.read()));
+    const top = keep.i64(i64.shrS(base.get(), i64.const(47)));
+    when(i64.gtU(i64.add(top.get(), i64.const(1)), i64.const(1)), () => site.raise(13));
+    site.storeState64(at, base.get());
+  };
+}
+
 export const controlEmitters: Readonly<Record<string, Emitter>> = {
   push: pushOperand,
   pop: popOperand,
@@ -174,6 +192,10 @@ export const controlEmitters: Readonly<Record<string, Emitter>> = {
   pushf: pushFlags,
   popf: popFlags,
   swapgs: swapGs,
+  rdfsbase: segmentBase(4, false),
+  rdgsbase: segmentBase(5, false),
+  wrfsbase: segmentBase(4, true),
+  wrgsbase: segmentBase(5, true),
   cli: clearInterruptFlag,
   sti: setInterruptFlag,
 };

@@ -1,6 +1,7 @@
 /** An integer operand in the guest's memory: the same for both tiers, which differ in how they translate. */
 import { type I32, type I64, i32, i64, type Local } from "../wasm/assembler.ts";
-import { asInt, type Int, keepInt, type Place, type Site } from "./site.ts";
+import { v128 } from "../wasm/simd.ts";
+import { asInt, type Int, keepInt, type Place, type Site, type VectorPlace } from "./site.ts";
 
 /** `size` is in bits: 8, 16, 32 or 64. The address is translated anew for each access. */
 export function memoryPlace(
@@ -36,5 +37,18 @@ export function memoryPlace(
       store(begun, kept);
     },
     write: (value) => store(site.host(address, bytes, true), value),
+  };
+}
+
+/** An MMX register: the mantissa of an x87 register; writing it sets exponent and sign to ones. */
+export function mmxPlace(address: () => I32, offset: number): VectorPlace {
+  return {
+    kind: "vector",
+    size: 64,
+    read: () => v128.load64Zero(address(), offset),
+    write: (value) => {
+      v128.store64Lane(address(), value.get(), 0, offset);
+      i32.store16(address(), i32.const(0xffff), offset + 8);
+    },
   };
 }

@@ -154,6 +154,8 @@ export interface Site {
   readonly legacy: boolean;
   place(operand: number): Place;
   vector(operand: number): VectorPlace;
+  /** A vector register by number. */
+  vectorRegister(number: number): VectorPlace;
   isImmediate(operand: number): boolean;
   /** The immediate, 8 and 16 bits zero-extended. */
   immediate32(): I32;

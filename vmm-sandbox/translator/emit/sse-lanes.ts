@@ -1,5 +1,5 @@
 /** SSE instructions that move lanes: shuffles, shifts of whole vectors, extracts, inserts, blends. */
-import { layout, state } from "../state.ts";
+import { layout } from "../state.ts";
 import { type I32, type I64, i32, i64, keep, local, type V128, when } from "../wasm/assembler.ts";
 import { i16x8, i32x4, i64x2, v128 } from "../wasm/simd.ts";
 import type { Emitter } from "./integer.ts";
@@ -129,11 +129,11 @@ export const alignRight: Emitter = (site) => {
   write(site, v128.load(n.get(), layout.lanes));
 };
 
-/** Extracts lane `immediate` into a register or memory. */
-export function extract(bytes: 1 | 2): Emitter {
+/** Extracts lane `immediate` & `mask` into a register or memory. */
+export function extractLane(bytes: 1 | 2, mask: number): Emitter {
   return (site) => {
     spill([read(site, 1)]);
-    const index = i32.and(site.immediate32(), i32.const(16 / bytes - 1));
+    const index = i32.and(site.immediate32(), i32.const(mask));
     const lane = keep.i32(spilledLane(index, bytes));
     const to = site.place(0);
     to.write(keepInt(to.size, fromI32(to.size, lane.get())));
@@ -151,13 +151,18 @@ export const extractWide: Emitter = (site) => {
   to.write(keepInt(to.size, value));
 };
 
-export function insert(bytes: 1 | 2 | 0): Emitter {
+export const extract = (bytes: 1 | 2): Emitter => extractLane(bytes, 16 / bytes - 1);
+
+export const insert = (bytes: 1 | 2 | 0): Emitter => insertLane(bytes);
+
+/** `mask` is that of the lane's number; without it, a vector's 16 bytes decide. */
+export function insertLane(bytes: 1 | 2 | 0, mask?: number): Emitter {
   return (site) => {
     const from = site.place(1);
     const size = bytes === 0 ? from.size / 8 : bytes;
     const value = keepInt(from.size, from.read());
     spill([read(site, 0)]);
-    const index = i32.and(site.immediate32(), i32.const(16 / size - 1));
+    const index = i32.and(site.immediate32(), i32.const(mask ?? 16 / size - 1));
     const at = keep.i32(i32.mul(index, i32.const(size)));
     if (size === 8) i64.store(at.get(), value.get(), layout.lanes);
     else if (size === 4) i32.store(at.get(), value.get(), layout.lanes);
@@ -202,7 +207,7 @@ export function blendVariable(signs: (mask: V128) => V128): Emitter {
   return (site) => {
     const b = read(site, 1);
     const a = read(site, 0);
-    const mask = (): V128 => v128.load(i32.const(0), layout.state + state.xmm);
+    const mask = (): V128 => site.vectorRegister(0).read();
     write(site, v128.select(b.get(), a.get(), signs(mask())));
   };
 }

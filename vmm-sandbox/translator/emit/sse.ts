@@ -21,6 +21,7 @@ import {
 } from "../wasm/assembler.ts";
 import { i8x16, i16x8, i32x4, i64x2, v128 } from "../wasm/simd.ts";
 import type { Emitter } from "./integer.ts";
+import { mmxEmitters } from "./mmx.ts";
 import { conversionEmitters, dotProduct, floatEmitters } from "./sse-float.ts";
 import {
   alignRight,
@@ -312,11 +313,16 @@ function i16x8x32(
   return i32x4[name](a.get(), b.get());
 }
 
-export const sseEmitters: Readonly<Record<string, Emitter>> = {
+const vectorEmitters: Readonly<Record<string, Emitter>> = {
   ...moveEmitters,
   ...floatEmitters,
   ...conversionEmitters,
   ...integerVectorEmitters,
+};
+
+export const sseEmitters: Readonly<Record<string, Emitter>> = {
+  ...vectorEmitters,
+  ...mmxEmitters(vectorEmitters),
 };
 
 export type { F64 };

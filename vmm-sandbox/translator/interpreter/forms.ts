@@ -63,6 +63,11 @@ function operandForm(spec: OperandSpec, size: number, rm: RegisterOrMemory): Ope
       return { kind: rm === "register" ? "vector" : rm, size: bits };
     case "V":
       return { kind: "vector", size: 128 };
+    case "P":
+    case "N":
+      return { kind: "mmx", size: 64 };
+    case "Q":
+      return { kind: rm === "register" ? "mmx" : rm, size: bits };
     case "G":
     case "Z":
     case "A":
@@ -180,7 +185,7 @@ export class HandlerSet {
     addressSize: number,
     legacy = false,
   ): number {
-    const shape = forms.map((form) => form.kind.charAt(0) + form.size).join(",");
+    const shape = forms.map((form) => form.kind.slice(0, 2) + form.size).join(",");
     const key = `${mnemonic}|${size}|${shape}|${opcode}|${addressSize}${legacy ? "L" : ""}`;
     const known = this.byKey.get(key);
     if (known !== undefined) return known;
@@ -212,7 +217,8 @@ export class HandlerSet {
         : instruction.size;
     const slot = slots[slotIndex(row.index, size, rm)] ?? 0;
     // XLAT has an implied address and no operand that would say so.
-    if (slot === 0 && row.operands.length === 0)
+    // So have MASKMOVQ and MASKMOVDQU, whose operands are registers.
+    if (slot === 0 && (row.operands.length === 0 || row.form === "reg"))
       return (slots[slotIndex(row.index, size, "register")] ?? 0) - 1;
     return slot - 1;
   }

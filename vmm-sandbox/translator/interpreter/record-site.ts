@@ -7,7 +7,7 @@
 import { wrapCodeAddress } from "../emit/legacy.ts";
 import type { MemoryFunctions } from "../emit/memory.ts";
 import { commitIfStaged, translate } from "../emit/memory.ts";
-import { memoryPlace } from "../emit/memory-place.ts";
+import { memoryPlace, mmxPlace } from "../emit/memory-place.ts";
 import { asInt, type Int, keepInt, type Place, type Site, type VectorPlace } from "../emit/site.ts";
 import { exitReason, layout, record, state } from "../state.ts";
 import {
@@ -40,7 +40,7 @@ export type CoreFunctions = MemoryFunctions & {
 
 /** What distinguishes the handlers: where operands come from. */
 export type OperandForm = {
-  readonly kind: "register" | "memory" | "base" | "immediate" | "vector" | "none";
+  readonly kind: "register" | "memory" | "base" | "immediate" | "vector" | "mmx" | "none";
   readonly size: number;
 };
 
@@ -91,7 +91,7 @@ export class RecordSite implements Site {
     let seen = 0;
     for (let i = 0; i < operand; i++) {
       const { kind } = this.form(i);
-      if (kind === "register" || kind === "vector") seen++;
+      if (kind === "register" || kind === "vector" || kind === "mmx") seen++;
     }
     const field = registerFields[seen];
     if (field === undefined) throw new RangeError("Cannot emit: four register operands");
@@ -122,15 +122,27 @@ export class RecordSite implements Site {
     const form = this.form(operand);
     if (form.kind === "vector") {
       const field = this.registerField(operand);
-      return {
-        kind: "vector",
-        size: form.size,
-        read: () => v128.load(this.field(field), layout.state),
-        write: (value) => v128.store(this.field(field), value.get(), layout.state),
-      };
+      return this.registerVector(() => this.field(field), layout.state, form.size);
+    }
+    if (form.kind === "mmx") {
+      const field = this.registerField(operand);
+      return mmxPlace(() => this.field(field), layout.state);
     }
     const address = keep.i64(this.address());
     return this.vectorMemory(form.size, address);
+  }
+
+  vectorRegister(number: number): VectorPlace {
+    return this.registerVector(() => i32.const(0), layout.state + state.xmm + number * 16);
+  }
+
+  private registerVector(address: () => I32, offset: number, size = 128): VectorPlace {
+    return {
+      kind: "vector",
+      size,
+      read: () => v128.load(address(), offset),
+      write: (value) => v128.store(address(), value.get(), offset),
+    };
   }
 
   private vectorMemory(size: number, address: Local<I64>): VectorPlace {

@@ -351,13 +351,15 @@ export class Translator {
     for (let i = 0; i < instruction.operandCount; i++) {
       const value = instruction.values[i] as number;
       const kind = instruction.kinds[i];
-      if (kind === operandKind.register || kind === operandKind.xmm) {
+      if (kind === operandKind.register || kind === operandKind.xmm || kind === operandKind.mmx) {
         const offset =
           kind === operandKind.xmm
             ? state.xmm + value * 16
-            : value >= 16
-              ? (value - 16) * 8 + 1
-              : value * 8;
+            : kind === operandKind.mmx
+              ? state.st + value * 16
+              : value >= 16
+                ? (value - 16) * 8 + 1
+                : value * 8;
         this.halves[(at + field) >> 1] = offset;
         field = field === record.a ? record.b : record.immediate;
       } else if (kind === operandKind.immediate || kind === operandKind.relative) immediate = true;

@@ -117,6 +117,8 @@ export class Decoder {
     let operand66 = false;
     let address67 = false;
     this.rex = 0;
+    into.row = rows[0] as Row; // not that of the instruction before
+    into.operandCount = 0;
     into.segment = -1;
     into.lock = false;
     into.repeat = 0;

@@ -256,14 +256,14 @@ d4 aam Ib i64
 d5 aad Ib i64
 d6 salc i64
 d7 xlat
-d8 fpu F
-d9 fpu F
-da fpu F
-db fpu F
-dc fpu F
-dd fpu F
-de fpu F
-df fpu F
+d8 fpu v,F
+d9 fpu v,F
+da fpu v,F
+db fpu v,F
+dc fpu v,F
+dd fpu v,F
+de fpu v,F
+df fpu v,F
 e0 loopne Jb f64
 e1 loope Jb f64
 e2 loop Jb f64
@@ -391,6 +391,12 @@ np 0f 29 movaps Wx,Vx
 66 0f 29 movaps Wx,Vx
 f3 0f 2a cvtsi2ss Vx,Ey
 f2 0f 2a cvtsi2sd Vx,Ey
+np 0f 2a cvtpi2psmm Vx,Qq
+66 0f 2a cvtpi2pdmm Vx,Qq
+np 0f 2c cvttps2pimm Pq,Wq
+66 0f 2c cvttpd2pimm Pq,Wx
+np 0f 2d cvtps2pimm Pq,Wq
+66 0f 2d cvtpd2pimm Pq,Wx
 np 0f 2b mem movaps Mx,Vx
 66 0f 2b mem movaps Mx,Vx
 f3 0f 2c cvttss2si Gy,Wd
@@ -564,10 +570,10 @@ f3 0f 7f movups Wx,Vx
 0f ae /6 reg mfence
 0f ae /7 reg sfence
 0f ae /7 mem clflush Mb
-f3 0f ae /0 reg rdfsbase Ry
-f3 0f ae /1 reg rdgsbase Ry
-f3 0f ae /2 reg wrfsbase Ry
-f3 0f ae /3 reg wrgsbase Ry
+f3 0f ae /0 reg rdfsbase Ry o64
+f3 0f ae /1 reg rdgsbase Ry o64
+f3 0f ae /2 reg wrfsbase Ry o64
+f3 0f ae /3 reg wrgsbase Ry o64
 0f af imul Gv,Ev
 0f b0 cmpxchg Eb,Gb lock
 0f b1 cmpxchg Ev,Gv lock
@@ -728,4 +734,99 @@ f2 0f38 f1 crc32 Gy,Ev
 66 0f3a 61 pcmpestri Vx,Wx,Ib
 66 0f3a 62 pcmpistrm Vx,Wx,Ib
 66 0f3a 63 pcmpistri Vx,Wx,Ib
+
+np 0f 60 punpcklbwmm Pq,Qd
+np 0f 61 punpcklwdmm Pq,Qd
+np 0f 62 punpckldqmm Pq,Qd
+np 0f 63 packsswbmm Pq,Qq
+np 0f 64 pcmpgtbmm Pq,Qq
+np 0f 65 pcmpgtwmm Pq,Qq
+np 0f 66 pcmpgtdmm Pq,Qq
+np 0f 67 packuswbmm Pq,Qq
+np 0f 68 punpckhbwmm Pq,Qq
+np 0f 69 punpckhwdmm Pq,Qq
+np 0f 6a punpckhdqmm Pq,Qq
+np 0f 6b packssdwmm Pq,Qq
+np 0f 6e movgmm Pq,Ey
+np 0f 6f movqmm Pq,Qq
+np 0f 70 pshufwmm Pq,Qq,Ib
+np 0f 71 /2 reg psrlwmm Nq,Ib
+np 0f 71 /4 reg psrawmm Nq,Ib
+np 0f 71 /6 reg psllwmm Nq,Ib
+np 0f 72 /2 reg psrldmm Nq,Ib
+np 0f 72 /4 reg psradmm Nq,Ib
+np 0f 72 /6 reg pslldmm Nq,Ib
+np 0f 73 /2 reg psrlqmm Nq,Ib
+np 0f 73 /6 reg psllqmm Nq,Ib
+np 0f 74 pcmpeqbmm Pq,Qq
+np 0f 75 pcmpeqwmm Pq,Qq
+np 0f 76 pcmpeqdmm Pq,Qq
+np 0f 77 emms
+np 0f 7e movxmm Ey,Pq
+np 0f 7f movqmm Qq,Pq
+np 0f c4 reg pinsrwmm Pq,Rd,Ib
+np 0f c4 mem pinsrwmm Pq,Mw,Ib
+np 0f c5 reg pextrwmm Gd,Nq,Ib
+np 0f d1 psrlwmm Pq,Qq
+np 0f d2 psrldmm Pq,Qq
+np 0f d3 psrlqmm Pq,Qq
+np 0f d4 paddqmm Pq,Qq
+np 0f d5 pmullwmm Pq,Qq
+np 0f d8 psubusbmm Pq,Qq
+np 0f d9 psubuswmm Pq,Qq
+np 0f da pminubmm Pq,Qq
+np 0f db pandmm Pq,Qq
+np 0f dc paddusbmm Pq,Qq
+np 0f dd padduswmm Pq,Qq
+np 0f de pmaxubmm Pq,Qq
+np 0f df pandnmm Pq,Qq
+np 0f e0 pavgbmm Pq,Qq
+np 0f e1 psrawmm Pq,Qq
+np 0f e2 psradmm Pq,Qq
+np 0f e3 pavgwmm Pq,Qq
+np 0f e4 pmulhuwmm Pq,Qq
+np 0f e5 pmulhwmm Pq,Qq
+np 0f e8 psubsbmm Pq,Qq
+np 0f e9 psubswmm Pq,Qq
+np 0f ea pminswmm Pq,Qq
+np 0f eb pormm Pq,Qq
+np 0f ec paddsbmm Pq,Qq
+np 0f ed paddswmm Pq,Qq
+np 0f ee pmaxswmm Pq,Qq
+np 0f ef pxormm Pq,Qq
+np 0f f1 psllwmm Pq,Qq
+np 0f f2 pslldmm Pq,Qq
+np 0f f3 psllqmm Pq,Qq
+np 0f f4 pmuludqmm Pq,Qq
+np 0f f5 pmaddwdmm Pq,Qq
+np 0f f6 psadbwmm Pq,Qq
+np 0f f8 psubbmm Pq,Qq
+np 0f f9 psubwmm Pq,Qq
+np 0f fa psubdmm Pq,Qq
+np 0f fb psubqmm Pq,Qq
+np 0f fc paddbmm Pq,Qq
+np 0f fd paddwmm Pq,Qq
+np 0f fe padddmm Pq,Qq
+f3 0f d6 reg movq2dqmm Vx,Nq
+f2 0f d6 reg movdq2qmm Pq,Ux
+np 0f d7 reg pmovmskbmm Gd,Nq
+np 0f e7 mem movqmm Mq,Pq
+np 0f f7 reg maskmovqmm Pq,Nq
+66 0f f7 reg maskmovdqu Vx,Ux
+np 0f38 00 pshufbmm Pq,Qq
+np 0f38 01 phaddwmm Pq,Qq
+np 0f38 02 phadddmm Pq,Qq
+np 0f38 03 phaddswmm Pq,Qq
+np 0f38 04 pmaddubswmm Pq,Qq
+np 0f38 05 phsubwmm Pq,Qq
+np 0f38 06 phsubdmm Pq,Qq
+np 0f38 07 phsubswmm Pq,Qq
+np 0f38 08 psignbmm Pq,Qq
+np 0f38 09 psignwmm Pq,Qq
+np 0f38 0a psigndmm Pq,Qq
+np 0f38 0b pmulhrswmm Pq,Qq
+np 0f38 1c pabsbmm Pq,Qq
+np 0f38 1d pabswmm Pq,Qq
+np 0f38 1e pabsdmm Pq,Qq
+np 0f3a 0f palignrmm Pq,Qq,Ib
 `;

@@ -283,3 +283,8 @@ export class Paging {
 function regionOf(low: number, high: number): number {
   return (high & 0xffff) * 2048 + (low >>> 21);
 }
+
+/** The 36 bits of an address that name its page; they fit a number. */
+export function pageNumber(low: number, high: number): number {
+  return (high & 0xffff) * 0x10_0000 + (low >>> 12);
+}

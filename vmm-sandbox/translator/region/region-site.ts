@@ -5,7 +5,7 @@
  * slow path or `raise` noted why, and `exitTo`, which goes on at `target` through the jump cache.
  */
 import { commitIfStaged, type MemoryFunctions, translate } from "../emit/memory.ts";
-import { memoryPlace } from "../emit/memory-place.ts";
+import { memoryPlace, mmxPlace } from "../emit/memory-place.ts";
 import {
   asInt,
   type Comparison,
@@ -186,18 +186,11 @@ export class RegionSite implements Site {
 
   vector(operand: number): VectorPlace {
     const size = this.it.sizes[operand] as number;
-    if (this.it.kinds[operand] === operandKind.xmm) {
-      const index = this.it.values[operand] as number;
-      const register = this.frame.vector(index);
-      return {
-        kind: "vector",
-        size,
-        read: () => register.get(),
-        write: (value) => {
-          this.frame.writtenVectors.add(index);
-          register.set(value.get());
-        },
-      };
+    if (this.it.kinds[operand] === operandKind.xmm)
+      return this.vectorRegister(this.it.values[operand] as number, size);
+    if (this.it.kinds[operand] === operandKind.mmx) {
+      const at = layout.state + state.st + (this.it.values[operand] as number) * 16;
+      return mmxPlace(() => i32.const(0), at);
     }
     const address = keep.i64(this.address());
     return {
@@ -219,6 +212,19 @@ export class RegionSite implements Site {
     };
   }
 
+  vectorRegister(index: number, size = 128): VectorPlace {
+    const register = this.frame.vector(index);
+    return {
+      kind: "vector",
+      size,
+      read: () => register.get(),
+      write: (value) => {
+        this.frame.writtenVectors.add(index);
+        register.set(value.get());
+      },
+    };
+  }
+
   address(): I64 {
     this.addressLocal ??= keep.i64(this.effectiveAddress());
     return this.addressLocal.get();
@@ -236,6 +242,7 @@ export class RegionSite implements Site {
 
   private offsetAddress(): I64 {
     const { it } = this;
+    if (it.row.mnemonic.startsWith("maskmov")) return this.frame.register(7).get();
     if (it.row.mnemonic === "xlat") return this.frame.register(3).get();
     if (it.base === ripRegister) return i64.add(this.nextRip(), i64.const(it.displacement));
     let displacement: bigint | number = it.displacement;

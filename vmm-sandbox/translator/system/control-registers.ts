@@ -57,8 +57,8 @@ export function writeControl(cpu: Cpu, number: number, value: bigint): void {
       cpu.flushMapping(false);
       return;
     case 4: {
-      // VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT
-      if (value & ~0x7ffn || (!(value & 0x20n) && cpu.isLongMode)) throw generalProtection();
+      // VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT FSGSBASE
+      if (value & ~0x1_07ffn || (!(value & 0x20n) && cpu.isLongMode)) throw generalProtection();
       const old = registers.get64(state.cr4);
       registers.set64(state.cr4, value);
       if ((old ^ value) & 0xb0n) cpu.flushMapping(true);

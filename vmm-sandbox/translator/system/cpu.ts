@@ -9,7 +9,7 @@
  * ```
  */
 import type { Machine } from "../../machine/machine.ts";
-import { access } from "../mmu/paging.ts";
+import { access, pageNumber } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
@@ -338,8 +338,8 @@ export class Cpu extends GuestAccess {
     this.jit.hot({ page, offset: low & 0xfff, mode: this.mode, host, record: at });
   }
 
-  /** For tests: runs from RIP to the next HLT; the vector of an exception, or -1. */
-  step(): number {
+  /** For tests: runs from RIP to the next HLT; the vector of an exception, -1, or -2: given up. */
+  step(goOn = (): boolean => true): number {
     this.halted = false;
     this.registers.set32(state.fuel, fuelSlice);
     while (!this.halted) {
@@ -356,7 +356,9 @@ export class Cpu extends GuestAccess {
         this.pending = undefined;
         return number;
       }
-      if (this.registers.get32(state.fuel) <= 0) this.registers.set32(state.fuel, fuelSlice);
+      if (this.registers.get32(state.fuel) > 0) continue;
+      if (!goOn()) return -2;
+      this.registers.set32(state.fuel, fuelSlice);
     }
     return -1;
   }
@@ -437,8 +439,4 @@ export class Cpu extends GuestAccess {
     tlb[at + 3] = physical / 4096;
     return physical / 4096;
   }
-}
-
-function pageNumber(low: number, high: number): number {
-  return (high & 0xffff) * 0x10_0000 + (low >>> 12);
 }

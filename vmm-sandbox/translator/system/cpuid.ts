@@ -15,8 +15,8 @@ const bits = (...numbers: number[]): number => numbers.reduce((sum, n) => sum | 
 const leaf1Edx = bits(0, 2, 3, 4, 5, 6, 8, 9, 11, 13, 15, 16, 19, 23, 24, 25, 26);
 // SSE3 SSSE3 CX16 SSE4.1 SSE4.2 x2APIC POPCNT TSC-deadline hypervisor
 const leaf1Ecx = bits(0, 9, 13, 19, 20, 21, 23, 24, 31);
-// ERMS
-const leaf7Ebx = bits(9);
+// FSGSBASE ERMS
+const leaf7Ebx = bits(0, 9);
 // FSRM
 const leaf7Edx = bits(4);
 // KVM: CLOCKSOURCE2, NOP_IO_DELAY, CLOCKSOURCE_STABLE

@@ -46,7 +46,7 @@ export function flatData(dpl: number): DescriptorCache {
   return { base: 0n, limit: -1, attributes: 0xc093 | (dpl << 5) };
 }
 
-function flatCode32(dpl: number): DescriptorCache {
+export function flatCode32(dpl: number): DescriptorCache {
   return { base: 0n, limit: -1, attributes: 0xc09b | (dpl << 5) };
 }
 

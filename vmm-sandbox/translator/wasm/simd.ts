@@ -61,9 +61,11 @@ function load(opcode: number): (address: I32, offset?: number) => V128 {
   };
 }
 
-function storeLane(opcode: number): (address: I32, value: V128, lane: number) => void {
-  return (_address, _value, lane) => {
-    vectorMemory(opcode, 0);
+function storeLane(
+  opcode: number,
+): (address: I32, value: V128, lane: number, offset?: number) => void {
+  return (_address, _value, lane, offset = 0) => {
+    vectorMemory(opcode, offset);
     byte(lane);
   };
 }

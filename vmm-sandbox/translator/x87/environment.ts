@@ -1,7 +1,7 @@
 /**
  * x87's control instructions, which ignore pending exceptions or only move state: FNINIT, FNCLEX,
  * FLDCW, FNSTCW, FNSTSW, FNSTENV, FLDENV, FNSAVE, FRSTOR (SDM volume 1 §8.1.10, figures 8-9 to
- * 8-12: the 28-byte protected-mode image; 16-bit images are not offered).
+ * 8-12: images of 14 or 28 bytes, in protected and real mode).
  */
 import type { Instruction } from "../isa/decode.ts";
 import { state } from "../state.ts";
@@ -44,32 +44,44 @@ function tagOf(cpu: Cpu, physical: number): number {
   return exponent === 0 || exponent === 0x7fff || !(mantissa >> 63n) ? 2 : 0;
 }
 
-function storeEnvironment(cpu: Cpu, at: bigint): void {
+/** Seven fields, of 2 or 4 bytes; real mode splits the linear addresses of the pointers. */
+function environmentFields(cpu: Cpu): readonly number[] {
   const { registers } = cpu;
-  const words = [
-    registers.get32(state.fcw) | 0xffff_0000,
-    statusWord(cpu) | 0xffff_0000,
-    tagWord(cpu) | 0xffff_0000,
-    Number(registers.get64(state.fip) & 0xffff_ffffn),
-    registers.get32(state.fop) << 16,
-    Number(registers.get64(state.fdp) & 0xffff_ffffn),
-    0xffff_0000,
-  ];
-  for (const [i, word] of words.entries()) cpu.writeData(at + BigInt(i * 4), 4, BigInt(word >>> 0));
+  const [fip, fdp] = [state.fip, state.fdp].map((at) => Number(registers.get64(at) & 0xffff_ffffn));
+  const opcode = registers.get32(state.fop) & 0x7ff;
+  const words = [registers.get32(state.fcw) & 0xffff, statusWord(cpu), tagWord(cpu)];
+  if (!cpu.isReal) return [...words, fip ?? 0, opcode << 16, fdp ?? 0, 0];
+  const high = (address = 0): number => (address >>> 4) & 0xf000;
+  return [...words, (fip ?? 0) & 0xffff, high(fip) | opcode, (fdp ?? 0) & 0xffff, high(fdp)];
 }
 
-function loadEnvironment(cpu: Cpu, at: bigint): void {
+/** `size`: 16 or 32, the operand's; 64-bit code uses the 32-bit form. Returns the image's length. */
+function storeEnvironment(cpu: Cpu, at: bigint, size: number): number {
+  const bytes = size === 16 ? 2 : 4;
+  for (const [i, field] of environmentFields(cpu).entries()) {
+    // The upper halves of the words are reserved and written as ones.
+    const isPointer = i === 3 || i === 5 || (i === 4 && !cpu.isReal);
+    const value = bytes === 2 || isPointer ? field : field | 0xffff_0000;
+    cpu.writeData(at + BigInt(i * bytes), bytes, BigInt.asUintN(bytes * 8, BigInt(value >>> 0)));
+  }
+  return bytes * 7;
+}
+
+function loadEnvironment(cpu: Cpu, at: bigint, size: number): number {
   const { registers } = cpu;
-  const word = (i: number): number => Number(cpu.readData(at + BigInt(i * 4), 4));
-  const [control, status, tags] = [word(0), word(1), word(2)];
-  registers.set64(state.fip, BigInt(word(3)));
-  registers.set64(state.fdp, BigInt(word(5)));
+  const bytes = size === 16 ? 2 : 4;
+  const word = (i: number): number => Number(cpu.readData(at + BigInt(i * bytes), bytes));
+  const [control, status, tags, fip, fdp] = [word(0), word(1), word(2), word(3), word(5)];
+  word(6);
+  registers.set64(state.fip, BigInt(fip));
+  registers.set64(state.fdp, BigInt(fdp));
   setControl(cpu, control & 0xffff);
   setStatusWord(cpu, status & 0xffff);
   let used = 0;
   for (let i = 0; i < 8; i++) if (((tags >> (i * 2)) & 3) !== 3) used |= 1 << i;
   registers.set32(state.ftags, used);
   summarize(cpu);
+  return bytes * 7;
 }
 
 function setControl(cpu: Cpu, value: number): void {
@@ -83,26 +95,26 @@ function summarize(cpu: Cpu): void {
   cpu.registers.set32(state.fsw, unmasked ? status | 0x8080 : status & ~0x8080);
 }
 
-function save(cpu: Cpu, at: bigint): void {
+function save(cpu: Cpu, at: bigint, size: number): void {
   const { registers } = cpu;
-  storeEnvironment(cpu, at);
+  const head = storeEnvironment(cpu, at, size);
   const top = registers.get32(state.ftop);
   for (let i = 0; i < 8; i++) {
     const from = state.st + ((top + i) & 7) * 16;
-    cpu.writeData(at + BigInt(28 + i * 10), 8, registers.get64(from));
-    cpu.writeData(at + BigInt(36 + i * 10), 2, BigInt(registers.get32(from + 8) & 0xffff));
+    cpu.writeData(at + BigInt(head + i * 10), 8, registers.get64(from));
+    cpu.writeData(at + BigInt(head + 8 + i * 10), 2, BigInt(registers.get32(from + 8) & 0xffff));
   }
   initialize(cpu);
 }
 
-function restore(cpu: Cpu, at: bigint): void {
+function restore(cpu: Cpu, at: bigint, size: number): void {
   const { registers } = cpu;
-  loadEnvironment(cpu, at);
+  const head = loadEnvironment(cpu, at, size);
   const top = registers.get32(state.ftop);
   for (let i = 0; i < 8; i++) {
     const to = state.st + ((top + i) & 7) * 16;
-    registers.set64(to, cpu.readData(at + BigInt(28 + i * 10), 8));
-    registers.set64(to + 8, cpu.readData(at + BigInt(36 + i * 10), 2));
+    registers.set64(to, cpu.readData(at + BigInt(head + i * 10), 8));
+    registers.set64(to + 8, cpu.readData(at + BigInt(head + 8 + i * 10), 2));
   }
 }
 
@@ -119,7 +131,7 @@ export function environmentHelpers(
   switch (key) {
     case "d9/4":
       waiting(cpu);
-      loadEnvironment(cpu, at);
+      loadEnvironment(cpu, at, it.size);
       return true;
     case "d9/5":
       waiting(cpu);
@@ -127,7 +139,7 @@ export function environmentHelpers(
       summarize(cpu);
       return true;
     case "d9/6":
-      storeEnvironment(cpu, at);
+      storeEnvironment(cpu, at, it.size);
       registers.set32(state.fcw, registers.get32(state.fcw) | 0x3f); // masks all afterwards
       return true;
     case "d9/7":
@@ -135,10 +147,10 @@ export function environmentHelpers(
       return true;
     case "dd/4":
       waiting(cpu);
-      restore(cpu, at);
+      restore(cpu, at, it.size);
       return true;
     case "dd/6":
-      save(cpu, at);
+      save(cpu, at, it.size);
       return true;
     case "dd/7":
       cpu.writeData(at, 2, BigInt(statusWord(cpu)));

@@ -53,13 +53,17 @@ function registerForm(fpu: Fpu, it: Instruction, reg: number, i: number): void {
       else throw invalidOpcode();
       return;
     case 0xdc:
-      operateTo(fpu, reg, i, false);
+      // DC D0 and DC D8 are FCOM and FCOMP once more, as are the other copies below: no manual
+      // lists them any longer, every processor has them.
+      if (reg === 2 || reg === 3) operate(fpu, reg, fpu.raw(i), fpu.isEmpty(i));
+      else operateTo(fpu, reg, i, false);
       return;
     case 0xdd:
       if (reg === 0) {
         fpu.free(i);
         fpu.clear(condition.c1);
-      } else if (reg === 2 || reg === 3) storeRegister(fpu, i, reg === 3);
+      } else if (reg === 1) exchange(fpu, i);
+      else if (reg === 2 || reg === 3) storeRegister(fpu, i, reg === 3);
       else if (reg === 4 || reg === 5) {
         compareCodes(fpu, fpu.raw(i), fpu.isEmpty(i), true);
         if (reg === 5) fpu.pop();
@@ -70,13 +74,37 @@ function registerForm(fpu: Fpu, it: Instruction, reg: number, i: number): void {
         compareCodes(fpu, fpu.raw(1), fpu.isEmpty(1), false);
         fpu.pop();
         fpu.pop();
-      } else operateTo(fpu, reg, i, true);
+      } else if (reg === 2) operate(fpu, 3, fpu.raw(i), fpu.isEmpty(i));
+      else operateTo(fpu, reg, i, true);
       return;
     default: // df
+      if (reg <= 3) {
+        copiesOfDf(fpu, reg, i);
+        return;
+      }
       if (reg !== 5 && reg !== 6) throw invalidOpcode();
       compareFlags(fpu, i, reg === 5);
       fpu.pop();
   }
+}
+
+/** FFREEP, which compilers used, FXCH, and FSTP twice. */
+function copiesOfDf(fpu: Fpu, reg: number, i: number): void {
+  if (reg === 1) exchange(fpu, i);
+  else if (reg >= 2) storeRegister(fpu, i, true);
+  else {
+    fpu.free(i);
+    fpu.clear(condition.c1);
+    fpu.pop();
+  }
+}
+
+function exchange(fpu: Fpu, i: number): void {
+  fpu.clear(condition.c1);
+  const [a, b] = [fpu.get(0), fpu.get(i)];
+  fpu.set(0, b);
+  fpu.set(i, a);
+  fpu.summarize();
 }
 
 function storeRegister(fpu: Fpu, i: number, pop: boolean): void {
@@ -95,13 +123,9 @@ function registerFormD9(fpu: Fpu, it: Instruction, reg: number, i: number): void
     // An empty source counts as underflow, whatever the push found.
     if (missing) fpu.underflow();
     fpu.summarize();
-  } else if (reg === 1) {
-    fpu.clear(condition.c1);
-    const [a, b] = [fpu.get(0), fpu.get(i)];
-    fpu.set(0, b);
-    fpu.set(i, a);
-    fpu.summarize();
-  } else if (it.modRm === 0xd0) return;
+  } else if (reg === 1) exchange(fpu, i);
+  else if (reg === 3) storeRegister(fpu, i, true);
+  else if (it.modRm === 0xd0) return;
   else if (it.modRm >= 0xe0) transcendental(fpu, it.modRm);
   else throw invalidOpcode();
 }
