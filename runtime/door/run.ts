@@ -45,10 +45,15 @@ export function planRun(rows: DoorRows): void {
   // Signals wait until it is known whom they are for; none gets lost, or ends us too soon.
   const mask = rows.buffer("old_mask", sigsetSizeBytes);
   rows.call("rt_sigprocmask", [SIG_BLOCK, awaitedSignals, mask, sigsetSizeBytes]);
-  const child = rows.result("clone", [CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0]);
+  rows.set("helper", -1);
+  const child = rows.result("clone", [CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0], {
+    onError: "run_alone",
+  });
   rows.set("helper", child);
   rows.gotoIf("run_parent", child, "!=", 0);
+  rows.label("run_alone");
   rows.call("rt_sigprocmask", [SIG_SETMASK, mask, 0, sigsetSizeBytes]);
+  rows.gotoIf("fallback", rows.get("helper"), "<", 0);
   rows.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
   const lifted = rows.result("fcntl", [theirs, F_DUPFD, handoverDescriptor]);
   rows.gotoIf("fallback", lifted, "!=", handoverDescriptor); // taken: then without it
