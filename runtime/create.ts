@@ -39,7 +39,7 @@ import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { giveCgroup } from "./cgroups/ownership.ts";
 import type { CreatedContainer, CreateOptions } from "./create-options.ts";
-import { leaveExecProgram, leaveFacts } from "./door/prepare.ts";
+import { leaveFacts } from "./door/prepare.ts";
 import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, isProcfs } from "./files.ts";
 import { HookError, hasEarlyHooks, runHooks, runPoststopHooks } from "./hooks.ts";
@@ -157,14 +157,13 @@ class Launch {
     for (const fd of inherited) fd.close();
     const encoded = loader.load(plan.program);
     const outlives = mode === "create" || this.#options.detach === true;
-    const execs = outlives && leaveExecProgram(this.#record, this.#directory, context);
     const { staged } = plan.namespaces;
     if (!staged) this.#startTime = writePid(this.#directory, this.#pid);
     // Before the container's command runs, when that is possible: then it costs no time.
     const isAwaited = this.#options.waitedForBy === "parent";
-    if (isAwaited) this.#leaveFacts(false);
+    if (isAwaited) this.#leaveFacts();
     this.#converse(sync, plan.program, encoded, staged);
-    if (outlives && !isAwaited) this.#leaveFacts(execs);
+    if (outlives && !isAwaited) this.#leaveFacts();
     for (const fd of this.#open) fd.close();
     return {
       record: this.#record,
@@ -194,9 +193,8 @@ class Launch {
     return loader;
   }
 
-  #leaveFacts(execs: boolean): void {
+  #leaveFacts(): void {
     leaveFacts({
-      execs,
       record: this.#record,
       directory: this.#directory,
       startTime: this.#startTime,

@@ -1,6 +1,6 @@
 /**
  * The program that the door runs for `exec CONTAINER COMMAND…`: the rows of exec.ts as an
- * executable of its own, made when the container is. What to execute it reads from its command
+ * executable of its own, made by the first such `exec` (prepare.ts). What to execute it reads from its command
  * line; everything else (user, limits, capabilities, filter) is the container's own process's.
  *
  * ```

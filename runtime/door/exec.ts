@@ -26,16 +26,9 @@ import {
   sigsetSizeBytes,
 } from "../../linux/index.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "../launch/sync.ts";
-import {
-  fact,
-  planFindProcess,
-  planNotFrozen,
-  planOpenPrivate,
-  planReadFacts,
-} from "./container.ts";
+import { planFindProcess, planNotFrozen, planOpenPrivate, planReadFacts } from "./container.ts";
 import type { DoorRows } from "./door-rows.ts";
 import { execDescriptors } from "./exec-program.ts";
-import { facts, may } from "./facts.ts";
 import { execFile } from "./files.ts";
 import { awaitedSignals, planWaitFor } from "./wait.ts";
 
@@ -53,8 +46,6 @@ export function planStandardStreams(rows: DoorRows): void {
 /** `id_slot`: address of the container's name in argv; the command stands behind it. */
 export function planExecVerb(rows: DoorRows): void {
   planReadFacts(rows);
-  const allowed = rows.compute(fact(rows, facts.may), "&", may.exec);
-  rows.gotoIf("fallback", allowed, "==", 0);
   planFindProcess(rows, "fallback");
   planNotFrozen(rows);
   planSealedProgram(rows);

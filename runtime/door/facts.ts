@@ -25,7 +25,7 @@ export const facts = {
   cgroups: 40, socket: 44, socketSize: 48,
 } as const;
 
-export const may = { start: 1, delete: 2, exec: 4 } as const;
+export const may = { start: 1, delete: 2 } as const;
 
 export interface DoorFacts {
   readonly pid: number;

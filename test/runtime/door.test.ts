@@ -15,6 +15,7 @@ import { encodeElf } from "../../linux/index.ts";
 import { freezeCgroup } from "../../runtime/cgroups/cgroup.ts";
 import { planDoor } from "../../runtime/door/door.ts";
 import { facts } from "../../runtime/door/facts.ts";
+import { leaveExecProgram } from "../../runtime/door/prepare.ts";
 import { waitForChild } from "../../runtime/index.ts";
 import { startContainer } from "../../runtime/lifecycle.ts";
 import { readContainer } from "../../runtime/state.ts";
@@ -189,6 +190,8 @@ describe("runtime/door", function () {
       pid = created.pid;
       created.pidfd.close();
       isDone(verb("start", sandbox.id));
+      isExecutable(verb("exec", sandbox.id, "true"), words("true"));
+      leaveExecProgram(readContainer(sandbox.stateRoot, sandbox.id));
     });
     afterEach(() => {
       isDone(verb("delete", "--force", sandbox.id));
