@@ -67,8 +67,12 @@ function planOptions(rows: DoorRows): void {
   rows.gotoIfBegins("option_root_here", word, "--root=");
   rows.gotoIfText("option_log", word, "--log");
   rows.gotoIfText("option_format", word, "--log-format");
-  rows.gotoIfText("option_format_here", word, "--log-format=json");
+  rows.gotoIfText(next, word, "--log-format=json");
+  rows.gotoIfText(next, word, "--log-format=text");
+  rows.gotoIfBegins(next, word, "--log=");
   rows.gotoIfText(next, word, "--debug");
+  // Who made the cgroup stands in the container's facts.
+  rows.gotoIfText(next, word, "--systemd-cgroup");
   rows.goto("fallback");
   rows.label("option_root");
   planWantWord(rows);
@@ -85,8 +89,6 @@ function planOptions(rows: DoorRows): void {
   rows.gotoIfText(next, rows.get("word"), "json");
   rows.gotoIfText(next, rows.get("word"), "text");
   rows.goto("fallback");
-  rows.label("option_format_here");
-  rows.goto(next);
 }
 
 function planVerb(rows: DoorRows): void {
