@@ -282,6 +282,19 @@ describe("runtime/door", function () {
     });
   });
 
+  it("hands its environment on, with Bun's options before it", () => {
+    const script = "#!/bin/sh\nexec env\n";
+    writeFileSync(join(sandbox.directory, "manyworlds"), script, { mode: 0o755 });
+    const env = { COLOUR: "red", EMPTY: "", ["X".repeat(3000)]: "y".repeat(3000) };
+    const variables = spawnSync(door, ["--version"], { encoding: "utf8", env }).stdout.split("\n");
+    for (const [name, value] of Object.entries(env))
+      assert.ok(variables.includes(`${name}=${value}`), name);
+    assert.ok(variables.some((variable) => variable.startsWith("BUN_JSC_")));
+    const many = Object.fromEntries(Array.from({ length: 4001 }, (_, index) => [`V${index}`, ""]));
+    const all = spawnSync(door, ["--version"], { encoding: "utf8", env: many }).stdout.split("\n");
+    assert.ok(all.includes("V0=") && all.includes("V4000="));
+  });
+
   it("finds the executable through a link, and without /proc", () => {
     const link = join(sandbox.directory, "runtime");
     symlinkSync(door, link);
