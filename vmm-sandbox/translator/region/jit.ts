@@ -21,6 +21,7 @@ export type JitStatistics = {
   regions: number;
   modules: number;
   blocks: number;
+  callsInLine: number;
   instructions: number;
   bytes: number;
   irreducible: number;
@@ -56,6 +57,7 @@ export class Jit {
     regions: 0,
     modules: 0,
     blocks: 0,
+    callsInLine: 0,
     instructions: 0,
     bytes: 0,
     irreducible: 0,
@@ -206,6 +208,7 @@ export class Jit {
     for (const { region, code, slot } of done) {
       this.statistics.regions++;
       this.statistics.blocks += region.blocks.size;
+      this.statistics.callsInLine += region.calls;
       for (const node of region.blocks.values()) this.statistics.instructions += node.code.length;
       this.translator.link(code, slot);
     }
