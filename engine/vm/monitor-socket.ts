@@ -93,7 +93,7 @@ class Client {
       this.#socket.end(encodeJsonFrame(frameKinds.exited, { status: 0 }));
       return;
     }
-    const guest = await this.#container.exec(toProcess(request));
+    const guest = await this.#container.exec(toProcess(request), request.user);
     this.#guest = guest;
     this.#writer = guest.stdin.getWriter();
     if (!request.interactive && !request.tty) this.#endInput();
@@ -127,13 +127,12 @@ class Client {
 }
 
 function toProcess(request: ExecRequest): Partial<Process> & { readonly args: readonly string[] } {
-  const { args, env, cwd, user, tty, size } = request;
+  const { args, env, cwd, tty, size } = request;
   return {
     args,
     terminal: tty,
     ...(env.length > 0 && { env }),
     ...(cwd !== undefined && { cwd }),
-    ...(user !== undefined && { user }),
     ...(size !== undefined && { consoleSize: size }),
   };
 }

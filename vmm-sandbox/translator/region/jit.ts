@@ -40,9 +40,6 @@ type HotHead = {
 /** A call is taken in line when it was made this part of the times that made the head hot. */
 const hotCallPart = 1 / 8;
 
-/** Exports of the core, functions that regions call among them. */
-export type RegionImports = Readonly<Record<string, unknown>>;
-
 /** Physical page number of code at an address in the current mode, or -1; raises nothing. */
 export type CodePageAt = (low: number, high: number) => number;
 
@@ -75,7 +72,6 @@ export class Jit {
   private readonly table: WebAssembly.Table;
   private readonly firstSlot: number;
   private readonly translator: Translator;
-  private readonly imports: RegionImports;
   private count = 0;
   private waitingSince = 0;
 
@@ -83,7 +79,6 @@ export class Jit {
     memory: WebAssembly.Memory,
     table: WebAssembly.Table,
     translator: Translator,
-    imports: RegionImports,
     pageAt: CodePageAt,
     hostOf: (physical: number) => number,
   ) {
@@ -92,7 +87,6 @@ export class Jit {
     this.table = table;
     this.firstSlot = table.length;
     this.translator = translator;
-    this.imports = imports;
     this.pageAt = pageAt;
     this.hostOf = hostOf;
     this.words = new Int32Array(memory.buffer);
@@ -200,7 +194,7 @@ export class Jit {
     });
     const module = new WebAssembly.Module(bytes);
     new WebAssembly.Instance(module, {
-      env: { memory: this.memory, table: this.table, ...this.imports },
+      env: { memory: this.memory, table: this.table },
     });
     this.statistics.modules++;
     this.statistics.bytes += bytes.length;

@@ -9,12 +9,14 @@
  * ```
  */
 import type { Machine } from "../../machine/machine.ts";
+import type { HostFunctionName } from "../interpreter/core-functions.ts";
 import { RunCaches } from "../interpreter/run-caches.ts";
 import { access } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
 import { exitReason, layout, record, state } from "../state.ts";
+import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
-import { core, legacyCore } from "./core-instance.ts";
+import { bridge, core, legacyCore } from "./core-instance.ts";
 import {
   combinesToDoubleFault,
   GuestFault,
@@ -31,13 +33,6 @@ import { attribute, segmentIndex } from "./registers.ts";
 
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
-
-/** Pages with code, as another thread that writes RAM sees them: host-channel.ts. */
-export interface CodePages {
-  markCode(page: number): void;
-  readonly hasWritten: boolean;
-  takeWritten(drop: (page: number) => void): void;
-}
 
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
@@ -64,13 +59,15 @@ export class Cpu extends GuestAccess {
     this.apic = new LocalApic(machine.clock);
     this.msrs = new Msrs(this);
     const table = new WebAssembly.Table({ element: "anyfunc", initial: tableSize });
-    const commit = () => this.commit();
-    const raise = (number: number, at: number) => this.fault(new GuestFault(number), at);
-    const helper = (at: number) => this.helper(at);
-    const slow = (kind: number, at: number) => this.slow(kind, at);
-    const env = { memory, table, commit, raise, helper };
-    const validate = (region: number) => this.jit.validate(region);
-    const { exports } = new WebAssembly.Instance(module, { env: { ...env, slow, validate } });
+    const host: Readonly<Record<HostFunctionName, (a: number, b: number) => unknown>> = {
+      slowHost: (kind, at) => this.slow(kind, at),
+      commit: () => this.commit(),
+      raise: (number, at) => this.fault(new GuestFault(number), at),
+      helper: (at) => this.helper(at),
+      validate: (region) => this.jit.validate(region),
+    };
+    new WebAssembly.Instance(bridge(), { env: { memory, table, ...host } });
+    const { exports } = new WebAssembly.Instance(module, { env: { memory, table } });
     // SAFE: `core.ts` exports it with this type.
     this.enter = exports["enter"] as (record: number) => void;
     // SAFE: as above.
@@ -79,11 +76,10 @@ export class Cpu extends GuestAccess {
       memory,
       table,
       this.translator,
-      exports,
       (low, high) => this.codePageAt(low, high),
       (physical) => this.paging.hostOf(physical),
     );
-    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { ...env, ...exports } });
+    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { memory, table } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
   }
@@ -166,11 +162,6 @@ export class Cpu extends GuestAccess {
 
   writeControl(number: number, value: bigint): void {
     writeControl(this, number, value);
-  }
-
-  /** Control registers were set from outside. */
-  mappingChanged(): void {
-    this.flushMapping(true);
   }
 
   flushMapping(all: boolean): void {
@@ -323,7 +314,7 @@ export class Cpu extends GuestAccess {
         this.idle(wait);
         continue;
       }
-      if (this.codePages?.hasWritten) this.dropWritten();
+      if (this.codePages?.hasWritten) this.codePages.takeWritten(this);
       this.resume();
       const reason = registers.get32(state.exit);
       this.statistics.exits[reason] = (this.statistics.exits[reason] as number) + 1;
@@ -374,7 +365,7 @@ export class Cpu extends GuestAccess {
 
   /** The run at RIP, translated if need be; 0 when fetching it faulted. */
   lookup(): number {
-    if (this.codePages?.hasWritten) this.dropWritten();
+    if (this.codePages?.hasWritten) this.codePages.takeWritten(this);
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
     const page = this.fetch(low, high);
@@ -389,10 +380,6 @@ export class Cpu extends GuestAccess {
     if (crosses) at = -at;
     this.caches.addRun(low, high, crosses ? -1 : page, at);
     return at;
-  }
-
-  private dropWritten(): void {
-    this.codePages?.takeWritten((page) => this.codeWritten(page * 4096, 4096));
   }
 
   /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
