@@ -70,6 +70,8 @@ export const state = {
   sysenterCs: 0x198, // i64
   sysenterEsp: 0x1a0, // i64
   sysenterEip: 0x1a8, // i64
+  pushfCounts: 0x1b0, // 4 × u32: PUSHF executed at CPL 0 to 3
+  popfCounts: 0x1c0, // 4 × u32
   xmm: 0x200, // 16 × v128
   st: 0x300, // 8 × 16 bytes: x87/MMX physical registers, 80 bits used
   mxcsr: 0x380, // i32

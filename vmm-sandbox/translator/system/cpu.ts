@@ -14,16 +14,10 @@ import { Jit } from "../region/jit.ts";
 import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { core, legacyCore } from "./core-instance.ts";
-import {
-  combinesToDoubleFault,
-  GuestFault,
-  generalProtection,
-  hasErrorCode,
-  vector,
-} from "./fault.ts";
+import { GuestFault, generalProtection } from "./fault.ts";
 import { GuestAccess } from "./guest-access.ts";
 import { helperOf } from "./helper-table.ts";
-import { deliver, type InterruptKind } from "./interrupts.ts";
+import { deliver, deliverFault, type InterruptKind } from "./interrupts.ts";
 import { LocalApic } from "./local-apic.ts";
 import { Msrs } from "./msr.ts";
 import { attribute, segmentIndex } from "./registers.ts";
@@ -92,6 +86,10 @@ export class Cpu extends GuestAccess {
 
   clockOfTsc(value: bigint): number {
     return value === 0n ? 0 : Math.max(1, Number(value) - this.tscOffset);
+  }
+
+  tscOfClock(time: number): bigint {
+    return BigInt(Math.floor(time) + this.tscOffset);
   }
 
   /** Where TSC 0 lies on the clock. */
@@ -175,6 +173,12 @@ export class Cpu extends GuestAccess {
     this.flushJumps();
   }
 
+  forgetTranslations(): void {
+    this.translator.flush();
+    this.jit.flush();
+    this.flushJumps();
+  }
+
   private flushJumps(): void {
     const first = layout.jumpCache >> 2;
     this.words.fill(-1, first, first + jumpCacheEntries * 4);
@@ -237,7 +241,9 @@ export class Cpu extends GuestAccess {
     this.statistics.helpers++;
     const number = this.words[(at + record.immediate) >> 2] as number;
     const instruction = this.translator.helpers.get(number);
-    const execute = helperOf(instruction.row.mnemonic);
+    const { mnemonic } = instruction.row;
+    const execute = helperOf(mnemonic);
+    this.statistics.countSensitive(mnemonic, this.isUser);
     this.setRip(at, true);
     try {
       if (execute(this, instruction) === "continue") return 0;
@@ -254,25 +260,7 @@ export class Cpu extends GuestAccess {
   }
 
   private deliverFault(first: GuestFault): void {
-    let fault = first;
-    for (;;) {
-      this.statistics.exceptions[fault.vector] =
-        (this.statistics.exceptions[fault.vector] ?? 0) + 1;
-      if (fault.vector === vector.pageFault) this.registers.set64(state.cr2, fault.address);
-      try {
-        deliver(this, fault.vector, hasErrorCode(fault.vector) ? fault.errorCode : 0, "exception");
-        return;
-      } catch (second) {
-        if (!(second instanceof GuestFault)) throw second;
-        if (fault.vector === vector.doubleFault) {
-          this.tripleFault = true;
-          return;
-        }
-        fault = combinesToDoubleFault(fault.vector, second.vector)
-          ? new GuestFault(vector.doubleFault)
-          : second;
-      }
-    }
+    if (deliverFault(this, first) === "triple fault") this.tripleFault = true;
   }
 
   private deliverExternal(number: number): void {
@@ -328,8 +316,10 @@ export class Cpu extends GuestAccess {
   private foundHot(): void {
     const at = this.registers.get32(state.record);
     this.translator.stopCounting(at);
+    const isRetried = this.registers.rip === this.retriedAt;
+    this.retriedAt = -1n;
     // Regions are 64-bit code so far.
-    if (!this.is64) return;
+    if (!this.is64 || isRetried) return;
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
     const page = this.fetch(low, high);
@@ -398,11 +388,7 @@ export class Cpu extends GuestAccess {
   /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
   private translate(page: number, offset: number, low: number, high: number): number {
     this.codePages?.markCode(page);
-    if (this.translator.isFull || this.jit.isFull) {
-      this.translator.flush();
-      this.jit.flush();
-      this.flushJumps();
-    }
+    if (this.translator.isFull || this.jit.isFull) this.forgetTranslations();
     const host = this.paging.hostOf(page * 4096);
     if (offset <= 4096 - 15) {
       const at = this.translator.translate(page, host, offset, this.mode);

@@ -80,6 +80,7 @@ export abstract class GuestAccess {
     if (result !== 0) return result;
     if (this.retry) {
       this.setRip(at, false);
+      this.retriedAt = this.registers.rip;
       this.registers.set32(state.exit, exitReason.helper);
     } else this.fault(this.lastFault, at);
     return 0;
@@ -87,6 +88,8 @@ export abstract class GuestAccess {
 
   /** A store would have changed compiled code that may be running: the interpreter does it. */
   private retry = false;
+  /** Where the last such store is: its run must not be compiled before it got its turn. */
+  protected retriedAt = -1n;
 
   protected lastFault = new GuestFault(vector.generalProtection);
 
