@@ -32,6 +32,8 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "passt",           file: "/usr/bin/passt",               needs: ["test"],                        why: "user-mode networking of guests" },
   { name: "erofs-utils",     file: "/usr/bin/fsck.erofs",          needs: ["test"],                        why: "checks our EROFS images" },
   { name: "python3-seccomp", file: "/usr/share/doc/python3-seccomp", needs: ["test"],                      why: "checks our seccomp compiler" },
+  { name: "dbus-daemon",     file: "/usr/bin/dbus-daemon",         needs: ["test"],                        why: "answers our D-Bus client" },
+  { name: "uidmap",          file: "/usr/bin/newuidmap",           needs: ["test"],                        why: "ranges of IDs for ordinary users" },
   { name: "runc",            file: "/usr/sbin/runc",               needs: ["test", "bench"],               why: "reference for behaviour and speed" },
   { name: "umoci",           file: "/usr/bin/umoci",               needs: ["test", "bench"],               why: "reference for unpacking" },
   { name: "skopeo",          file: "/usr/bin/skopeo",              needs: ["test", "bench"],               why: "reference for pulling and pushing" },

@@ -37,6 +37,7 @@ const suites = [
   "test/vmm-sandbox/nested/kernels.test.ts",
   "test/vmm-sandbox/nested/processes.test.ts",
   "test/vmm-sandbox/nested/machines.test.ts",
+  "test/vmm-sandbox/monitor/confined-sandbox.test.ts",
 ];
 
 const countsMark = "manyworlds-test-counts:";

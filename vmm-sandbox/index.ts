@@ -32,6 +32,11 @@ export {
 } from "./kvm/index.ts";
 export type { CpuBackend, StopReason } from "./machine/index.ts";
 export {
+  type ConfinedSandboxConfig,
+  startConfinedSandbox,
+} from "./monitor/confined-sandbox.ts";
+export { runMonitor } from "./monitor/monitor.ts";
+export {
   type GuestKernel,
   GuestNotReadyError,
   type Sandbox,

@@ -10,6 +10,7 @@
  * namespaces(7), pivot_root(2), capabilities(7).
  */
 import {
+  ALL_FDS,
   type Argument,
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -22,6 +23,7 @@ import {
   CLONE_NEWUSER,
   CLONE_NEWUTS,
   CLONE_PARENT,
+  CLOSE_RANGE_CLOEXEC,
   cap_user_data,
   cap_user_header,
   F_SETFD,
@@ -78,6 +80,8 @@ export interface LaunchPlan {
   /** Our numbers of the executable and of the socket to whoever starts the monitor. */
   readonly executable: number;
   readonly sync: number;
+  /** Those that the monitor gets besides 0, 1 and 2. */
+  readonly keep: readonly number[];
   readonly args: readonly string[];
   readonly env: readonly string[];
 }
@@ -98,7 +102,7 @@ export const REPORT_BYTES = 64;
 export const PID_BYTES = 8;
 export const IDS_ARE_MAPPED = 1;
 const LAUNCH_FAILED = 125;
-const FD_CLOEXEC = 1;
+const FIRST_OWN_FD = 3;
 /** Room for empty files and folders that things are mounted on. */
 const ROOT_OPTIONS = "size=1m,mode=755";
 const CAPABILITIES = 64;
@@ -123,7 +127,7 @@ export function planLaunch(plan: LaunchPlan): Program {
       ...limits(),
       ...dropCapabilities(plan.keepCapabilities),
       { call: "prctl", args: [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0] },
-      { call: "fcntl", args: [plan.sync, F_SETFD, FD_CLOEXEC] },
+      ...keepDescriptors(plan.keep),
       {
         call: "execveat",
         args: [plan.executable, "", { strings: plan.args }, { strings: plan.env }, AT_EMPTY_PATH],
@@ -278,6 +282,14 @@ function dropCapabilities(keep: bigint): readonly Row[] {
         args: [PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0],
       }),
     ),
+  ];
+}
+
+/** Whatever else was inherited is nobody's business in there; `sync` closes with it. */
+function keepDescriptors(keep: readonly number[]): readonly Row[] {
+  return [
+    { call: "close_range", args: [FIRST_OWN_FD, ALL_FDS, CLOSE_RANGE_CLOEXEC] },
+    ...keep.map((fd): Row => ({ call: "fcntl", args: [fd, F_SETFD, 0] })),
   ];
 }
 

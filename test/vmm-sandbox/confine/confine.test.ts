@@ -11,7 +11,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { call } from "../../../linux/index.ts";
+import { call, F_SETFD } from "../../../linux/index.ts";
 import { bunExecutable } from "../../../scripts/bun.ts";
 import {
   type ConfinedStart,
@@ -120,6 +120,14 @@ describe("a confined monitor", function () {
     assert.equal(run(["-e", script], { keep: [disk] }).output, "sectors\n");
     closeSync(disk);
     rmSync(folder, { recursive: true });
+  });
+
+  it("gets no other descriptor, even one that is to be inherited", () => {
+    const other = openSync("/etc/hostname", "r");
+    call("fcntl", other, F_SETFD, 0);
+    const script = `try { require("fs").fstatSync(${other}); console.log("there") } catch (error) { console.log(error.code) }`;
+    assert.equal(run(["-e", script]).output, "EBADF\n");
+    closeSync(other);
   });
 
   it("changes owners in directories that its guest shares, and only there", function () {
