@@ -21,6 +21,7 @@ import { deliver, deliverFault, type InterruptKind } from "./interrupts.ts";
 import { LocalApic } from "./local-apic.ts";
 import { Msrs } from "./msr.ts";
 import { attribute, segmentIndex } from "./registers.ts";
+import { isWatched, stepAlone } from "./single-step.ts";
 
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
@@ -44,10 +45,11 @@ export class Cpu extends GuestAccess {
   halted = false;
   /** RIP before which no interrupt is delivered: STI and MOV SS. */
   shadowUntil = -1n;
-  private readonly enter: (record: number) => void;
+  readonly enter: (record: number) => void;
   /** Adds the handlers of 16- and 32-bit code, once. */
   private loadLegacy: (() => unknown) | undefined;
-  private pending: GuestFault | undefined;
+  /** Raised by the instruction before; delivered next. */
+  pending: GuestFault | undefined;
   private tscOffset = 0;
   private tripleFault = false;
   /** Virtual pages that the jump cache or the fetch TLB may know, as address / 4096. */
@@ -304,6 +306,10 @@ export class Cpu extends GuestAccess {
         this.idle(wait);
         continue;
       }
+      if (isWatched(this)) {
+        stepAlone(this);
+        continue;
+      }
       const at = this.lookup();
       if (at === 0) continue;
       this.enter(at);
@@ -333,7 +339,9 @@ export class Cpu extends GuestAccess {
     this.halted = false;
     this.registers.set32(state.fuel, fuelSlice);
     while (!this.halted) {
-      const at = this.lookup();
+      const watched = isWatched(this);
+      if (watched) stepAlone(this);
+      const at = watched ? 0 : this.lookup();
       if (at !== 0) {
         this.enter(at);
         if (this.registers.get32(state.exit) === exitReason.hot) {
@@ -407,7 +415,7 @@ export class Cpu extends GuestAccess {
   }
 
   /** Physical page number of a code address, or -1 with the fault pending at RIP. */
-  private fetch(low: number, high: number): number {
+  fetch(low: number, high: number): number {
     const tlb = this.fetchTlb;
     const at = ((low >>> 12) & (fetchTlbEntries - 1)) * 4;
     const tag = low & ~0xfff;

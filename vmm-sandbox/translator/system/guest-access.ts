@@ -37,6 +37,9 @@ export abstract class GuestAccess {
   protected readonly bytes: Uint8Array;
   /** Of translated code: bit 0 is set at CPL 3; see `codeSizeOf` for the rest. */
   protected mode = 0;
+  get codeMode(): number {
+    return this.mode;
+  }
   get isUser(): boolean {
     return (this.mode & 1) !== 0;
   }
