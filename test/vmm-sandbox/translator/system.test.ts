@@ -256,4 +256,24 @@ describe("the software CPU as a system", () => {
     assert.equal(vcpu.cpu.statistics.exceptions[7], 1);
     assert.equal(words[Number(registers.gpr(4)) / 8], BigInt(codeAt));
   });
+
+  it("raises #XM for an unmasked SSE exception, destination unchanged, and #UD without an OS for it", () => {
+    for (const [cr4, vector] of [
+      [0x620n, 19],
+      [0x220n, 6],
+    ] as const) {
+      // ldmxcsr [0x300000]; divss xmm0, xmm1; hlt
+      const { vcpu, words, registers } = start([
+        0x0f, 0xae, 0x14, 0x25, 0, 0, 0x30, 0, 0xf3, 0x0f, 0x5e, 0xc1, 0xf4,
+      ]);
+      registers.set64(state.cr4, cr4);
+      words[0x30_0000 / 8] = 0x1d80n; // divide-by-zero unmasked
+      registers.set64(state.xmm, 0x3f80_0000n);
+      assert.deepEqual(vcpu.run(), { reason: "halt" });
+      assert.equal(vcpu.cpu.statistics.exceptions[vector], 1);
+      assert.equal(words[Number(registers.gpr(4)) / 8], BigInt(codeAt + 8));
+      assert.equal(registers.get64(state.xmm), 0x3f80_0000n);
+      assert.equal(registers.get32(state.mxcsr), 0x1d84);
+    }
+  });
 });

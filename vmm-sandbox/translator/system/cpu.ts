@@ -11,7 +11,7 @@
 import type { Machine } from "../../machine/machine.ts";
 import { access, pageNumber } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
-import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
+import { delegated, exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { core, legacyCore } from "./core-instance.ts";
 import { GuestFault, generalProtection } from "./fault.ts";
@@ -22,6 +22,7 @@ import { LocalApic } from "./local-apic.ts";
 import { Msrs } from "./msr.ts";
 import { attribute, segmentIndex } from "./registers.ts";
 import { isWatched, stepAlone } from "./single-step.ts";
+import { executeDelegated } from "./soft-sse.ts";
 
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
@@ -261,6 +262,12 @@ export class Cpu extends GuestAccess {
     deliver(this, number, errorCode, kind);
   }
 
+  takePending(): GuestFault | undefined {
+    const fault = this.pending;
+    this.pending = undefined;
+    return fault;
+  }
+
   private deliverFault(first: GuestFault): void {
     if (deliverFault(this, first) === "triple fault") this.tripleFault = true;
   }
@@ -282,9 +289,10 @@ export class Cpu extends GuestAccess {
     const { registers } = this;
     for (;;) {
       if (this.pending) {
-        const fault = this.pending;
-        this.pending = undefined;
-        this.deliverFault(fault);
+        const fault = this.takePending() as GuestFault;
+        if (fault.vector === delegated) this.pending = executeDelegated(this);
+        else this.deliverFault(fault);
+        if (this.pending) continue;
       }
       if (this.tripleFault) return "shutdown";
       if (registers.get32(state.fuel) <= 0 || this.halted) {
@@ -349,11 +357,9 @@ export class Cpu extends GuestAccess {
           this.jit.compilePending();
         }
       }
-      if (this.pending) {
-        const { vector: number } = this.pending;
-        this.pending = undefined;
-        return number;
-      }
+      let fault = this.takePending();
+      if (fault?.vector === delegated) fault = executeDelegated(this);
+      if (fault) return fault.vector;
       if (this.registers.get32(state.fuel) > 0) continue;
       if (!goOn()) return -2;
       this.registers.set32(state.fuel, fuelSlice);

@@ -8,6 +8,7 @@ import type { MpState, PendingEvents, VcpuState } from "../../machine/vcpu.ts";
 import { layout, state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { tscKhz } from "./cpuid.ts";
+import { mxcsrChanged } from "./soft-sse.ts";
 
 const xsaveBytes = 576;
 const xstateBv = 512;
@@ -92,6 +93,7 @@ function restoreVectors(cpu: Cpu, area: Uint8Array): void {
   registers.set64(state.fip, view.getBigUint64(offsets.fip, true));
   registers.set64(state.fdp, view.getBigUint64(offsets.fdp, true));
   registers.set32(state.mxcsr, view.getUint32(offsets.mxcsr, true));
+  mxcsrChanged(cpu);
   for (let i = 0; i < 8; i++) {
     const at = state.st + ((top + i) & 7) * 16;
     registers.set64(at, view.getBigUint64(offsets.st + i * 16, true));

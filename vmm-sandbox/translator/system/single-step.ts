@@ -4,9 +4,10 @@
  * step and forgotten, so that ordinary code pays nothing.
  */
 import { type Instruction, noRegister, operandKind, ripRegister } from "../isa/decode.ts";
-import { state } from "../state.ts";
+import { delegated, state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { GuestFault, vector } from "./fault.ts";
+import { executeDelegated } from "./soft-sse.ts";
 
 const trapFlag = 0x100;
 const resumeFlag = 0x1_0000;
@@ -137,14 +138,16 @@ function aliased(cpu: Cpu, number: number): number {
   return number + 2;
 }
 
-/** Runs the instruction at RIP alone, with whatever watches it. */
-export function stepAlone(cpu: Cpu): void {
+/** The instruction at RIP and a record of it to run at once; undefined: fetching it faulted. */
+export function decodeHere(
+  cpu: Cpu,
+): { readonly it: Instruction; readonly record: number } | undefined {
   const { registers, translator, paging } = cpu;
   if (translator.isFull) cpu.forgetTranslations();
   const low = registers.get32(state.rip);
   const high = registers.get32(state.rip + 4);
   const page = cpu.fetch(low, high);
-  if (page < 0) return;
+  if (page < 0) return undefined;
   const host = paging.hostOf(page * 4096);
   registers.set32(state.virtualPage, low & ~0xfff);
   registers.set32(state.virtualPage + 4, high);
@@ -152,11 +155,19 @@ export function stepAlone(cpu: Cpu): void {
   if (record === 0) {
     const nextLow = ((low & ~0xfff) + 4096) | 0;
     const next = cpu.fetch(nextLow, nextLow === 0 ? (high + 1) | 0 : high);
-    if (next < 0) return;
+    if (next < 0) return undefined;
     const nextHost = paging.hostOf(next * 4096);
     record = translator.translateAlone(host, low & 0xfff, cpu.codeMode, nextHost);
   }
-  const it = translator.lastInstruction();
+  return { it: translator.lastInstruction(), record };
+}
+
+/** Runs the instruction at RIP alone, with whatever watches it. */
+export function stepAlone(cpu: Cpu): void {
+  const { registers } = cpu;
+  const here = decodeHere(cpu);
+  if (!here) return;
+  const { it, record } = here;
   const before = faultBefore(cpu, it);
   if (before) {
     cpu.pending = before;
@@ -166,6 +177,7 @@ export function stepAlone(cpu: Cpu): void {
   const touched = watchedAccess(cpu, it);
   registers.set32(state.fuel, 0);
   cpu.enter(record);
+  if (cpu.pending?.vector === delegated) cpu.pending = executeDelegated(cpu);
   if (cpu.pending) return;
   if (it.mnemonic !== "iret")
     registers.set32(state.eflags, registers.get32(state.eflags) & ~resumeFlag);
