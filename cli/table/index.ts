@@ -9,6 +9,7 @@ import { vmClassify } from "./vm.ts";
 // SAFE: a handler is only ever called with what its own flags parsed to (main.ts)
 export const commands = [
   run,
+  other.exec,
   image.pull,
   image.push,
   image.login,

@@ -39,7 +39,7 @@ function start(code: readonly number[]) {
   registers.set64(state.efer, 0xd01n);
   registers.set64(state.cr0, 0x8001_0033n);
   cpu.setPrivilege(0);
-  cpu.mappingChanged();
+  cpu.flushMapping(true);
   registers.setGpr(4, BigInt(stackAt));
   registers.rip = BigInt(codeAt);
   ram.set(code, codeAt);

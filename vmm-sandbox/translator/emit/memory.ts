@@ -62,13 +62,15 @@ export function translate(
     },
     () => {
       host.set(call<I32>(functions.slow, address.get(), i32.const(kind), site()));
-      when(i32.eqz(host.get()), fault);
+      when(i32.eqz(host.get()), fault, undefined, false);
     },
+    true,
   );
   return host;
 }
 
 /** After a store: one comparison on the way of every read-modify-write. */
 export function commitIfStaged(host: Local<I32>, functions: MemoryFunctions): void {
-  when(i32.ltU(host.get(), i32.const(layout.scratchEnd)), () => call(functions.commit));
+  const staged = i32.ltU(host.get(), i32.const(layout.scratchEnd));
+  when(staged, () => call(functions.commit), undefined, false);
 }

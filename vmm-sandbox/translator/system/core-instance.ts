@@ -1,6 +1,7 @@
 /** The generated interpreter, compiled once in a process. */
 import { buildCore, buildLegacyCore } from "../interpreter/core.ts";
 import { HandlerSet } from "../interpreter/forms.ts";
+import { allowBranchHints } from "../wasm/engine.ts";
 
 let corePlans: HandlerSet | undefined;
 
@@ -8,6 +9,7 @@ let coreModule: { readonly module: WebAssembly.Module; readonly tableSize: numbe
 
 /** The interpreter is the same for every CPU: compiled once in a process. */
 export function core() {
+  allowBranchHints();
   corePlans ??= new HandlerSet();
   if (!coreModule) {
     const { bytes, tableSize } = buildCore(corePlans.plans, {
