@@ -6,6 +6,7 @@
 
 import { encodeUtf8 } from "../linux/index.ts";
 import { writeFd } from "./files.ts";
+import { markPhase } from "./phases.ts";
 import { defaultStateRoot, ociVersion } from "./state.ts";
 import { parseOptions, UsageError } from "./verbs/command-line.ts";
 import { ExitError, Log, type VerbContext } from "./verbs/context.ts";
@@ -55,6 +56,7 @@ export async function main(
   env: Environment,
   calledAs = "",
 ): Promise<number> {
+  markPhase("javascript");
   let log = new Log(undefined, "text");
   try {
     const options = parseOptions(argv, globalOptions, { v: "version", h: "help" });
