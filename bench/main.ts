@@ -19,6 +19,7 @@ const benches: Readonly<Record<string, () => Promise<{ readonly bench: Bench }>>
   "image-run": () => import("./image-run.ts"),
   pull: () => import("./pull.ts"),
   many: () => import("./many.ts"),
+  "cpu-boot": () => import("./cpu-boot.ts"),
   "vm-start": () => import("./vm-start.ts"),
   "build-flags": () => import("./build-flags.ts"),
 };

@@ -4,6 +4,7 @@
  */
 import type { ContainerLine, RemoveOptions } from "./containers/list.ts";
 import type { Diagnosis } from "./doctor/index.ts";
+import type { ExecRequest } from "./exec.ts";
 import type { ExplainRequest, Explanation } from "./explain.ts";
 import type { HostFacts } from "./host-facts.ts";
 import type { HistoryLine, ImageLine } from "./images.ts";
@@ -46,6 +47,11 @@ export async function runForeground(request: ForegroundRequest): Promise<Foregro
 /** The same in a virtual machine of its own, on KVM or on the software CPU. */
 export async function runVmForeground(request: VmForegroundRequest): Promise<ForegroundResult> {
   return (await import("./vm/foreground.ts")).runVmForeground(request);
+}
+
+/** Runs another process in a running container, on our own streams. */
+export async function execForeground(request: ExecRequest): Promise<number> {
+  return (await import("./exec.ts")).execForeground(request);
 }
 
 export interface TransferOptions {
@@ -215,6 +221,12 @@ export async function ensureImage(name: string, options: TransferOptions = {}): 
   await resolveImage(all, name, options);
 }
 
+/** The kernel that a machine on the software CPU would boot. */
+export async function guestKernelPath(root: string): Promise<string> {
+  const { findGuestKernel } = await import("./vm/guest-kernel.ts");
+  return findGuestKernel({ env: process.env, root, cpu: "software", modules: [] }).path;
+}
+
 /** An image as a plain directory, for those that run bundles. */
 export async function flattenImage(root: Root, name: string, directory: string): Promise<void> {
   await (await import("./flatten.ts")).flattenImage(root, name, directory);
@@ -227,5 +239,6 @@ export async function storeOperations(): Promise<typeof import("./store-operatio
 
 /** Starts a container and returns while it runs. */
 export async function run(request: RunRequest): Promise<RunningContainer> {
+  if (request.isolation === "vm") return (await import("./vm/library.ts")).runInMachine(request);
   return (await import("./library.ts")).run(request);
 }

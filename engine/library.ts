@@ -28,6 +28,12 @@ import { sweep } from "./sweep.ts";
 import { closeAllBut } from "./terminal/raw-mode.ts";
 
 export interface RunRequest extends Omit<ContainerOptions, "tty"> {
+  /** "vm": in a virtual machine of its own, on KVM or on the software CPU. Default: a container. */
+  readonly isolation?: "auto" | "container" | "vm";
+  /** Of a virtual machine; "auto" takes KVM where hardware stands behind it. */
+  readonly cpu?: "auto" | "kvm" | "software";
+  /** Kernel of a virtual machine: a bzImage, a vmlinux, or a directory. */
+  readonly kernel?: string;
   /** A name such as "busybox", or an image's ID. */
   readonly image: string;
   readonly name?: string;

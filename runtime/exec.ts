@@ -93,6 +93,7 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
     ...(listener === undefined ? {} : { listener: listener.number }),
     entrances: entrances.map(({ number }) => number),
     awaitsCgroup: isMoved,
+    rootless: isOrdinaryUser(),
   });
   const keep = [theirs.number, target.number, ...entrances.map(({ number }) => number)];
   if (options.console !== undefined) keep.push(options.console.number);
@@ -178,6 +179,8 @@ export interface ExecContext {
   readonly listener?: number;
   readonly entrances: readonly Argument[];
   readonly awaitsCgroup?: boolean;
+  /** Of a user namespace in which setgroups may be denied. */
+  readonly rootless?: boolean;
   /** Without it, the one that the process names. */
   readonly command?: Command;
   readonly seccompFilter?: EncodedFilter | undefined;
@@ -229,7 +232,7 @@ export function planExec(
       : undefined;
   rows.call("chdir", [process.cwd], { ignore: ["EACCES"], note: "process.cwd" });
   const { loadFilter } = planCredentials(rows, process, seccomp, {
-    mayKeepGroups: owner !== 0,
+    mayKeepGroups: owner !== 0 || context.rootless === true,
     grantable: context.grantable,
     listener,
   });

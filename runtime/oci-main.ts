@@ -85,8 +85,7 @@ export async function main(
       log,
       print,
       stateRoot: options.text("root") || defaultStateRoot(env),
-      systemdCgroup: options.flag("systemd-cgroup"),
-      noCgroups: options.text("cgroup-manager") === "disabled",
+      ...readDriver(options.text("cgroup-manager"), options.flag("systemd-cgroup")),
     });
   } catch (error) {
     return report(error, argv, log);
@@ -103,6 +102,13 @@ function readFormat(format: string | undefined): "text" | "json" {
   if (format === undefined || format === "" || format === "text") return "text";
   if (format === "json") return "json";
   throw new UsageError(`unknown log-format "${format}"`);
+}
+
+/** crun's flag, which Podman uses for "disabled", and runc's. */
+function readDriver(manager: string | undefined, systemd: boolean) {
+  if (manager !== undefined && !["cgroupfs", "systemd", "disabled"].includes(manager))
+    throw new UsageError(`unknown cgroup-manager "${manager}"`);
+  return { systemdCgroup: systemd || manager === "systemd", noCgroups: manager === "disabled" };
 }
 
 function refuseCheckpoint(): never {

@@ -32,6 +32,8 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "passt",           file: "/usr/bin/passt",               needs: ["test"],                        why: "user-mode networking of guests" },
   { name: "erofs-utils",     file: "/usr/bin/fsck.erofs",          needs: ["test"],                        why: "checks our EROFS images" },
   { name: "python3-seccomp", file: "/usr/share/doc/python3-seccomp", needs: ["test"],                      why: "checks our seccomp compiler" },
+  { name: "dbus-daemon",     file: "/usr/bin/dbus-daemon",         needs: ["test"],                        why: "answers our D-Bus client" },
+  { name: "uidmap",          file: "/usr/bin/newuidmap",           needs: ["test"],                        why: "ranges of IDs for ordinary users" },
   { name: "runc",            file: "/usr/sbin/runc",               needs: ["test", "bench"],               why: "reference for behaviour and speed" },
   { name: "umoci",           file: "/usr/bin/umoci",               needs: ["test", "bench"],               why: "reference for unpacking" },
   { name: "skopeo",          file: "/usr/bin/skopeo",              needs: ["test", "bench"],               why: "reference for pulling and pushing" },
@@ -48,7 +50,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "libelf-dev",         file: "/usr/include/gelf.h",                    needs: ["guest-kernel"],                why: "the kernel's objtool" },
   { name: "xz-utils",           file: "/usr/bin/xz",                            needs: ["guest-kernel"],                why: "unpacks the source" },
   { name: "mmdebstrap",         file: "/usr/bin/mmdebstrap",                    needs: ["debian-guest"],                why: "builds the Debian guest" },
-  { name: "qemu-system-x86",    file: "/usr/bin/qemu-system-x86_64",            needs: ["debian-guest"],                why: "runs the Debian guest" },
+  { name: "qemu-system-x86",    file: "/usr/bin/qemu-system-x86_64",            needs: ["debian-guest", "bench"],       why: "runs the Debian guest, and peer of the software CPU" },
   { name: "containerd",      file: "/usr/bin/containerd",          needs: ["test", "bench"],                       why: "what docker runs containers with" },
 ];
 

@@ -22,8 +22,10 @@ export {
   RemoteKernel,
   startGuestProcess,
 } from "./guest/index.ts";
+export { encodeInitramfs } from "./guest/initramfs.ts";
 export { GUEST_ROOTFS, type GuestRootOptions, planGuestRoot } from "./guest-root.ts";
 export { type FileMapping, mapWholeFile } from "./host/file-mapping.ts";
+export { type OpenTap, openTap, type TapOptions } from "./host/tap.ts";
 export {
   hasHardwareVirtualization,
   KvmBackend,
@@ -31,6 +33,11 @@ export {
   kvmRequests,
 } from "./kvm/index.ts";
 export type { CpuBackend, StopReason } from "./machine/index.ts";
+export {
+  type ConfinedSandboxConfig,
+  startConfinedSandbox,
+} from "./monitor/confined-sandbox.ts";
+export { runMonitor } from "./monitor/monitor.ts";
 export {
   type GuestKernel,
   GuestNotReadyError,

@@ -7,7 +7,14 @@
  */
 import { AF_VSOCK, encodeElf } from "../linux/index.ts";
 import { type VirtioDevice, Vsock } from "./devices/index.ts";
-import { GuestError, type HostPorts, planAgent, powerOff, RemoteKernel } from "./guest/index.ts";
+import {
+  GuestError,
+  type HostPorts,
+  type PendingConnection,
+  planAgent,
+  powerOff,
+  RemoteKernel,
+} from "./guest/index.ts";
 import { encodeInitramfs, type InitramfsEntry } from "./guest/initramfs.ts";
 import type { CpuBackend, StopReason } from "./machine/index.ts";
 import { type Disk, Vm } from "./vm.ts";
@@ -36,8 +43,23 @@ export interface SandboxConfig {
   readonly readyTimeoutMs?: number;
 }
 
+/** What is asked of a machine, in this process or in a confined one of its own. */
+export interface SandboxVm {
+  readonly machine: { stop(reason: StopReason): void };
+  /** The last lines the guest wrote to any console. */
+  readonly consoleTail: string;
+  describeCrash(): Promise<string>;
+}
+
+/** A machine that runs, and whose agent will dial. */
+export interface StartedMachine extends AsyncDisposable {
+  readonly vm: SandboxVm;
+  readonly host: HostPorts;
+  readonly ended: Promise<StopReason>;
+}
+
 export interface Sandbox extends AsyncDisposable {
-  readonly vm: Vm;
+  readonly vm: SandboxVm;
   readonly kernel: RemoteKernel;
   readonly host: HostPorts;
   /** How the machine ended. */
@@ -59,7 +81,7 @@ export class GuestNotReadyError extends Error {
 }
 
 const CONSOLE_LINES = 20;
-const CONTROL_PORT = 1024;
+export const CONTROL_PORT = 1024;
 const READY_TIMEOUT_MS = 60_000;
 
 /**
@@ -79,25 +101,42 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     kernel: config.kernel.image,
     kernelFile: config.kernel.file,
     initrd: encodeFirstRoot(config),
-    commandLine: [KERNEL_PARAMETERS, config.commandLine ?? ""].join(" ").trim(),
+    commandLine: kernelCommandLine(config),
     devices: [vsock, ...(config.devices ?? [])],
     ...(config.disks === undefined ? {} : { disks: config.disks }),
     ...(config.onConsole === undefined ? {} : { onConsole: config.onConsole }),
   });
   const ended = vm.run();
+  const machine: StartedMachine = {
+    vm,
+    host: vsockPorts(vsock),
+    ended,
+    [Symbol.asyncDispose]: () => vm[Symbol.asyncDispose](),
+  };
+  return await connectAgent(machine, control, config.readyTimeoutMs);
+}
+
+export function kernelCommandLine({
+  commandLine = "",
+}: Pick<SandboxConfig, "commandLine">): string {
+  return [KERNEL_PARAMETERS, commandLine].join(" ").trim();
+}
+
+/** Waits for the agent to dial; the machine is the sandbox's from here on, also when this fails. */
+export async function connectAgent(
+  machine: StartedMachine,
+  control: PendingConnection,
+  readyTimeoutMs = READY_TIMEOUT_MS,
+): Promise<Sandbox> {
+  const { vm, ended } = machine;
   try {
-    const connection = await firstOf(
-      control.connection,
-      ended,
-      config.readyTimeoutMs ?? READY_TIMEOUT_MS,
-    );
-    const kernel = await RemoteKernel.open(connection);
-    return new RunningSandbox(vm, kernel, vsockPorts(vsock), ended);
+    const connection = await firstOf(control.connection, ended, readyTimeoutMs);
+    return new RunningSandbox(machine, await RemoteKernel.open(connection));
   } catch (error) {
     const tail = vm.consoleTail;
     vm.machine.stop({ kind: "stopped" });
     await ended;
-    await vm[Symbol.asyncDispose]();
+    await machine[Symbol.asyncDispose]();
     throw error instanceof NotReady || error instanceof GuestError
       ? new GuestNotReadyError(error.message, tail)
       : error;
@@ -157,22 +196,30 @@ export function describeStop(reason: StopReason): string {
 }
 
 class RunningSandbox implements Sandbox {
-  readonly vm: Vm;
   readonly kernel: RemoteKernel;
-  readonly host: HostPorts;
-  readonly ended: Promise<StopReason>;
+  readonly #machine: StartedMachine;
 
-  constructor(vm: Vm, kernel: RemoteKernel, host: HostPorts, ended: Promise<StopReason>) {
-    this.vm = vm;
+  constructor(machine: StartedMachine, kernel: RemoteKernel) {
+    this.#machine = machine;
     this.kernel = kernel;
-    this.host = host;
-    this.ended = ended;
+  }
+
+  get vm(): SandboxVm {
+    return this.#machine.vm;
+  }
+
+  get host(): HostPorts {
+    return this.#machine.host;
+  }
+
+  get ended(): Promise<StopReason> {
+    return this.#machine.ended;
   }
 
   async unplug(): Promise<void> {
     this.vm.machine.stop({ kind: "stopped" });
     await this.ended;
-    await this.vm[Symbol.asyncDispose]();
+    await this.#machine[Symbol.asyncDispose]();
   }
 
   /** The guest powers off when its agent loses us; a guest that does not is stopped. */
@@ -181,7 +228,7 @@ class RunningSandbox implements Sandbox {
     await this.kernel.close().catch(() => undefined); // it may have crashed
     await this.ended;
     clearTimeout(timer);
-    await this.vm[Symbol.asyncDispose]();
+    await this.#machine[Symbol.asyncDispose]();
   }
 }
 

@@ -5,7 +5,7 @@ import type { Connection, HostPorts, PendingConnection } from "./guest/index.ts"
 const AF_VSOCK = 40;
 const HOST_CID = 2;
 /** Ports that nobody names are handed out from here. */
-const FIRST_PORT = 0x1_0000;
+export const FIRST_PORT = 0x1_0000;
 
 export function vsockPorts(vsock: Vsock): HostPorts {
   let nextPort = FIRST_PORT;

@@ -8,6 +8,7 @@ import { explain, run } from "./run.ts";
 // SAFE: a handler is only ever called with what its own flags parsed to (main.ts)
 export const commands = [
   run,
+  other.exec,
   image.pull,
   image.push,
   image.login,

@@ -1,5 +1,7 @@
 /** Verbs about containers that have ended, this machine, and the command itself. */
 import { asText, choice, command, list, one, toggle } from "../command.ts";
+import { parseEnv, readEnvFile } from "../values/pair.ts";
+import { parseAbsolutePath } from "../values/scalar.ts";
 
 const format = one("string", asText, "table, json, jsonl, or a template such as '{{.ID}}'", {
   completes: ["table", "json", "jsonl"],
@@ -45,6 +47,32 @@ export const rm = command({
   interspersed: true,
   completes: "container",
   load: async () => (await import("../verbs/rm.ts")).rm,
+});
+
+// biome-ignore format: table
+export const execFlags = {
+  "detach": toggle("Run in the background", { short: "d", later: "put '&' behind the command" }),
+  "env": list("list", parseEnv, "Set an environment variable; a bare name takes your value", { short: "e" }),
+  "env-file": list("list", readEnvFile, "Read environment variables from a file", { completes: "file" }),
+  "interactive": toggle("Keep standard input open", { short: "i" }),
+  "privileged": toggle("Give all capabilities", { later: "give them to the container: run --privileged" }),
+  "tty": toggle("Give the program a terminal", { short: "t" }),
+  "user": one("string", asText, "User, name or number: user[:group]", { short: "u" }),
+  "workdir": one("string", parseAbsolutePath, "Working directory", { short: "w" }),
+};
+
+export const exec = command({
+  name: "exec",
+  aliases: ["container exec"],
+  summary: "Run a command in a container that runs in a virtual machine",
+  usage: "[OPTIONS] CONTAINER COMMAND [ARG...]",
+  group: "common",
+  flags: execFlags,
+  minArgs: 2,
+  maxArgs: Number.POSITIVE_INFINITY,
+  interspersed: false,
+  completes: "container",
+  load: async () => (await import("../verbs/exec.ts")).exec,
 });
 
 export const exportFlags = {

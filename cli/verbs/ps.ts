@@ -48,6 +48,7 @@ function toRow(line: ContainerLine, now: Date, whole: boolean) {
       .map(([key, value]) => `${key}=${value}`)
       .join(","),
     Networks: line.network,
+    Isolation: line.isolation,
   };
 }
 

@@ -17,6 +17,8 @@ export interface ContainerLine {
   readonly finishedAt: Date | undefined;
   readonly labels: Readonly<Record<string, string>>;
   readonly network: string;
+  /** "container", or the virtual machine's CPU: "vm on kvm", "vm on software". */
+  readonly isolation: string;
 }
 
 /** Newest first. */
@@ -43,6 +45,7 @@ function toLine(record: ContainerRecord, running: boolean): ContainerLine {
     finishedAt: finishedAt === undefined ? undefined : new Date(finishedAt),
     labels,
     network,
+    isolation: record.machine === undefined ? "container" : `vm on ${record.machine.cpu}`,
   };
 }
 
@@ -75,6 +78,7 @@ export function inspectContainer(
     },
     Config: { Image: record.image, Cmd: record.command, Labels: record.labels },
     HostConfig: { AutoRemove: record.autoRemove, NetworkMode: record.network },
+    ...(record.machine !== undefined && { VirtualMachine: record.machine }),
   };
 }
 
@@ -104,7 +108,8 @@ export async function removeContainer(
         hint: "stop it first, or use --force",
       });
     }
-    endProcess(places, record.id);
+    if (record.machine === undefined) endProcess(places, record.id);
+    else await (await import("../vm/monitor-client.ts")).killMachine(record);
     await ownerIsDone(places, record.id);
   }
   discard(places, record, undefined);

@@ -5,8 +5,9 @@ import { ContainerError } from "../errors.ts";
 import { markPhase } from "../phases.ts";
 import type { ForegroundRequest, ForegroundResult } from "../run.ts";
 import { forwardSignals } from "../signals.ts";
-import { startVmContainer, type VmOptions } from "./container.ts";
 import { serveMonitor } from "./monitor-socket.ts";
+import { startVmContainer, type VmOptions } from "./start.ts";
+import { enterRaw, terminalSize } from "./terminal.ts";
 
 export type VmForegroundRequest = ForegroundRequest & VmOptions;
 
@@ -60,14 +61,13 @@ export async function attach(
   { interactive, tty }: Attachment,
   status: Promise<unknown>,
 ): Promise<void> {
-  const raw = interactive && tty && process.stdin.isTTY;
+  using _raw = interactive && tty ? enterRaw() : undefined;
   const resize = (): void => {
     const size = terminalSize();
     if (tty && size !== undefined) guest.resize(size.width, size.height).catch(() => undefined);
   };
   process.on("SIGWINCH", resize);
   const input = interactive ? feed(guest.stdin) : closeInput(guest, tty);
-  if (raw) process.stdin.setRawMode(true);
   try {
     const outputs = [pump(guest.stdout, process.stdout)];
     if (guest.stderr !== undefined) outputs.push(pump(guest.stderr, process.stderr));
@@ -75,7 +75,6 @@ export async function attach(
     const failed = status.then(() => Promise.all(outputs));
     await Promise.race([Promise.all([...outputs, status]), failed]);
   } finally {
-    if (raw) process.stdin.setRawMode(false);
     process.off("SIGWINCH", resize);
     input[Symbol.dispose]();
   }
@@ -117,11 +116,6 @@ async function pump(from: ReadableStream<Uint8Array>, to: NodeJS.WriteStream): P
       to.once("close", resolve); // nobody reads any more
     });
   }
-}
-
-export function terminalSize(): { readonly width: number; readonly height: number } | undefined {
-  const { columns, rows } = process.stdout;
-  return columns > 0 && rows > 0 ? { width: columns, height: rows } : undefined;
 }
 
 function writeIdFile(path: string, id: string): void {

@@ -3,14 +3,15 @@
  * place, limits set.
  */
 import { readFileSync } from "node:fs";
+import { hasNativeCode } from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
 import {
-  type CpuBackend,
+  ConfinementError,
   type GuestKernel,
-  KvmBackend,
   planGuestRoot,
   type Sandbox,
   SoftwareBackend,
+  startConfinedSandbox,
   startSandbox,
   VirtioFs,
 } from "../../vmm-sandbox/index.ts";
@@ -37,6 +38,7 @@ export interface MachineRequest {
   readonly resources: NonNullable<RuntimeConfig["linux"]>["resources"];
   readonly onConsole?: ((bytes: Uint8Array) => void) | undefined;
   readonly onPhase?: ((phase: Phase) => void) | undefined;
+  readonly onWarning?: ((text: string) => void) | undefined;
 }
 
 /** What has been reached, for those who measure. */
@@ -50,22 +52,14 @@ export interface ContainerMachine extends AsyncDisposable {
 }
 
 export async function startMachine(request: MachineRequest): Promise<ContainerMachine> {
-  const { shares, rootImage, files, resources, onPhase } = request;
-  const kernel = readKernel(request.kernel);
-  const directories = openShares(shares);
+  const { shares, files, resources, onPhase } = request;
+  const directories: VirtioFs[] = [];
   const close = (): void => {
     for (const directory of directories.splice(0)) directory[Symbol.dispose]();
   };
   try {
     onPhase?.("kernel");
-    const sandbox = await startSandbox({
-      backend: openBackend(request),
-      kernel,
-      disks: [{ path: rootImage, readOnly: true }],
-      devices: [...directories],
-      commandLine: request.onConsole === undefined ? "" : "loglevel=7",
-      ...(request.onConsole !== undefined && { onConsole: request.onConsole }),
-    });
+    const sandbox = await openSandbox(request, directories);
     onPhase?.("agent");
     const machine: ContainerMachine = {
       sandbox,
@@ -97,20 +91,48 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
   }
 }
 
-function openBackend({ cpu, cpus, memoryBytes: memorySizeBytes }: MachineRequest): CpuBackend {
-  return cpu === "kvm"
-    ? new KvmBackend({ memorySizeBytes, cpus })
-    : new SoftwareBackend({ memorySizeBytes });
+/**
+ * In a confined process of its own. Where that cannot be, the software CPU, whose guest reaches its
+ * own WebAssembly memory alone, runs here; `directories` are then this process's.
+ */
+async function openSandbox(request: MachineRequest, directories: VirtioFs[]): Promise<Sandbox> {
+  const { cpu, cpus, memoryBytes: memorySizeBytes, kernel, rootImage, shares, onConsole } = request;
+  const modules = readModules(kernel);
+  const common = {
+    disks: [{ path: rootImage, readOnly: true }],
+    commandLine: onConsole === undefined ? "" : "loglevel=7",
+    ...(onConsole !== undefined && { onConsole }),
+  };
+  if (hasNativeCode())
+    try {
+      const own = { cpu, cpus, memorySizeBytes, kernel: kernel.path, modules, shares };
+      return await startConfinedSandbox({ ...common, ...own });
+    } catch (error) {
+      if (!(error instanceof ConfinementError) || cpu === "kvm") throw error;
+      request.onWarning?.(`${error.message}; the software CPU runs in this process instead`);
+    }
+  directories.push(...openShares(shares));
+  return await startSandbox({
+    ...common,
+    backend: new SoftwareBackend({ memorySizeBytes }),
+    kernel: { image: readKernel(kernel), modules },
+    devices: directories,
+  });
 }
 
-function readKernel({ path, modules }: KernelFiles): GuestKernel {
+function readKernel({ path }: KernelFiles): Uint8Array {
   try {
-    return {
-      image: readFileSync(path),
-      modules: modules.map(({ name, path: file }) => ({ name, bytes: readFileSync(file) })),
-    };
+    return readFileSync(path);
   } catch (cause) {
     throw new ContainerError(`Cannot read the guest kernel "${path}"`, { cause });
+  }
+}
+
+function readModules({ path, modules }: KernelFiles): GuestKernel["modules"] {
+  try {
+    return modules.map(({ name, path: file }) => ({ name, bytes: readFileSync(file) }));
+  } catch (cause) {
+    throw new ContainerError(`Cannot read the modules of "${path}"`, { cause });
   }
 }
 

@@ -26,7 +26,8 @@ export interface ExecRequest {
   /** Added to the container's own. */
   readonly env: readonly string[];
   readonly cwd?: string;
-  readonly user?: { readonly uid: number; readonly gid: number };
+  /** "user[:group]", looked up in the image. */
+  readonly user?: string;
   readonly tty: boolean;
   readonly interactive: boolean;
   readonly size?: { readonly width: number; readonly height: number };

@@ -20,8 +20,8 @@ const tableFiles: readonly string[] = [
 ];
 
 /** Folders that `run` and `oci` load; docs/decisions/012-streams-by-descriptor.md has the price. */
-/** engine/vm is loaded for virtual machines only, and must work where nothing native does. */
-const startUpFolders = /^(linux|oci|runtime|image|engine)\/(?!vm\/)/;
+/** engine/vm is loaded after the decision to boot a machine, which takes longer than that. */
+const startUpFolders = /^(linux|oci|runtime|image|engine(?!\/vm\/))\//;
 const streamObjects = /\bprocess\.(stdin|stdout|stderr)\b/;
 
 const vagueNames = /^(utils?|helpers?|common|misc|lib|manager|info)\.ts$/;

@@ -10,6 +10,7 @@
  * namespaces(7), pivot_root(2), capabilities(7).
  */
 import {
+  ALL_FDS,
   type Argument,
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -22,6 +23,7 @@ import {
   CLONE_NEWUSER,
   CLONE_NEWUTS,
   CLONE_PARENT,
+  CLOSE_RANGE_CLOEXEC,
   cap_user_data,
   cap_user_header,
   F_SETFD,
@@ -43,6 +45,7 @@ import {
   PR_CAP_AMBIENT_RAISE,
   PR_CAPBSET_DROP,
   PR_SET_NO_NEW_PRIVS,
+  PR_SET_PDEATHSIG,
   PR_SET_SECUREBITS,
   type Program,
   RLIMIT_CORE,
@@ -51,6 +54,7 @@ import {
   type Row,
   rlimit64,
   SIGCHLD,
+  SIGKILL,
 } from "../../linux/index.ts";
 
 export interface RootEntry {
@@ -78,6 +82,8 @@ export interface LaunchPlan {
   /** Our numbers of the executable and of the socket to whoever starts the monitor. */
   readonly executable: number;
   readonly sync: number;
+  /** Those that the monitor gets besides 0, 1 and 2. */
+  readonly keep: readonly number[];
   readonly args: readonly string[];
   readonly env: readonly string[];
 }
@@ -98,7 +104,7 @@ export const REPORT_BYTES = 64;
 export const PID_BYTES = 8;
 export const IDS_ARE_MAPPED = 1;
 const LAUNCH_FAILED = 125;
-const FD_CLOEXEC = 1;
+const FIRST_OWN_FD = 3;
 /** Room for empty files and folders that things are mounted on. */
 const ROOT_OPTIONS = "size=1m,mode=755";
 const CAPABILITIES = 64;
@@ -123,7 +129,9 @@ export function planLaunch(plan: LaunchPlan): Program {
       ...limits(),
       ...dropCapabilities(plan.keepCapabilities),
       { call: "prctl", args: [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0] },
-      { call: "fcntl", args: [plan.sync, F_SETFD, FD_CLOEXEC] },
+      ...keepDescriptors(plan.keep),
+      // Last, since a change of credentials takes it back. prctl(2)
+      { call: "prctl", args: [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0], note: "end with the starter" },
       {
         call: "execveat",
         args: [plan.executable, "", { strings: plan.args }, { strings: plan.env }, AT_EMPTY_PATH],
@@ -278,6 +286,14 @@ function dropCapabilities(keep: bigint): readonly Row[] {
         args: [PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0],
       }),
     ),
+  ];
+}
+
+/** Whatever else was inherited is nobody's business in there; `sync` closes with it. */
+function keepDescriptors(keep: readonly number[]): readonly Row[] {
+  return [
+    { call: "close_range", args: [FIRST_OWN_FD, ALL_FDS, CLOSE_RANGE_CLOEXEC] },
+    ...keep.map((fd): Row => ({ call: "fcntl", args: [fd, F_SETFD, 0] })),
   ];
 }
 

@@ -87,6 +87,7 @@ export function startConfined(start: ConfinedStart): ConfinedProcess {
     keepCapabilities: shared.length === 0 ? 0n : FILE_CAPABILITIES,
     executable: executable.number,
     sync: theirs.number,
+    keep: start.keep ?? [],
     args: start.args,
     env: start.env,
   } satisfies LaunchPlan);

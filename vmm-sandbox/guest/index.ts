@@ -10,6 +10,7 @@ export {
   REPORT,
   startGuestProcess,
 } from "./guest-process.ts";
+export { encodeInitramfs } from "./initramfs.ts";
 export { MissingModuleError, planModules } from "./kernel-modules.ts";
 export { type Connection, GuestError, RemoteKernel, type RemoteProcess } from "./remote-kernel.ts";
 export { connectionOf } from "./socket-connection.ts";

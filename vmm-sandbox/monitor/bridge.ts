@@ -1,6 +1,7 @@
 /**
  * Connections of the guest over one socket: each side sends as much as the other has granted, so
- * that one that is not read holds nobody else back.
+ * that one that is not read holds nobody else back. The two directions end by themselves, each well
+ * or badly, as a socket's do.
  */
 import type { Socket } from "node:net";
 import type { Connection } from "../guest/remote-kernel.ts";
@@ -54,6 +55,11 @@ export class Bridge {
     return this.#broken;
   }
 
+  /** What the other side has not taken yet. */
+  get waitingBytes(): number {
+    return this.#socket.writableLength;
+  }
+
   send(kind: number, id = 0, payload: Uint8Array = new Uint8Array(0)): void {
     if (this.#broken === undefined) this.#socket.write(encodeFrame(kind, id, payload));
   }
@@ -77,13 +83,14 @@ export class Bridge {
   }
 
   #take(kind: number, id: number, payload: Uint8Array): void {
-    const { data, end, window, reset } = frameKinds;
+    const { data, end, window, abort, cancel } = frameKinds;
     // What ended here may still be spoken of there.
     const connection = this.#connections.get(id);
     if (kind === data) connection?.receive(payload);
     else if (kind === end) connection?.receiveEnd();
     else if (kind === window) connection?.grant(decodeWord(payload));
-    else if (kind === reset) connection?.fail(new FrameError("The connection was reset"));
+    else if (kind === abort) connection?.failReading(new FrameError("The sender gave up"));
+    else if (kind === cancel) connection?.failWriting(new FrameError("The reader gave up"));
     else this.#onFrame(kind, id, payload);
   }
 
@@ -123,7 +130,10 @@ class BridgedConnection implements Connection {
           this.#input = controller;
         },
         pull: () => this.#grantMore(),
-        cancel: () => this.#abort(),
+        cancel: () => {
+          send(frameKinds.cancel);
+          this.#endReading();
+        },
       },
       new ByteLengthQueuingStrategy({ highWaterMark: WINDOW_BYTES }),
     );
@@ -136,7 +146,10 @@ class BridgedConnection implements Connection {
         send(frameKinds.end);
         this.#endWriting();
       },
-      abort: () => this.#abort(),
+      abort: () => {
+        send(frameKinds.abort);
+        this.#endWriting();
+      },
     });
   }
 
@@ -160,9 +173,17 @@ class BridgedConnection implements Connection {
   }
 
   fail(error: Error): void {
+    this.failReading(error);
+    this.failWriting(error);
+  }
+
+  failReading(error: Error): void {
     if (!this.#readEnded) this.#input?.error(error);
-    if (!this.#writeEnded) this.#output?.error(error);
     this.#endReading();
+  }
+
+  failWriting(error: Error): void {
+    if (!this.#writeEnded) this.#output?.error(error);
     this.#endWriting();
   }
 
@@ -186,11 +207,6 @@ class BridgedConnection implements Connection {
     if (room < WINDOW_BYTES / 4) return;
     this.#granted += room;
     this.#send(frameKinds.window, encodeWord(room));
-  }
-
-  #abort(): void {
-    this.#send(frameKinds.reset);
-    this.fail(new FrameError("The connection was given up"));
   }
 
   #endReading(): void {

@@ -28,7 +28,8 @@ export const frameKinds = {
   data: 32,
   end: 33,        // no more data from this side
   window: 34,     // payload: u32, so many bytes more may be sent
-  reset: 35,      // this side is gone
+  abort: 35,      // this side's data end with an error
+  cancel: 36,     // this side reads no more
 } as const;
 
 export const HEADER_BYTES = 12;

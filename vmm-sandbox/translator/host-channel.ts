@@ -14,6 +14,7 @@
  */
 import { ramRanges } from "../machine/guest-memory.ts";
 import { PAGE_SIZE } from "../machine/layout.ts";
+import type { CodePages } from "./system/code-pages.ts";
 
 const WAKE = 0;
 const LINES = 1;
@@ -32,7 +33,7 @@ const eventBit = 2;
 const codeMark = 1;
 const writtenMark = 2;
 
-export class HostChannel {
+export class HostChannel implements CodePages {
   readonly buffer: SharedArrayBuffer;
   readonly #words: Int32Array;
   readonly #marks: Uint8Array;
@@ -127,8 +128,8 @@ export class HostChannel {
     return Atomics.load(this.#words, PUT) !== Atomics.load(this.#words, TAKEN);
   }
 
-  /** Pages with code that a device wrote; their marks are off from here on. */
-  takeWritten(drop: (page: number) => void): void {
+  /** Translations of pages that a device wrote; the marks of those are off from here on. */
+  takeWritten(cpu: { codeWritten(address: number, size: number): void }): void {
     const words = this.#words;
     const put = Atomics.load(words, PUT);
     const taken = Atomics.load(words, TAKEN);
@@ -140,7 +141,7 @@ export class HostChannel {
     else for (const [page, mark] of this.#marks.entries()) if (mark & writtenMark) pages.push(page);
     for (const page of pages) Atomics.store(this.#marks, page, 0);
     Atomics.store(words, TAKEN, put);
-    for (const page of pages) drop(page);
+    for (const page of pages) cpu.codeWritten(page * PAGE_SIZE, PAGE_SIZE);
   }
 
   #wake(bit: number): void {

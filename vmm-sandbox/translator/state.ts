@@ -7,6 +7,10 @@
  * 0x0010_0000 128 KiB  TLB of the supervisor     4096 × {read tag i64, write tag i64, addend i32,
  * 0x0012_0000 128 KiB  TLB of the user                   physical page i32, 8 spare}
  * 0x0014_0000 256 KiB  jump cache               16384 × {tag i64, record i32, linkable i32}
+ * 0x0018_0000  16 KiB  fetch TLB                 1024 × {tag i64, physical page i32, 4 spare}
+ * 0x0020_0000   1 MiB  run index                65536 × {physical page i32, offset and mode i32,
+ *                                                        record i32, 4 spare}
+ * 0x0030_0000 256 KiB  cells of regions, 8 bytes each: the mapping their pages were last checked in
  * 0x0100_0000  48 MiB  interpreter records, 16 bytes each
  * 0x0400_0000          guest RAM
  * ```
@@ -21,6 +25,9 @@ export const layout = {
   kernelTlb: 0x10_0000,
   userTlb: 0x12_0000,
   jumpCache: 0x14_0000,
+  fetchTlb: 0x18_0000,
+  runIndex: 0x20_0000,
+  regionCells: 0x30_0000,
   /** Vectors picked apart lane by lane: 48 bytes, zeroes around the middle. */
   lanes: 0x400,
   records: 0x100_0000,
@@ -33,6 +40,13 @@ export const tlbEntryBytes = 32;
 export const tlbEntry = { readTag: 0, writeTag: 8, addend: 16, physicalPage: 20 } as const;
 export const jumpCacheEntries = 16384;
 export const jumpCacheEntryBytes = 16;
+export const fetchTlbEntries = 1024;
+export const runIndexEntries = 65_536;
+export const regionCellBytes = 8;
+/** Weight of an indirect or unlinked jump in fuel. */
+export const jumpCost = 4;
+/** Spreads physical page numbers over the run index. */
+export const runIndexHash = 0x9e37;
 
 /** Offsets from `layout.state`. */
 export const state = {
@@ -65,6 +79,7 @@ export const state = {
   shadow: 0x174, // i32: interrupts wait for one instruction
   slowAddress: 0x178, // i64: virtual address handed to the memory slow path
   tscAux: 0x180, // i64
+  modeKey: 0x18c, // i32: the mode as keys of the run index have it
   interruptPending: 0x188, // i32: the APIC has something to deliver once IF allows
   stackMask: 0x190, // i64: which bits of rSP address the stack; all in 64-bit code
   sysenterCs: 0x198, // i64

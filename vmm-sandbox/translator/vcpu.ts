@@ -142,7 +142,7 @@ export class SoftwareVcpu implements Vcpu {
       if (value !== undefined) registers.set64(state[name], value);
     }
     this.cpu.setPrivilege(system.cs ? system.cs.selector & 3 : registers.cpl);
-    this.cpu.mappingChanged();
+    this.cpu.flushMapping(true);
   }
 
   save(): VcpuState {

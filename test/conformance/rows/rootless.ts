@@ -140,6 +140,7 @@ export const rootlessRows: readonly Row[] = [
     "an ordinary user creates, starts, enters, kills and deletes a container",
     async (t) => {
       t.callThrough(become(nobody), nobody);
+      t.config.process.oomScoreAdj = 100; // written through /proc/self, by exec as well
       await wholeLife(t, rootless(nobody));
     },
     plain,

@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { cgroupDirectory } from "../leftovers.ts";
-import { cgroupV2Only, noFile, systemd, usesCgroupV1 } from "../machine.ts";
+import { cgroupV2Only, file, noFile, systemd, usesCgroupV1 } from "../machine.ts";
 import { until } from "../processes.ts";
 import { type Row, rowsOf } from "../row.ts";
 import type { Trial } from "../trial.ts";
@@ -251,6 +251,21 @@ export const systemdRows: readonly Row[] = [
       await until("the unit is gone", () => show(t.unit, "LoadState")["LoadState"] === "not-found");
     },
     needs,
+  ),
+  row(
+    "contract",
+    "systemd-message-bus",
+    "where systemd's own socket cannot be reached the message bus is the way",
+    async (t) => {
+      t.useSystemd();
+      const hide = 'mount --bind /dev/null /run/systemd/private && exec "$@"';
+      t.callThrough(["unshare", "-m", "--propagation", "slave", "sh", "-c", hide, "sh"], 0);
+      const container = await t.started();
+      assert.match(container.proc("cgroup"), new RegExp(`:${t.cgroupsPath}\n`));
+      await container.delete(["--force"]);
+      await until("the unit is gone", () => show(t.unit, "LoadState")["LoadState"] === "not-found");
+    },
+    { needs: [systemd, file("/run/dbus/system_bus_socket", "no message bus runs")] },
   ),
   row(
     "contract",

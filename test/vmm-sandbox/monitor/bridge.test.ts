@@ -71,12 +71,18 @@ describe("Bridge", () => {
     assert.ok(sent <= WINDOW_BYTES, `${sent}`);
   });
 
-  it("tells the other side that one was given up", async () => {
+  it("ends one direction badly and leaves the other", async () => {
     const [ours, theirs] = pair();
-    const there = theirs.open(5);
-    await ours.open(5).readable.cancel();
-    await assert.rejects(text(there.readable), /reset/);
-    await assert.rejects(there.writable.getWriter().closed, /reset/);
+    const [here, there] = [ours.open(5), theirs.open(5)];
+    await here.readable.cancel();
+    await assert.rejects(there.writable.getWriter().closed, /reader gave up/);
+    const writer = here.writable.getWriter();
+    await writer.write(Buffer.from("still"));
+    await writer.close();
+    assert.equal(await text(there.readable), "still");
+    const [other, gone] = [ours.open(6), theirs.open(6)];
+    await other.writable.abort();
+    await assert.rejects(text(gone.readable), /sender gave up/);
   });
 
   it("fails every connection when the other side goes", async () => {

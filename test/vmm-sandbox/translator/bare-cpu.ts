@@ -73,7 +73,7 @@ export class BareCpu {
     const local = { base: registers.gdt.base, limit: registers.gdt.limit, attributes: 0x82 };
     registers.setSegment(segmentIndex.ldtr, 0x38, local);
     cpu.setPrivilege(3);
-    cpu.mappingChanged();
+    cpu.flushMapping(true);
   }
 
   private table(at: number, index: number): number {

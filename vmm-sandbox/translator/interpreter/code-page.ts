@@ -7,15 +7,19 @@ export type Run = {
   readonly records: number;
 };
 
-/** Compiled code that depends on bytes of a page. */
-type LinkedRegion = {
+export type Range = readonly [start: number, end: number];
+
+/** Code that is compiled or about to be: the run it replaces, and the bytes it depends on. */
+export type RegionCode = {
   readonly head: number;
-  readonly ranges: readonly (readonly [start: number, end: number])[];
+  readonly headPage: number;
+  /** By physical page. */
+  readonly ranges: ReadonlyMap<number, readonly Range[]>;
 };
 
 export class CodePage {
   readonly runs: Run[] = [];
-  readonly regions: LinkedRegion[] = [];
+  readonly regions = new Set<RegionCode>();
   /** Record address by page offset, one table per mode. */
   readonly entries = new Map<number, Int32Array>();
   /** 64-byte lines that runs were decoded from. */
@@ -37,10 +41,7 @@ export type TranslateStatistics = {
   regionsDropped: number;
 };
 
-export function markRegion(
-  page: CodePage,
-  ranges: readonly (readonly [start: number, end: number])[],
-): void {
+export function markRegion(page: CodePage, ranges: readonly Range[]): void {
   for (const [start, end] of ranges) page.lines.fill(1, start >> 6, ((end - 1) >> 6) + 1);
 }
 

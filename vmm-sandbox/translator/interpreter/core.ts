@@ -5,7 +5,17 @@
  *   table: 0 unused · special handlers · one per plan · (the JIT's regions after them)
  */
 import { accessKind } from "../emit/memory.ts";
-import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
+import {
+  exitReason,
+  fetchTlbEntries,
+  jumpCacheEntries,
+  jumpCost,
+  layout,
+  record,
+  runIndexEntries,
+  runIndexHash,
+  state,
+} from "../state.ts";
 import {
   type Body,
   beginFunction,
@@ -23,6 +33,7 @@ import {
   when,
 } from "../wasm/assembler.ts";
 import { type MemoryLimits, ModuleBuilder } from "../wasm/module.ts";
+import { coreFunctions, defineOwn } from "./core-functions.ts";
 import type { HandlerPlan } from "./forms.ts";
 import { type CoreFunctions, RecordSite } from "./record-site.ts";
 
@@ -52,15 +63,14 @@ export const specialHandlers = {
   count: 11,
   /** The same after that: nothing to do. */
   pass: 12,
-  /** Goes to the function of a region. */
-  region: 13,
   /** RIP of the next instruction + displacement + a segment's base */
   addressRipSegment: 14,
   /** 32- and 16-bit code: a segment's base + (base + (index << scale) + displacement, wrapped) */
   addressLegacy32: 15,
   addressLegacy16: 16,
 } as const;
-export const firstPlanHandler = 17;
+/** Slots 24 to 31 hold functions: core-functions.ts. */
+export const firstPlanHandler = 32;
 
 export type Core = { readonly bytes: Uint8Array<ArrayBuffer>; readonly tableSize: number };
 
@@ -68,20 +78,15 @@ export function buildCore(plans: readonly HandlerPlan[], memory: MemoryLimits): 
   const tableSize = firstPlanHandler + plans.length;
   const module = new ModuleBuilder(memory, tableSize);
   const handlerType = module.type(["i32", "i64"], []);
-  const slowImport = module.import("slow", module.type(["i32", "i32"], ["i32"]));
-  const commit = module.import("commit", module.type([], []));
-  const raise = module.import("raise", module.type(["i32", "i32"], []));
-  const helper = module.import("helper", module.type(["i32"], ["i32"]));
-  const slow = module.declare(module.type(["i64", "i32", "i32"], ["i32"]));
-  const jump = module.declare(module.type(["i64", "i32"], []));
+  const core: CoreFunctions = { handlerType, ...coreFunctions(module) };
   const enter = module.declare(module.type(["i32"], []));
-  const core: CoreFunctions = { handlerType, slow, commit, raise, helper, jump };
-  module.define(slow, slowBody(slowImport));
-  module.define(jump, jumpBody(core));
+  const resume = module.declare(module.type([], []));
   module.define(enter, enterBody(core));
+  module.define(resume, resumeBody(core));
   module.export("enter", enter);
-  module.export("slow", slow);
-  module.export("jump", jump);
+  module.export("resume", resume);
+  defineOwn(module, "slow", () => slowBody(core));
+  defineOwn(module, "jump", () => jumpBody(core));
   const add = (slot: number, body: Body): void => {
     const index = module.declare(handlerType);
     module.define(index, body);
@@ -101,12 +106,7 @@ export function buildLegacyCore(
 ): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder(memory, 1);
   const handlerType = module.type(["i32", "i64"], []);
-  const slow = module.import("slow", module.type(["i64", "i32", "i32"], ["i32"]));
-  const commit = module.import("commit", module.type([], []));
-  const raise = module.import("raise", module.type(["i32", "i32"], []));
-  const helper = module.import("helper", module.type(["i32"], ["i32"]));
-  const jump = module.import("jump", module.type(["i64", "i32"], []));
-  const core: CoreFunctions = { handlerType, slow, commit, raise, helper, jump };
+  const core: CoreFunctions = { handlerType, ...coreFunctions(module) };
   for (const [index, plan] of plans.entries()) {
     if (!plan.legacy) continue;
     const declared = module.declare(handlerType);
@@ -116,41 +116,60 @@ export function buildLegacyCore(
   return module.build();
 }
 
-function slowBody(slowImport: number): Body {
+function slowBody(core: CoreFunctions): Body {
   beginFunction(3);
   const address = new Local<I64>(0);
   i64.store(i32.const(0), address.get(), layout.state + state.slowAddress);
-  call<I32>(slowImport, new Local<I32>(1).get(), new Local<I32>(2).get());
+  call<I32>(core.slowHost, new Local<I32>(1).get(), new Local<I32>(2).get());
   return endFunction();
 }
 
-/** Weight of an indirect or unlinked jump in fuel. */
-const jumpCost = 4;
+/** Leaves WebAssembly with `target` as RIP. */
+function leaveAt(target: Local<I64>, reason: number): void {
+  i64.store(i32.const(0), target.get(), layout.state + state.rip);
+  i32.store(i32.const(0), i32.const(reason), layout.state + state.exit);
+  ret();
+}
+
+function leaveToLookUp(target: Local<I64>, from: Local<I32>): void {
+  i32.store(i32.const(0), from.get(), layout.state + state.record);
+  leaveAt(target, exitReason.lookup);
+}
 
 function jumpBody(core: CoreFunctions): Body {
   beginFunction(2);
   const target = new Local<I64>(0);
   const from = new Local<I32>(1);
-  const leave = (reason: number): void => {
-    i64.store(i32.const(0), target.get(), layout.state + state.rip);
-    i32.store(i32.const(0), i32.const(reason), layout.state + state.exit);
-    ret();
-  };
   const fuel = keep.i32(
     i32.sub(i32.load(i32.const(0), layout.state + state.fuel), i32.const(jumpCost)),
   );
   i32.store(i32.const(0), fuel.get(), layout.state + state.fuel);
-  when(i32.ltS(fuel.get(), i32.const(0)), () => leave(exitReason.fuel));
+  when(i32.ltS(fuel.get(), i32.const(0)), () => leaveAt(target, exitReason.fuel));
+  goTo(core, target, from);
+  return endFunction();
+}
+
+/** Goes on at RIP, wherever that was set; costs no fuel, so that every entry makes progress. */
+function resumeBody(core: CoreFunctions): Body {
+  beginFunction(0);
+  const target = keep.i64(i64.load(i32.const(0), layout.state + state.rip));
+  const from = keep.i32(i32.const(0));
+  goTo(core, target, from);
+  return endFunction();
+}
+
+/** `stale`: a record that must not be gone to, though the caches may name it. */
+function goTo(core: CoreFunctions, target: Local<I64>, from: Local<I32>, stale?: Local<I32>): void {
   const low = i32.wrap(target.get());
   const hash = i32.xor(low, i32.wrap(i64.shrU(target.get(), i64.const(14))));
   const index = i32.and(hash, i32.const(jumpCacheEntries - 1));
   const entry = keep.i32(i32.shl(index, i32.const(4)));
-  const tag = i64.xor(target.get(), i64.load(i32.const(0), layout.state + state.modeTag));
-  when(i64.ne(tag, i64.load(entry.get(), layout.jumpCache)), () => {
-    i32.store(i32.const(0), from.get(), layout.state + state.record);
-    leave(exitReason.lookup);
-  });
+  const tag = keep.i64(i64.xor(target.get(), i64.load(i32.const(0), layout.state + state.modeTag)));
+  when(i64.ne(tag.get(), i64.load(entry.get(), layout.jumpCache)), () =>
+    refill(target, from, entry, tag),
+  );
   const found = keep.i32(i32.load(entry.get(), layout.jumpCache + 8));
+  if (stale) when(i32.eq(found.get(), stale.get()), () => leaveToLookUp(target, from));
   const page = keep.i64(i64.and(target.get(), i64.const(-4096)));
   // A direct jump within its page leads here for as long as both exist: link it. Runs that cross
   // into another page depend on that one's mapping and are not linked.
@@ -162,7 +181,32 @@ function jumpBody(core: CoreFunctions): Body {
   });
   i64.store(i32.const(0), page.get(), layout.state + state.virtualPage);
   dispatch(core, found);
-  return endFunction();
+}
+
+/** Fills a jump cache entry from fetch TLB and run index (run-caches.ts), or leaves. */
+function refill(target: Local<I64>, from: Local<I32>, entry: Local<I32>, tag: Local<I64>): void {
+  const leave = (): void => leaveToLookUp(target, from);
+  const pageNumber = i32.wrap(i64.shrU(target.get(), i64.const(12)));
+  const fetchIndex = i32.and(pageNumber, i32.const(fetchTlbEntries - 1));
+  const fetch = keep.i32(i32.shl(fetchIndex, i32.const(4)));
+  const pageTag = i64.and(tag.get(), i64.const(-4096));
+  when(i64.ne(pageTag, i64.load(fetch.get(), layout.fetchTlb)), leave);
+  const page = keep.i32(i32.load(fetch.get(), layout.fetchTlb + 8));
+  const offset = i32.and(i32.wrap(target.get()), i32.const(0xfff));
+  const key = keep.i32(i32.or(offset, i32.load(i32.const(0), layout.state + state.modeKey)));
+  const mixed = i32.xor(i32.mul(page.get(), i32.const(runIndexHash)), key.get());
+  const run = keep.i32(i32.shl(i32.and(mixed, i32.const(runIndexEntries - 1)), i32.const(4)));
+  const differs = (): I32 => {
+    const otherPage = i32.ne(page.get(), i32.load(run.get(), layout.runIndex));
+    return i32.or(otherPage, i32.ne(key.get(), i32.load(run.get(), layout.runIndex + 4)));
+  };
+  when(differs(), () => {
+    run.set(i32.xor(run.get(), i32.const(16)));
+    when(differs(), leave);
+  });
+  i64.store(entry.get(), tag.get(), layout.jumpCache);
+  i32.store(entry.get(), i32.load(run.get(), layout.runIndex + 8), layout.jumpCache + 8);
+  i32.store(entry.get(), i32.const(1), layout.jumpCache + 12);
 }
 
 function dispatch(core: CoreFunctions, at: Local<I32>): void {
@@ -241,13 +285,11 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
       when(call<I32>(core.helper, rec.get()), () => ret());
       break;
     case "stale": {
+      // Jumps that were linked to this record still come here: on to its successor, if known.
       const offset = i32.and(i32.load16U(rec.get(), record.where), i32.const(0xfff));
       const page = keep.i64(i64.extendU(offset));
       const rip = keep.i64(i64.add(site.loadState64(state.virtualPage), page.get()));
-      i64.store(i32.const(0), rip.get(), layout.state + state.rip);
-      i32.store(i32.const(0), i32.const(0), layout.state + state.record);
-      i32.store(i32.const(0), i32.const(exitReason.lookup), layout.state + state.exit);
-      ret();
+      goTo(core, rip, keep.i32(i32.const(0)), rec);
       break;
     }
     case "count": {
@@ -266,20 +308,13 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
     }
     case "pass":
       break;
-    case "region":
-      returnCallIndirect(
-        core.handlerType,
-        [rec.get(), ea.get()],
-        i32.load(rec.get(), record.immediate),
-      );
-      break;
     case "goOn":
       site.jumpDirect();
       break;
     default:
       name satisfies never;
   }
-  if (name !== "stale" && name !== "goOn" && name !== "region") site.next();
+  if (name !== "stale" && name !== "goOn") site.next();
   return endFunction();
 }
 

@@ -17,6 +17,7 @@ import {
   crossingKey,
   endsRun,
   markRegion,
+  type RegionCode,
   type Run,
   type TranslateStatistics,
 } from "./code-page.ts";
@@ -80,25 +81,33 @@ export class Translator {
   }
 
   /** Entries after which a run is compiled: docs/decisions/065. */
-  hotThreshold = 1000;
+  hotThreshold = 4000;
 
   /** Whether the run that begins with this record still stands for its code. */
   isLive(first: number): boolean {
     return this.halves[first >> 1] !== specialHandlers.stale;
   }
 
-  /** Makes the run a jump to the region's function. */
-  link(
-    page: number,
-    first: number,
-    slot: number,
-    ranges: readonly (readonly [number, number])[],
-  ): void {
-    this.halves[first >> 1] = specialHandlers.region;
-    this.words[(first + record.immediate) >> 2] = slot;
-    const known = this.pageOf(page);
-    known.regions.push({ head: first, ranges });
-    markRegion(known, ranges);
+  /** Watches the bytes of a region; when they change, its head becomes stale. */
+  addRegion(region: RegionCode): void {
+    for (const [page, ranges] of region.ranges) {
+      const known = this.pageOf(page);
+      known.regions.add(region);
+      markRegion(known, ranges);
+    }
+  }
+
+  /** Makes the region's function the handler of the first record of the run it replaces. */
+  link(region: RegionCode, slot: number): void {
+    this.halves[region.head >> 1] = slot;
+  }
+
+  /** Entries of the run at a physical page and offset so far, up to the threshold. */
+  heat(page: number, offset: number, mode: number): number {
+    const first = this.find(page, offset, mode);
+    if (first === 0) return 0;
+    if (this.halves[first >> 1] !== specialHandlers.count) return this.hotThreshold;
+    return this.hotThreshold - (this.words[(first + record.immediate) >> 2] as number);
   }
 
   /** The run is hot and waits to be compiled; it counts no longer. */
@@ -228,28 +237,38 @@ export class Translator {
       if (known.lines[line]) touched = true;
     if (!touched) return false;
     this.statistics.invalidations++;
-    const runs: Run[] = [];
-    for (const run of known.runs)
-      if (run.start >= end || run.end <= start) runs.push(run);
-      else this.dropRun(known, run);
-    const regions = known.regions.filter((region) => {
-      const hit = region.ranges.some(([from, to]) => from < end && to > start);
-      if (hit) this.halves[region.head >> 1] = specialHandlers.stale;
-      return !hit && this.isLive(region.head);
-    });
-    const dropped = known.regions.length - regions.length;
-    known.runs.length = 0;
-    known.lines.fill(0);
-    for (const run of runs) {
-      // A region's head whose region is gone asks for a new run.
-      if (!this.isLive(run.firstRecord)) this.dropRun(known, run);
-      else this.addRun(known, run);
+    let dropped = 0;
+    for (const region of known.regions) {
+      const ranges = region.ranges.get(page) ?? [];
+      if (!ranges.some(([from, to]) => from < end && to > start)) continue;
+      this.dropRegion(region);
+      dropped++;
     }
-    known.regions.splice(0, known.regions.length, ...regions);
-    for (const region of regions) markRegion(known, region.ranges);
-    if (known.runs.length === 0) this.pages.delete(page);
+    const runs = known.runs.splice(0);
+    known.lines.fill(0);
+    for (const run of runs)
+      if (run.start >= end || run.end <= start) this.addRun(known, run);
+      else this.dropRun(known, run);
+    for (const region of known.regions) {
+      if (this.isLive(region.head)) markRegion(known, region.ranges.get(page) ?? []);
+      else {
+        this.dropRegion(region);
+        dropped++;
+      }
+    }
+    if (known.runs.length === 0 && known.regions.size === 0) this.pages.delete(page);
     this.statistics.regionsDropped += dropped;
     return dropped > 0;
+  }
+
+  /** Nothing leads to the region's function any more; its head asks for a new run. */
+  private dropRegion(region: RegionCode): void {
+    this.halves[region.head >> 1] = specialHandlers.stale;
+    for (const page of region.ranges.keys()) this.pages.get(page)?.regions.delete(region);
+    const home = this.pages.get(region.headPage);
+    const at = home?.runs.findIndex((run) => run.firstRecord === region.head) ?? -1;
+    const [run] = at < 0 ? [] : (home?.runs.splice(at, 1) ?? []);
+    if (home && run) this.dropRun(home, run);
   }
 
   private dropRun(page: CodePage, run: Run): void {

@@ -31,7 +31,7 @@ export class Paging {
   physicalPage = 0;
   errorCode = 0;
   private pageIsWritable = false;
-  private pageIsGlobal = false;
+  pageIsGlobal = false;
   private pageIsLarge = false;
   /** 2 MiB regions of which pieces of larger pages were filled, as multiples of 2 MiB. */
   private readonly largeRegions = new Set<number>();
@@ -44,10 +44,13 @@ export class Paging {
   private readonly filled = [new Uint16Array(tlbEntries), new Uint16Array(tlbEntries)] as const;
   private readonly filledCount = [0, 0];
   private readonly isFilled = [new Uint8Array(tlbEntries), new Uint8Array(tlbEntries)] as const;
-  private readonly isGlobal = [new Uint8Array(tlbEntries), new Uint8Array(tlbEntries)] as const;
+
+  /** Physical pages that an entry may allow writes to. */
+  private readonly writable: Uint8Array;
 
   constructor(memory: WebAssembly.Memory, ramBytes: number) {
     this.words = new Int32Array(memory.buffer);
+    this.writable = new Uint8Array((ramBytes + (HOLE_END - HOLE_START)) / 4096 + 1);
     this.ramBytes = ramBytes;
     this.lowRam = Math.min(ramBytes, HOLE_START);
     this.flushAll();
@@ -205,15 +208,26 @@ export class Paging {
     words[at] = low & ~0xfff;
     words[at + 1] = high;
     const write = allowWrite && this.pageIsWritable;
+    if (write) this.writable[this.physicalPage / 4096] = 1;
     words[at + 2] = write ? low & ~0xfff : -1;
     words[at + 3] = write ? high : -1;
     words[at + tlbEntry.addend / 4] = (host - (low & ~0xfff)) | 0;
     words[at + tlbEntry.physicalPage / 4] = this.physicalPage / 4096;
-    this.isGlobal[which][index] = this.pageIsGlobal ? 1 : 0;
-    if (this.isFilled[which][index]) return;
+    // Only what a CR3 write forgets is listed.
+    if (this.pageIsGlobal || this.isFilled[which][index]) return;
     this.isFilled[which][index] = 1;
     this.filled[which][this.filledCount[which] as number] = index;
     this.filledCount[which] = (this.filledCount[which] as number) + 1;
+  }
+
+  /** Host address of an access that the TLB allows, or 0. */
+  find(low: number, high: number, bytes: number, write: boolean, isUser: boolean): number {
+    if ((low & 0xfff) + bytes > 4096) return 0;
+    const index = (low >>> 12) & (tlbEntries - 1);
+    const at = ((isUser ? layout.userTlb : layout.kernelTlb) >> 2) + index * entryWords;
+    const tag = write ? at + 2 : at;
+    if (this.words[tag] !== (low & ~0xfff) || this.words[tag + 1] !== high) return 0;
+    return (low + (this.words[at + tlbEntry.addend / 4] as number)) >>> 0;
   }
 
   private clear(which: number, index: number): void {
@@ -241,18 +255,13 @@ export class Paging {
     this.flushes++;
     for (let which = 0; which < 2; which++) {
       const list = this.filled[which] as Uint16Array;
-      const globals = this.isGlobal[which] as Uint8Array;
       const marks = this.isFilled[which] as Uint8Array;
-      let kept = 0;
       for (let i = 0; i < (this.filledCount[which] as number); i++) {
         const index = list[i] as number;
-        if (globals[index]) list[kept++] = index;
-        else {
-          this.clear(which, index);
-          marks[index] = 0;
-        }
+        this.clear(which, index);
+        marks[index] = 0;
       }
-      this.filledCount[which] = kept;
+      this.filledCount[which] = 0;
     }
   }
 
@@ -270,6 +279,8 @@ export class Paging {
 
   /** Takes write access to a physical page from all entries: code is cached from it now. */
   protect(page: number): void {
+    if (!this.writable[page]) return;
+    this.writable[page] = 0;
     const words = this.words;
     for (const base of [layout.kernelTlb >> 2, layout.userTlb >> 2])
       for (let at = base; at < base + tlbEntries * entryWords; at += entryWords)

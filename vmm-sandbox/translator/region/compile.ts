@@ -1,27 +1,36 @@
 /**
  * Compiles regions: one function each, many functions to a module.
  *
- *   prologue: load used registers and flags into locals
- *   block leave { block exitTo { structured code } store; tail call jump(target) } store; return
+ *   region of several pages: are they mapped as they were? else on with the head's next record
+ *   load used registers and flags into locals
+ *   block leave { block exitTo { structured code } store; tail call what is at target } store; return
  */
 
 import type { Emitter } from "../emit/integer.ts";
 import { stringEmitter, stringOperations } from "../emit/string.ts";
+import type { RegionCode } from "../interpreter/code-page.ts";
+import { coreFunctions } from "../interpreter/core-functions.ts";
 import { emitters } from "../interpreter/forms.ts";
 import type { Instruction } from "../isa/decode.ts";
-import { layout, state } from "../state.ts";
+import { jumpCacheEntries, jumpCost, layout, record, regionCellBytes, state } from "../state.ts";
 import {
   appendCode,
   type Body,
   beginFunction,
   block,
   br,
+  type Callee,
+  call,
   endFunction,
+  type I32,
   i32,
   i64,
+  keep,
+  Local,
   localMark,
   releaseLocals,
   returnCall,
+  returnCallIndirect,
   takeCode,
   unreachable,
   when,
@@ -29,7 +38,7 @@ import {
 import { type MemoryLimits, ModuleBuilder } from "../wasm/module.ts";
 import { v128 } from "../wasm/simd.ts";
 import { type Block, branchTarget, type Region } from "./discover.ts";
-import { RegionFrame, type RegionFunctions, RegionSite } from "./region-site.ts";
+import { RegionFrame, type RegionFunctions, RegionSite, ripAt } from "./region-site.ts";
 import { emitStructured, type Structured } from "./structure.ts";
 
 export type RegionJob = {
@@ -37,9 +46,15 @@ export type RegionJob = {
   readonly number: number;
   readonly slot: number;
   readonly tlbBase: number;
+  readonly code: RegionCode;
 };
 
-type ModuleFunctions = RegionFunctions & { readonly jump: number };
+type ModuleFunctions = RegionFunctions & {
+  readonly jump: Callee;
+  /** (region i32) → i32: whether its pages are where they were; then its cell says so, too. */
+  readonly validate: Callee;
+  readonly handlerType: number;
+};
 
 /** The module of these regions, and the jobs that it holds: irreducible ones are left out. */
 export function compileRegions(
@@ -48,13 +63,10 @@ export function compileRegions(
 ): { readonly bytes: Uint8Array<ArrayBuffer>; readonly done: readonly RegionJob[] } {
   const module = new ModuleBuilder(memory, 1);
   const handlerType = module.type(["i32", "i64"], []);
-  const slow = module.import("slow", module.type(["i64", "i32", "i32"], ["i32"]));
-  const commit = module.import("commit", module.type([], []));
-  const raise = module.import("raise", module.type(["i32", "i32"], []));
-  const jump = module.import("jump", module.type(["i64", "i32"], []));
+  const functions = { handlerType, ...coreFunctions(module) };
   const done: RegionJob[] = [];
   for (const job of jobs) {
-    const body = compileRegion(job, { slow, commit, raise, jump });
+    const body = compileRegion(job, functions);
     if (!body) continue;
     const index = module.declare(handlerType);
     module.define(index, body);
@@ -67,85 +79,128 @@ export function compileRegions(
 function compileRegion(job: RegionJob, functions: ModuleFunctions): Body | undefined {
   const { region } = job;
   beginFunction(2);
-  const frame = new RegionFrame(functions, job.number, job.tlbBase);
+  const frame = new RegionFrame(functions, job.tlbBase);
   let reducible = true;
   block((leave) => {
     frame.leave = leave;
     block((exitTo) => {
       frame.exitTo = exitTo;
       const graph = {
-        entry: region.head,
-        successors: (start: number) => successors(region, start),
+        entry: 0,
+        successors: (node: number) => successors(region, node),
       };
-      reducible = emitStructured(graph, (start, structured) =>
-        emitBlock(frame, region, region.blocks.get(start) as Block, structured),
+      reducible = emitStructured(graph, (node, structured) =>
+        emitBlock(frame, region, node, structured),
       );
       unreachable();
     });
-    storeRegisters(frame);
-    returnCall(functions.jump, frame.target.get(), i32.const(0));
+    leaveThroughCache(frame, functions);
   });
   storeRegisters(frame);
   if (!reducible) return undefined;
   const code = takeCode();
+  if (region.pages.length > 1) checkPages(job.number, functions);
   loadRegisters(frame);
   appendCode(code);
   return endFunction();
 }
 
-function successors(region: Region, start: number): readonly number[] {
-  const node = region.blocks.get(start) as Block;
-  const list = node.taken !== undefined && region.blocks.has(node.taken) ? [node.taken] : [];
-  if (node.fallsThrough && region.blocks.has(node.end)) list.push(node.end);
-  return list;
+/** Checks that code of other pages is still what this region was made of. */
+function checkPages(number: number, functions: ModuleFunctions): void {
+  const rec = new Local<I32>(0);
+  const mapping = i64.xor(
+    i64.load(i32.const(0), layout.state + state.modeTag),
+    i64.load(i32.const(0), layout.state + state.virtualPage),
+  );
+  const cell = layout.regionCells + number * regionCellBytes;
+  const interpret = (): void =>
+    returnCallIndirect(
+      functions.handlerType,
+      [i32.add(rec.get(), i32.const(record.sizeBytes)), i64.const(0)],
+      i32.load16U(rec.get(), record.sizeBytes + record.handler),
+    );
+  const check = (): void =>
+    when(i32.eqz(call<I32>(functions.validate, i32.const(number))), interpret);
+  when(i64.ne(mapping, i64.load(i32.const(0), cell)), check, undefined, false);
 }
 
-function emitBlock(frame: RegionFrame, region: Region, node: Block, structured: Structured): void {
+/** On to `target`: what the core's `jump` does, in line for jumps that the cache knows. */
+function leaveThroughCache(frame: RegionFrame, functions: ModuleFunctions): void {
+  const { target, fuel } = frame;
+  storeRegisters(frame);
+  when(i32.geS(fuel.get(), i32.const(jumpCost)), () => {
+    const hash = i32.xor(i32.wrap(target.get()), i32.wrap(i64.shrU(target.get(), i64.const(14))));
+    const index = i32.and(hash, i32.const(jumpCacheEntries - 1));
+    const entry = keep.i32(i32.shl(index, i32.const(4)));
+    const tag = i64.xor(target.get(), i64.load(i32.const(0), layout.state + state.modeTag));
+    when(i64.eq(tag, i64.load(entry.get(), layout.jumpCache)), () => {
+      const spent = keep.i32(i32.sub(fuel.get(), i32.const(jumpCost)));
+      i32.store(i32.const(0), spent.get(), layout.state + state.fuel);
+      const page = keep.i64(i64.and(target.get(), i64.const(-4096)));
+      i64.store(i32.const(0), page.get(), layout.state + state.virtualPage);
+      const found = keep.i32(i32.load(entry.get(), layout.jumpCache + 8));
+      returnCallIndirect(
+        functions.handlerType,
+        [found.get(), i64.const(0)],
+        i32.load16U(found.get(), record.handler),
+      );
+    });
+  });
+  returnCall(functions.jump, target.get(), i32.const(0));
+}
+
+function successors(region: Region, node: number): readonly number[] {
+  const { taken, returns, next } = region.blocks.get(node) as Block;
+  return [taken, returns?.node, next].filter(
+    (to): to is number => to !== undefined && region.blocks.has(to),
+  );
+}
+
+function emitBlock(frame: RegionFrame, region: Region, node: number, structured: Structured): void {
+  const here = region.blocks.get(node) as Block;
   let mark = localMark();
   frame.comparison = undefined;
-  for (const [i, { offset, instruction }] of node.code.entries()) {
+  for (const [i, { offset, instruction }] of here.code.entries()) {
     const target = branchTarget(offset, instruction);
-    const isCall = instruction.row.mnemonic === "call";
-    const site = new RegionSite(frame, instruction, offset, () =>
-      isCall ? leaveTo(frame, site, target - offset - instruction.length) : go(target),
-    );
+    const site = new RegionSite(frame, instruction, offset, {
+      direct: () => go(target, here.taken),
+      indirect: () => expectReturn(here.returns),
+    });
     emitterOf(instruction)(site);
     // A condition right after a comparison uses its operands: they stay until then.
-    const next = node.code[i + 1]?.instruction.row.mnemonic ?? "";
+    const next = here.code[i + 1]?.instruction.row.mnemonic ?? "";
     if (frame.comparison && conditional.has(next)) continue;
     frame.comparison = undefined;
     releaseLocals(mark);
     mark = localMark();
   }
-  if (node.fallsThrough) go(node.end);
+  if (here.fallsThrough) go(here.end, here.next);
 
-  function go(target: number): void {
-    if (!region.blocks.has(target)) {
-      frame.target.set(
-        i64.add(i64.load(i32.const(0), layout.state + state.virtualPage), i64.const(target)),
-      );
+  /** A return in line mostly goes back to its call. */
+  function expectReturn(returns: Block["returns"]): void {
+    if (!returns || !region.blocks.has(returns.node)) return;
+    when(i64.eq(frame.target.get(), ripAt(returns.offset)), () => go(returns.offset, returns.node));
+  }
+
+  function go(offset: number, to: number | undefined): void {
+    if (to === undefined || !region.blocks.has(to)) {
+      frame.target.set(ripAt(offset));
       br(frame.exitTo);
       return;
     }
-    if (structured.isBackward(node.start, target)) {
-      frame.fuel.set(i32.sub(frame.fuel.get(), i32.const(node.code.length + 2)));
-      when(i32.ltS(frame.fuel.get(), i32.const(0)), () => {
-        frame.target.set(
-          i64.add(i64.load(i32.const(0), layout.state + state.virtualPage), i64.const(target)),
-        );
+    if (structured.isBackward(node, to)) {
+      frame.fuel.set(i32.sub(frame.fuel.get(), i32.const(here.code.length + 2)));
+      const leave = (): void => {
+        frame.target.set(ripAt(offset));
         br(frame.exitTo);
-      });
+      };
+      when(i32.ltS(frame.fuel.get(), i32.const(0)), leave, undefined, false);
     }
-    structured.branch(node.start, target);
+    structured.branch(node, to);
   }
 }
 
 const conditional = new Set(["jcc", "setcc", "cmov"]);
-
-function leaveTo(frame: RegionFrame, site: RegionSite, displacement: number): void {
-  frame.target.set(i64.add(site.nextRip(), i64.const(displacement)));
-  br(frame.exitTo);
-}
 
 function emitterOf(instruction: Instruction): Emitter {
   const { mnemonic } = instruction.row;

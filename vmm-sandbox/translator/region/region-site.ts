@@ -19,6 +19,7 @@ import { type Instruction, noRegister, operandKind, ripRegister } from "../isa/d
 import { layout, state } from "../state.ts";
 import {
   br,
+  type Callee,
   call,
   type I32,
   type I64,
@@ -34,7 +35,7 @@ import {
 } from "../wasm/assembler.ts";
 import { v128 } from "../wasm/simd.ts";
 
-export type RegionFunctions = MemoryFunctions & { readonly raise: number };
+export type RegionFunctions = MemoryFunctions & { readonly raise: Callee };
 
 /** Everything the instructions of one function share. */
 export class RegionFrame {
@@ -47,17 +48,14 @@ export class RegionFrame {
   readonly fuel: Local<I32> = local.i32();
   readonly target: Local<I64> = local.i64();
   readonly functions: RegionFunctions;
-  /** Number in site ids; see Cpu.setRip. */
-  readonly number: number;
   readonly tlbBase: number;
   /** What set the flags last, in this block and while its locals are held. */
   comparison: Comparison | undefined;
   leave: Label = { depth: 0 };
   exitTo: Label = { depth: 0 };
 
-  constructor(functions: RegionFunctions, number: number, tlbBase: number) {
+  constructor(functions: RegionFunctions, tlbBase: number) {
     this.functions = functions;
-    this.number = number;
     this.tlbBase = tlbBase;
   }
 
@@ -75,10 +73,23 @@ export class RegionFrame {
   }
 }
 
-/** Identifies an instruction to TypeScript: bit 31, region number, length and page offset. */
-export function siteId(region: number, offset: number, length: number): number {
-  return 0x8000_0000 | ((region & 0x7fff) << 16) | (length << 12) | offset | 0;
+/** Identifies an instruction to TypeScript: bit 31, length, offset from the region's page. */
+export function siteId(offset: number, length: number): number {
+  return 0x8000_0000 | (length << 27) | (offset & 0x7ff_ffff);
 }
+
+/** The address at an offset from the region's page. */
+export function ripAt(offset: number): I64 {
+  return i64.add(i64.load(i32.const(0), layout.state + state.virtualPage), i64.const(offset));
+}
+
+/** How the ways out of an instruction are emitted. */
+export type WaysOut = {
+  /** To the target of its direct branch. */
+  readonly direct: () => void;
+  /** `frame.target` is set: whatever can be done before leaving for it. */
+  readonly indirect: () => void;
+};
 
 export class RegionSite implements Site {
   readonly size: number;
@@ -89,15 +100,14 @@ export class RegionSite implements Site {
   private readonly it: Instruction;
   private readonly offset: number;
   private readonly frame: RegionFrame;
-  private readonly direct: () => void;
+  private readonly ways: WaysOut;
   private addressLocal: Local<I64> | undefined;
 
-  /** `direct` emits the way to the target of the instruction's direct branch. */
-  constructor(frame: RegionFrame, it: Instruction, offset: number, direct: () => void) {
+  constructor(frame: RegionFrame, it: Instruction, offset: number, ways: WaysOut) {
     this.frame = frame;
     this.it = it;
     this.offset = offset;
-    this.direct = direct;
+    this.ways = ways;
     this.size = it.size;
     this.opcode = it.opcode;
     this.operandCount = it.operandCount;
@@ -105,7 +115,7 @@ export class RegionSite implements Site {
   }
 
   private id(): I32 {
-    return i32.const(siteId(this.frame.number, this.offset, this.it.length));
+    return i32.const(siteId(this.offset, this.it.length));
   }
 
   place(operand: number): Place {
@@ -322,11 +332,8 @@ export class RegionSite implements Site {
     i64.store(i32.const(0), kept.get(), layout.state + offset);
   }
 
-  private ripAt(offset: number): I64 {
-    return i64.add(this.loadState64(state.virtualPage), i64.const(offset));
-  }
   nextRip(): I64 {
-    return this.ripAt(this.offset + this.it.length);
+    return ripAt(this.offset + this.it.length);
   }
 
   raise(vector: number): void {
@@ -336,11 +343,12 @@ export class RegionSite implements Site {
 
   jumpTo(target: Local<I64>): void {
     this.frame.target.set(target.get());
+    this.ways.indirect();
     br(this.frame.exitTo);
   }
 
   jumpDirect(): void {
-    this.direct();
+    this.ways.direct();
   }
 
   exhaustFuel(): void {
@@ -352,7 +360,7 @@ export class RegionSite implements Site {
     const spent = keep.i32(cost);
     fuel.set(i32.sub(fuel.get(), spent.get()));
     when(i32.ltS(fuel.get(), i32.const(0)), () => {
-      this.frame.target.set(this.ripAt(this.offset));
+      this.frame.target.set(ripAt(this.offset));
       br(this.frame.exitTo);
     });
   }

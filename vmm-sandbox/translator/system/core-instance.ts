@@ -1,6 +1,8 @@
 /** The generated interpreter, compiled once in a process. */
 import { buildCore, buildLegacyCore } from "../interpreter/core.ts";
+import { buildBridge } from "../interpreter/core-functions.ts";
 import { HandlerSet } from "../interpreter/forms.ts";
+import { allowBranchHints } from "../wasm/engine.ts";
 
 let corePlans: HandlerSet | undefined;
 
@@ -8,6 +10,7 @@ let coreModule: { readonly module: WebAssembly.Module; readonly tableSize: numbe
 
 /** The interpreter is the same for every CPU: compiled once in a process. */
 export function core() {
+  allowBranchHints();
   corePlans ??= new HandlerSet();
   if (!coreModule) {
     const { bytes, tableSize } = buildCore(corePlans.plans, {
@@ -29,4 +32,14 @@ export function legacyCore(): WebAssembly.Module {
     buildLegacyCore(corePlans.plans, { initialPages: 1, maximumPages: 65_536, shared: true }),
   );
   return legacyModule;
+}
+
+let bridgeModule: WebAssembly.Module | undefined;
+
+/** Puts TypeScript's functions where all modules find them. */
+export function bridge(): WebAssembly.Module {
+  bridgeModule ??= new WebAssembly.Module(
+    buildBridge({ initialPages: 1, maximumPages: 65_536, shared: true }),
+  );
+  return bridgeModule;
 }

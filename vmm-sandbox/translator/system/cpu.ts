@@ -9,11 +9,14 @@
  * ```
  */
 import type { Machine } from "../../machine/machine.ts";
-import { access, pageNumber } from "../mmu/paging.ts";
+import type { HostFunctionName } from "../interpreter/core-functions.ts";
+import { RunCaches } from "../interpreter/run-caches.ts";
+import { access } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
-import { exitReason, jumpCacheEntries, layout, record, state } from "../state.ts";
+import { exitReason, layout, record, state } from "../state.ts";
+import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
-import { core, legacyCore } from "./core-instance.ts";
+import { bridge, core, legacyCore } from "./core-instance.ts";
 import {
   combinesToDoubleFault,
   GuestFault,
@@ -31,17 +34,6 @@ import { attribute, segmentIndex } from "./registers.ts";
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 20_000;
 
-const fetchTlbEntries = 1024;
-
-const allOnes = (1n << 64n) - 1n;
-
-/** Pages with code, as another thread that writes RAM sees them: host-channel.ts. */
-export interface CodePages {
-  markCode(page: number): void;
-  readonly hasWritten: boolean;
-  takeWritten(drop: (page: number) => void): void;
-}
-
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
   readonly jit: Jit;
@@ -51,33 +43,43 @@ export class Cpu extends GuestAccess {
   /** RIP before which no interrupt is delivered: STI and MOV SS. */
   shadowUntil = -1n;
   private readonly enter: (record: number) => void;
+  /** Goes on at RIP when the caches know it, else leaves with `exitReason.lookup`. */
+  private readonly resume: () => void;
   /** Adds the handlers of 16- and 32-bit code, once. */
   private loadLegacy: (() => unknown) | undefined;
   private pending: GuestFault | undefined;
   private tscOffset = 0;
   private tripleFault = false;
-  /** Virtual pages that the jump cache or the fetch TLB may know, as address / 4096. */
-  private readonly knownCodePages = new Set<number>();
-  /** Fetch TLB: virtual page (low, high), mode, physical page. */
-  private readonly fetchTlb = new Int32Array(fetchTlbEntries * 4).fill(-1);
+  private readonly caches: RunCaches;
 
   constructor(memory: WebAssembly.Memory, machine: Machine) {
     const { set, module, tableSize } = core();
     super(memory, machine, set);
+    this.caches = new RunCaches(memory);
     this.apic = new LocalApic(machine.clock);
     this.msrs = new Msrs(this);
     const table = new WebAssembly.Table({ element: "anyfunc", initial: tableSize });
-    const commit = () => this.commit();
-    const raise = (number: number, at: number) => this.fault(new GuestFault(number), at);
-    const helper = (at: number) => this.helper(at);
-    const slow = (kind: number, at: number) => this.slow(kind, at);
-    const env = { memory, table, commit, raise, helper };
-    const { exports } = new WebAssembly.Instance(module, { env: { ...env, slow } });
+    const host: Readonly<Record<HostFunctionName, (a: number, b: number) => unknown>> = {
+      slowHost: (kind, at) => this.slow(kind, at),
+      commit: () => this.commit(),
+      raise: (number, at) => this.fault(new GuestFault(number), at),
+      helper: (at) => this.helper(at),
+      validate: (region) => this.jit.validate(region),
+    };
+    new WebAssembly.Instance(bridge(), { env: { memory, table, ...host } });
+    const { exports } = new WebAssembly.Instance(module, { env: { memory, table } });
     // SAFE: `core.ts` exports it with this type.
     this.enter = exports["enter"] as (record: number) => void;
-    const imports = { commit, raise, slow: exports["slow"], jump: exports["jump"] };
-    this.jit = new Jit(memory, table, this.translator, imports);
-    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { ...env, ...imports } });
+    // SAFE: as above.
+    this.resume = exports["resume"] as () => void;
+    this.jit = new Jit(
+      memory,
+      table,
+      this.translator,
+      (low, high) => this.codePageAt(low, high),
+      (physical) => this.paging.hostOf(physical),
+    );
+    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { memory, table } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
   }
@@ -145,11 +147,9 @@ export class Cpu extends GuestAccess {
       this.loadLegacy = undefined;
     }
     const stack = registers.caches[segmentIndex.ss]?.attributes ?? 0;
-    const mask = isLong ? allOnes : stack & attribute.big ? 0xffff_ffffn : 0xffffn;
-    registers.set64(state.stackMask, mask);
-    // Canonical addresses repeat bit 47 upwards, so these bits tell modes apart.
-    registers.set32(state.modeTag, 0);
-    registers.set32(state.modeTag + 4, this.mode << 24);
+    registers.set32(state.stackMask, isLong || stack & attribute.big ? -1 : 0xffff);
+    registers.set32(state.stackMask + 4, isLong ? -1 : 0);
+    this.caches.setMode(this.mode);
   }
 
   setEfer(value: bigint): void {
@@ -164,23 +164,16 @@ export class Cpu extends GuestAccess {
     writeControl(this, number, value);
   }
 
-  /** Control registers were set from outside. */
-  mappingChanged(): void {
-    this.flushMapping(true);
-  }
-
   flushMapping(all: boolean): void {
-    if (all) this.paging.flushAll();
-    else this.paging.flushNonGlobal();
-    this.flushJumps();
-  }
-
-  private flushJumps(): void {
-    const first = layout.jumpCache >> 2;
-    this.words.fill(-1, first, first + jumpCacheEntries * 4);
-    this.fetchTlb.fill(-1);
-    this.knownCodePages.clear();
+    const globalStay = (this.registers.get32(state.cr4) & 0x80) !== 0;
     this.statistics.jumpFlushes++;
+    if (all || !globalStay) {
+      this.paging.flushAll();
+      this.caches.forgetMapping();
+    } else {
+      this.paging.flushNonGlobal();
+      this.caches.forgetLocalMapping();
+    }
   }
 
   /** INVLPG; true when code may have moved. Most pages it names never held any. */
@@ -188,8 +181,11 @@ export class Cpu extends GuestAccess {
     const low = Number(address & 0xffff_ffffn) | 0;
     const high = Number((address >> 32n) & 0xffff_ffffn) | 0;
     const all = this.paging.flushPage(low, high);
-    const moved = all || this.knownCodePages.has(pageNumber(low, high));
-    if (moved) this.flushJumps();
+    const moved = all || this.caches.knows(low, high);
+    if (moved) {
+      this.statistics.jumpFlushes++;
+      this.caches.forgetMapping();
+    }
     return moved;
   }
 
@@ -223,21 +219,23 @@ export class Cpu extends GuestAccess {
   }
 
   protected override setRip(at: number, next: boolean): void {
-    // Compiled code's sites are negative and hold what a record's field does.
-    const where = at < 0 ? at & 0xffff : (this.words[at >> 2] as number) >>> 16;
-    const offset = (where & 0xfff) + (next ? where >>> 12 : 0);
+    // Compiled code's sites are negative: region-site.ts, siteId.
+    const where = at < 0 ? at : (this.words[at >> 2] as number) >>> 16;
+    const here = at < 0 ? (at << 5) >> 5 : where & 0xfff;
+    const length = at < 0 ? (at >>> 27) & 15 : where >>> 12;
+    const offset = here + (next ? length : 0);
     const low = (this.words[(layout.state + state.virtualPage) >> 2] as number) >>> 0;
     const high = this.words[(layout.state + state.virtualPage + 4) >> 2] as number;
     const sum = low + offset;
     this.words[(layout.state + state.rip) >> 2] = sum | 0;
-    this.words[(layout.state + state.rip + 4) >> 2] = sum >= 0x1_0000_0000 ? high + 1 : high;
+    this.words[(layout.state + state.rip + 4) >> 2] = (high + Math.floor(sum / 2 ** 32)) | 0;
   }
 
   private helper(at: number): number {
     this.statistics.helpers++;
     const number = this.words[(at + record.immediate) >> 2] as number;
     const instruction = this.translator.helpers.get(number);
-    const execute = helperOf(instruction.row.mnemonic);
+    const execute = helperOf(instruction.row);
     this.setRip(at, true);
     try {
       if (execute(this, instruction) === "continue") return 0;
@@ -316,12 +314,12 @@ export class Cpu extends GuestAccess {
         this.idle(wait);
         continue;
       }
-      const at = this.lookup();
-      if (at === 0) continue;
-      this.enter(at);
+      if (this.codePages?.hasWritten) this.codePages.takeWritten(this);
+      this.resume();
       const reason = registers.get32(state.exit);
       this.statistics.exits[reason] = (this.statistics.exits[reason] as number) + 1;
       if (reason === exitReason.hot) this.foundHot();
+      else if (reason === exitReason.lookup) this.lookup();
     }
   }
 
@@ -332,10 +330,7 @@ export class Cpu extends GuestAccess {
     if (!this.is64) return;
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
-    const page = this.fetch(low, high);
-    if (page < 0) return;
-    const host = this.paging.hostOf(page * 4096);
-    this.jit.hot({ page, offset: low & 0xfff, mode: this.mode, host, record: at });
+    if (this.codePageAt(low, high) >= 0) this.jit.hot({ low, high, mode: this.mode, record: at });
   }
 
   /** For tests: runs from RIP to the next HLT; the vector of an exception, -1, or -2: given up. */
@@ -370,7 +365,7 @@ export class Cpu extends GuestAccess {
 
   /** The run at RIP, translated if need be; 0 when fetching it faulted. */
   lookup(): number {
-    if (this.codePages?.hasWritten) this.dropWritten();
+    if (this.codePages?.hasWritten) this.codePages.takeWritten(this);
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
     const page = this.fetch(low, high);
@@ -383,16 +378,8 @@ export class Cpu extends GuestAccess {
     if (at === 0) return 0;
     const crosses = at < 0;
     if (crosses) at = -at;
-    const entry = (layout.jumpCache >> 2) + (((low ^ (low >>> 14)) & (jumpCacheEntries - 1)) << 2);
-    this.words[entry] = low;
-    this.words[entry + 1] = high ^ (this.mode << 24);
-    this.words[entry + 2] = at;
-    this.words[entry + 3] = crosses ? 0 : 1;
+    this.caches.addRun(low, high, crosses ? -1 : page, at);
     return at;
-  }
-
-  private dropWritten(): void {
-    this.codePages?.takeWritten((page) => this.codeWritten(page * 4096, 4096));
   }
 
   /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
@@ -401,7 +388,7 @@ export class Cpu extends GuestAccess {
     if (this.translator.isFull || this.jit.isFull) {
       this.translator.flush();
       this.jit.flush();
-      this.flushJumps();
+      this.caches.forgetRuns();
     }
     const host = this.paging.hostOf(page * 4096);
     if (offset <= 4096 - 15) {
@@ -422,21 +409,22 @@ export class Cpu extends GuestAccess {
 
   /** Physical page number of a code address, or -1 with the fault pending at RIP. */
   private fetch(low: number, high: number): number {
-    const tlb = this.fetchTlb;
-    const at = ((low >>> 12) & (fetchTlbEntries - 1)) * 4;
-    const tag = low & ~0xfff;
-    if (tlb[at] === tag && tlb[at + 1] === high && tlb[at + 2] === this.mode)
-      return tlb[at + 3] as number;
+    const page = this.codePageAt(low, high);
+    if (page < 0) this.pending = page === notMapped ? this.lastFault : generalProtection();
+    return page;
+  }
+
+  /** The same, or `notMapped` with `lastFault` set, or `noRam`. */
+  private codePageAt(low: number, high: number): number {
+    const known = this.caches.findPage(low, high);
+    if (known >= 0) return known;
     const physical = this.page(low, high, access.fetch, this.isUser);
-    if (physical < 0 || this.paging.hostOf(physical) < 0) {
-      this.pending = physical < 0 ? this.lastFault : generalProtection();
-      return -1;
-    }
-    this.knownCodePages.add(pageNumber(low, high));
-    tlb[at] = tag;
-    tlb[at + 1] = high;
-    tlb[at + 2] = this.mode;
-    tlb[at + 3] = physical / 4096;
+    if (physical < 0) return notMapped;
+    if (this.paging.hostOf(physical) < 0) return noRam;
+    this.caches.addPage(low, high, physical / 4096, this.paging.pageIsGlobal);
     return physical / 4096;
   }
 }
+
+const notMapped = -1;
+const noRam = -2;

@@ -205,6 +205,8 @@ export abstract class GuestAccess {
   private access(address: bigint, bytes: number, write: boolean, isUser: boolean): number {
     const low = Number(address & 0xffff_ffffn) | 0;
     const high = Number((address >> 32n) & 0xffff_ffffn) | 0;
+    const known = this.paging.find(low, high, bytes, write, isUser);
+    if (known !== 0) return known;
     const host = this.resolve(low, high, bytes | (write ? accessKind.write : 0), isUser);
     if (host === 0) throw this.lastFault;
     return host;

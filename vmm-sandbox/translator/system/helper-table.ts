@@ -1,4 +1,5 @@
 /** Which helper executes which mnemonic. */
+import type { Row } from "../isa/instruction-set.ts";
 import { fpuHelpers } from "../x87/fpu.ts";
 import { farHelpers } from "./far-transfers.ts";
 import { fpuStateHelpers } from "./fpu-state.ts";
@@ -15,7 +16,12 @@ const table: Readonly<Record<string, Helper>> = {
   ...vectorHelpers,
 };
 
+/** By row: a look-up by name costs more than most helpers. */
+const byRow: (Helper | undefined)[] = [];
+
 /** Mnemonics that nobody implements raise #UD and are counted. */
-export function helperOf(mnemonic: string): Helper {
-  return table[mnemonic] ?? undefinedInstruction;
+export function helperOf({ index, mnemonic }: Row): Helper {
+  const known = byRow[index] ?? table[mnemonic] ?? undefinedInstruction;
+  byRow[index] = known;
+  return known;
 }

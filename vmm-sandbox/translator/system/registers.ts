@@ -73,7 +73,13 @@ export class Registers {
   }
   /** Zero-extended, as 32-bit results are. */
   setGpr32(number: number, value: number): void {
-    this.set64(state.gpr + number * 8, BigInt(value >>> 0));
+    this.set32(state.gpr + number * 8, value);
+    this.set32(state.gpr + number * 8 + 4, 0);
+  }
+  /** Copies 64 bits from one place of the state to another. */
+  copy64(to: number, from: number): void {
+    this.set32(to, this.get32(from));
+    this.set32(to + 4, this.get32(from + 4));
   }
 
   get rip(): bigint {
@@ -93,7 +99,13 @@ export class Registers {
   setSegment(segment: number, selector: number, cache: DescriptorCache): void {
     this.set32(state.selectors + segment * 4, selector);
     this.caches[segment] = cache;
-    if (segment < 6) this.set64(state.segmentBase + segment * 8, BigInt.asUintN(64, cache.base));
+    if (segment >= 6) return;
+    const base = state.segmentBase + segment * 8;
+    if (cache.base !== 0n) this.set64(base, BigInt.asUintN(64, cache.base));
+    else {
+      this.set32(base, 0);
+      this.set32(base + 4, 0);
+    }
   }
 
   /** The descriptor cache, with the base as it is now: WRFSBASE and SWAPGS change it there. */
@@ -104,22 +116,23 @@ export class Registers {
 
   /** RFLAGS from the lazy words; see emit/flags.ts. */
   get rflags(): number {
-    const result = BigInt.asIntN(64, this.get64(state.flagResult));
+    const low = this.get32(state.flagResult);
+    const high = this.get32(state.flagResult + 4);
     const aux = this.get32(state.flagAux);
-    let parity = (Number(result & 0xffn) ^ (aux >>> 8)) & 0xff;
+    let parity = (low ^ (aux >>> 8)) & 0xff;
     parity ^= parity >> 4;
     parity ^= parity >> 2;
     parity ^= parity >> 1;
     const cf = aux >>> 31;
     const of = cf ^ ((aux >>> 30) & 1);
-    const sf = (result < 0n ? 1 : 0) ^ (aux & 1);
+    const sf = (high >>> 31) ^ (aux & 1);
     return (
       this.get32(state.eflags) |
       2 |
       cf |
       ((parity & 1) ^ 1 ? 4 : 0) |
       ((aux & 8) << 1) |
-      (result === 0n ? 0x40 : 0) |
+      ((low | high) === 0 ? 0x40 : 0) |
       (sf << 7) |
       (of << 11)
     );
@@ -128,7 +141,8 @@ export class Registers {
   set rflags(value: number) {
     this.set32(state.eflags, (value & ~0x8d5 & 0x3f_7fff) | 2);
     const bit = (n: number): number => (value >>> n) & 1;
-    this.set64(state.flagResult, BigInt(bit(6) ^ 1));
+    this.set32(state.flagResult, bit(6) ^ 1);
+    this.set32(state.flagResult + 4, 0);
     this.set32(
       state.flagAux,
       (bit(0) << 31) |

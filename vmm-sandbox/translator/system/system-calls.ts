@@ -6,16 +6,15 @@ import { type DescriptorCache, segmentIndex } from "./registers.ts";
 import { canonical } from "./segments.ts";
 
 /** SYSCALL, SDM volume 2: flat segments from STAR, RCX and R11 hold the way back. */
-export function systemCall(cpu: Cpu, next: bigint): void {
+export function systemCall(cpu: Cpu): void {
   const { registers } = cpu;
-  if (!(registers.get64(state.efer) & 1n)) throw new GuestFault(vector.invalidOpcode);
-  const star = registers.get64(state.star);
-  const selector = Number((star >> 32n) & 0xfffcn);
-  registers.setGpr(1, next);
-  registers.setGpr(11, BigInt(registers.rflags & ~0x1_0000));
-  const mask = registers.get32(state.sfmask);
-  registers.rflags = registers.rflags & ~mask & ~0x1_0000;
-  registers.rip = registers.get64(state.lstar);
+  if (!(registers.get32(state.efer) & 1)) throw new GuestFault(vector.invalidOpcode);
+  const selector = registers.get32(state.star + 4) & 0xfffc;
+  registers.copy64(state.gpr + 1 * 8, state.rip);
+  const rflags = registers.rflags & ~0x1_0000;
+  registers.setGpr32(11, rflags);
+  registers.rflags = rflags & ~registers.get32(state.sfmask);
+  registers.copy64(state.rip, state.lstar);
   registers.setSegment(segmentIndex.cs, selector, flatCode64(0));
   registers.setSegment(segmentIndex.ss, selector + 8, flatData(0));
   cpu.setPrivilege(0);
@@ -24,17 +23,18 @@ export function systemCall(cpu: Cpu, next: bigint): void {
 /** SYSRET. */
 export function systemReturn(cpu: Cpu, size: number): void {
   const { registers } = cpu;
-  if (!(registers.get64(state.efer) & 1n)) throw new GuestFault(vector.invalidOpcode);
+  if (!(registers.get32(state.efer) & 1)) throw new GuestFault(vector.invalidOpcode);
   if (registers.cpl !== 0) throw generalProtection();
-  const target = registers.gpr(1);
-  if (size === 64 && !canonical(target)) throw generalProtection();
-  const star = Number((registers.get64(state.star) >> 48n) & 0xffffn);
+  const targetTop = registers.get32(state.gpr + 1 * 8 + 4) >> 15;
+  if (size === 64 && targetTop !== 0 && targetTop !== -1) throw generalProtection();
+  const star = registers.get32(state.star + 4) >>> 16;
   const changeable = 0x3c_7fd7;
-  registers.rflags = (Number(registers.gpr(11) & 0xffff_ffffn) & changeable) | 2;
+  registers.rflags = (registers.gpr32(11) & changeable) | 2;
   const code = size === 64 ? flatCode64(3) : flatCode32(3);
   registers.setSegment(segmentIndex.cs, (star + (size === 64 ? 16 : 0)) | 3, code);
   registers.setSegment(segmentIndex.ss, (star + 8) | 3, flatData(3));
-  registers.rip = size === 64 ? target : target & 0xffff_ffffn;
+  registers.copy64(state.rip, state.gpr + 1 * 8);
+  if (size !== 64) registers.set32(state.rip + 4, 0);
   cpu.setPrivilege(3);
 }
 

@@ -310,7 +310,7 @@ export const helpers: Readonly<Record<string, Helper>> = {
     return "leave";
   },
   syscall: (cpu) => {
-    systemCall(cpu, cpu.registers.rip);
+    systemCall(cpu);
     return "leave";
   },
   sysret: (cpu, it) => {

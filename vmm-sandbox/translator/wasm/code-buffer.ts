@@ -34,6 +34,12 @@ let freeLocals: Record<ValueTypeName, number[]> = emptyPool();
 
 let usedLocals: number[] = [];
 
+/** Branch hints so far: offset, 1 when taken mostly. */
+let hints: number[] = [];
+
+/** Hints of code that `takeCode` took. */
+let takenHints: number[] = [];
+
 function emptyPool(): Record<ValueTypeName, number[]> {
   return { i32: [], i64: [], f32: [], f64: [], v128: [] };
 }
@@ -111,8 +117,13 @@ export class Local<T extends Value> {
   }
 }
 
-/** A finished function body, as it stands in the code section without its size. */
-export type Body = Uint8Array;
+/** A finished function body. */
+export type Body = {
+  /** As it stands in the code section without its size. */
+  readonly bytes: Uint8Array;
+  /** Offset in `bytes` of an `if`, 1 when mostly true or 0; offset, … */
+  readonly hints: readonly number[];
+};
 
 /** Starts a function; parameters are locals 0…n-1. */
 export function beginFunction(parameters: number): void {
@@ -122,6 +133,12 @@ export function beginFunction(parameters: number): void {
   localTypes = [];
   freeLocals = emptyPool();
   usedLocals = [];
+  hints = [];
+  takenHints = [];
+}
+
+function shifted(list: readonly number[], by: number): number[] {
+  return list.map((value, i) => (i % 2 === 0 ? value + by : value));
 }
 
 export function endFunction(): Body {
@@ -142,18 +159,23 @@ export function endFunction(): Body {
   const body = new Uint8Array(at + code.length);
   body.set(bytes.subarray(0, at));
   body.set(code, at);
+  const all = shifted(hints, at);
   at = 0;
-  return body;
+  return { bytes: body, hints: all };
 }
 
 /** Takes what was assembled so far out, to be appended later: prologues are known last. */
 export function takeCode(): Uint8Array {
   const code = bytes.slice(0, at);
   at = 0;
+  takenHints = hints;
+  hints = [];
   return code;
 }
 
 export function appendCode(code: Uint8Array): void {
+  hints.push(...shifted(takenHints, at));
+  takenHints = [];
   while (at + code.length > bytes.length) grow();
   bytes.set(code, at);
   at += code.length;
@@ -253,7 +275,14 @@ export function loop(body: (again: Label) => void): void {
   byte(0x0b);
 }
 
-export function when(_condition: I32, then: () => void, otherwise?: () => void): void {
+/** `likely`: tells the engine which way is worth registers; the other is code out of the way. */
+export function when(
+  _condition: I32,
+  then: () => void,
+  otherwise?: () => void,
+  likely?: boolean,
+): void {
+  if (likely !== undefined) hints.push(at, likely ? 1 : 0);
   byte(0x04);
   byte(0x40);
   depth++;
@@ -310,16 +339,30 @@ export function drop(_value: Value): void {
   byte(0x1a);
 }
 
-/** Calls a function by index; the caller states the result's type. */
-export function call<T = void>(functionIndex: number, ..._args: Value[]): T {
-  byte(0x10);
-  unsigned(functionIndex);
+/** A function: its index in the module, or the slot of table 0 where it lies. */
+export type Callee = number | { readonly slot: number; readonly type: number };
+
+function callee(target: Callee, direct: number): void {
+  if (typeof target === "number") {
+    byte(direct);
+    unsigned(target);
+    return;
+  }
+  byte(0x41); // i32.const
+  signed32(target.slot);
+  byte(direct + 1); // the indirect form
+  unsigned(target.type);
+  unsigned(0);
+}
+
+/** Calls a function; the caller states the result's type. */
+export function call<T = void>(target: Callee, ..._args: Value[]): T {
+  callee(target, 0x10);
   return phantom;
 }
 
-export function returnCall(functionIndex: number, ..._args: Value[]): void {
-  byte(0x12);
-  unsigned(functionIndex);
+export function returnCall(target: Callee, ..._args: Value[]): void {
+  callee(target, 0x12);
 }
 
 /** Tail call through table 0; `typeIndex` is the module's. */

@@ -1,7 +1,7 @@
 /**
  * Puts function bodies together into a WebAssembly module (Core Specification §5.5).
  *
- *   types · imports (memory, table, functions) · functions · exports · elements · code
+ *   types · imports (memory, table, functions) · functions · exports · elements · hints · code
  */
 import { type Body, type ValueTypeName, valueType } from "./assembler.ts";
 
@@ -118,6 +118,7 @@ export class ModuleBuilder {
     module.section(3, this.functionSection());
     module.section(7, this.exportSection());
     module.section(9, this.elementSection());
+    module.section(0, this.hintSection());
     module.section(10, this.codeSection());
     return module.finish();
   }
@@ -196,8 +197,28 @@ export class ModuleBuilder {
     out.unsigned(this.functions.length);
     for (const [index, { body }] of this.functions.entries()) {
       if (!body) throw new Error(`Cannot build: function ${index} has no body`);
-      out.unsigned(body.length);
-      out.append(body);
+      out.unsigned(body.bytes.length);
+      out.append(body.bytes);
+    }
+    return out;
+  }
+
+  /** WebAssembly Branch Hinting: per function with hints, {offset, size 1, value} each. */
+  private hintSection(): Bytes {
+    const hinted = [...this.functions.entries()].filter(([, { body }]) => body?.hints.length);
+    const out = new Bytes();
+    if (hinted.length === 0) return out;
+    out.name("metadata.code.branch_hint");
+    out.unsigned(hinted.length);
+    for (const [index, { body }] of hinted) {
+      const hints = body?.hints ?? [];
+      out.unsigned(this.imports.length + index);
+      out.unsigned(hints.length / 2);
+      for (let i = 0; i < hints.length; i += 2) {
+        out.unsigned(hints[i] as number);
+        out.byte(1);
+        out.byte(hints[i + 1] as number);
+      }
     }
     return out;
   }

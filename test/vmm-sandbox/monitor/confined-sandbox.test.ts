@@ -1,0 +1,144 @@
+/** Linux in a confined monitor, on the software CPU; `npm run test:kvm` runs the same on KVM. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { KernelImageError } from "../../../vmm-sandbox/boot/index.ts";
+import {
+  type ConfinedSandboxConfig,
+  GuestNotReadyError,
+  hasHardwareVirtualization,
+  openTap,
+  type Sandbox,
+  startConfinedSandbox,
+} from "../../../vmm-sandbox/index.ts";
+import { busybox, kernels, MiB, mountKernelFiles, runShell, withFolder } from "../nested/guests.ts";
+
+const cpu = hasHardwareVirtualization(readFileSync("/proc/cpuinfo", "utf8")) ? "kvm" : "software";
+const kernel = kernels[cpu === "kvm" ? "our vmlinux (PVH)" : "our bzImage (64-bit)"];
+
+describe(`a confined monitor (${cpu})`, function () {
+  this.timeout(120_000);
+
+  before(function () {
+    const missing = [kernel, busybox].find((path) => !existsSync(path));
+    if (missing === undefined) return;
+    console.log(`    skipped: no ${missing} (npm run guest:kernel, Debian's busybox-static)`);
+    this.skip();
+  });
+
+  const start = (config: Partial<ConfinedSandboxConfig> = {}): Promise<Sandbox> =>
+    startConfinedSandbox({
+      cpu,
+      cpus: 1,
+      memorySizeBytes: 192 * MiB,
+      kernel,
+      files: [{ path: "busybox", type: "file", mode: 0o755, data: readFileSync(busybox) }],
+      ...config,
+    });
+
+  it("runs a guest: streams, status, a disk, a shared directory, power-off; nothing stays", async () => {
+    await withFolder(async (folder) => {
+      mkdirSync(join(folder, "shared"));
+      writeFileSync(join(folder, "shared/from-host"), "host wrote this\n");
+      writeFileSync(join(folder, "disk"), Buffer.alloc(MiB, "sector "));
+      const before = readdirSync("/proc/self/fd").length;
+      const sandbox = await start({
+        disks: [{ path: join(folder, "disk"), readOnly: true }],
+        shares: [{ tag: "volume", source: join(folder, "shared"), readOnly: false }],
+      });
+      await mountKernelFiles(sandbox);
+      const script =
+        "/busybox cat; /busybox head -c 7 /dev/vda; echo; /busybox mkdir /mnt; /busybox mount -t virtiofs volume /mnt; /busybox cat /mnt/from-host; echo mine > /mnt/from-guest; /busybox chown 12:34 /mnt/from-guest; echo oops >&2; exit 7";
+      const { stdout, stderr, status } = await runShell(sandbox, script, "typed\n");
+      assert.deepEqual(
+        { stdout, stderr, status },
+        { stdout: "typed\nsector \nhost wrote this\n", stderr: "oops\n", status: 7 << 8 },
+      );
+      await sandbox[Symbol.asyncDispose]();
+      assert.deepEqual(await sandbox.ended, { kind: "power-off" });
+      assert.equal(readFileSync(join(folder, "shared/from-guest"), "utf8"), "mine\n");
+      assert.ok(readdirSync("/proc/self/fd").length <= before, "no descriptor stays open");
+    });
+  });
+
+  it("has a network: a tap device of another namespace, as a descriptor", async function () {
+    const name = `mw-confined-${process.pid}`;
+    const ip = (...args: string[]) => execFileSync("ip", args, { stdio: "pipe" });
+    try {
+      ip("netns", "add", name);
+    } catch (error) {
+      console.log(
+        `      skipped: ${error instanceof Error ? error.message.split("\n")[0] : error}`,
+      );
+      this.skip();
+    }
+    try {
+      const tap = openTap({ name: "guest0", namespace: `/run/netns/${name}` });
+      ip("-n", name, "addr", "add", "10.99.0.1/24", "dev", tap.name);
+      ip("-n", name, "link", "set", tap.name, "up");
+      const nets = [{ kind: "tap", fd: tap.fd.number, mac: [2, 0, 0, 0, 0, 9] }] as const;
+      await using sandbox = await start({ nets });
+      tap.fd.close();
+      const { stdout, stderr } = await runShell(
+        sandbox,
+        "/busybox ip addr add 10.99.0.2/24 dev eth0; /busybox ip link set eth0 up; /busybox ping -c 2 -W 20 10.99.0.1",
+      );
+      assert.match(stdout, /2 packets received/, stderr);
+    } finally {
+      ip("netns", "del", name);
+    }
+  });
+
+  it("is sealed, without capabilities, in namespaces of its own, while the guest runs", async () => {
+    const before = new Set(children());
+    await using sandbox = await start();
+    const [pid, ...others] = children().filter((child) => !before.has(child));
+    assert.deepEqual(others, []);
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    assert.match(status, /^Seccomp:\t2$/m);
+    assert.match(status, /^CapBnd:\t0{16}$/m);
+    assert.match(status, /^NoNewPrivs:\t1$/m);
+    assert.match(status, /^NSpid:\t\d+\t1$/m);
+    assert.equal((await runShell(sandbox, "exit 3")).status, 3 << 8);
+  });
+
+  it("carries megabytes through", async () => {
+    await using sandbox = await start();
+    const text = "0123456789abcdef".repeat(64 * 1024);
+    const { stdout } = await runShell(sandbox, "/busybox cat", text);
+    assert.ok(stdout === text);
+  });
+
+  it("ends its guest when it is killed, and says so", async () => {
+    const before = new Set(children());
+    const sandbox = await start();
+    const [pid = 0] = children().filter((child) => !before.has(child));
+    process.kill(pid, "SIGKILL");
+    const reason = await sandbox.ended;
+    assert.match(reason.kind === "crash" ? reason.why : reason.kind, /^its monitor ended/);
+    await sandbox[Symbol.asyncDispose]();
+  });
+
+  it("reports a guest that panics with its last words", async () => {
+    await assert.rejects(
+      start({ commandLine: "rdinit=/nonexistent root=/dev/nothing loglevel=4" }),
+      (error: unknown) => error instanceof GuestNotReadyError && /Kernel panic/.test(error.message),
+    );
+  });
+
+  it("refuses what is no kernel, as a machine in this process would", async () => {
+    const before = children().length;
+    await assert.rejects(start({ kernel: "/etc/passwd" }), KernelImageError);
+    await assert.rejects(start({ kernel: "/nonexistent" }), /ENOENT/);
+    assert.equal(children().length, before);
+  });
+});
+
+function children(): readonly number[] {
+  return readFileSync(`/proc/self/task/${process.pid}/children`, "utf8")
+    .trim()
+    .split(" ")
+    .filter((word) => word !== "")
+    .map(Number);
+}

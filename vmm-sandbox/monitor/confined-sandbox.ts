@@ -1,0 +1,150 @@
+/**
+ * A sandbox whose machine runs in a confined process of its own.
+ *
+ * ```
+ * this process                                     monitor (confine/, monitor.ts)
+ *   RemoteKernel, processes ─ Bridge ═ socket ═ Bridge ─ vsock ─ guest
+ *   opens kernel, disks, /dev/kvm ── descriptors ──► Vm
+ * ```
+ */
+import { openSync } from "node:fs";
+import { AF_UNIX, call, Fd, SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/index.ts";
+import { type SharedDirectory, startConfined } from "../confine/index.ts";
+import type { InitramfsEntry } from "../guest/initramfs.ts";
+import { openKvm } from "../kvm/index.ts";
+import {
+  CONTROL_PORT,
+  connectAgent,
+  encodeFirstRoot,
+  type GuestKernel,
+  kernelCommandLine,
+  type Sandbox,
+} from "../sandbox.ts";
+import type { MonitorConfig, MonitorNet, MonitorShare } from "./config.ts";
+import { ConfinedMachine } from "./confined-machine.ts";
+import { monitorCommand } from "./monitor-command.ts";
+
+export interface ConfinedShare {
+  readonly tag: string;
+  /** Directory of the host. */
+  readonly source: string;
+  readonly readOnly: boolean;
+  /** The one file of it that the guest may see. */
+  readonly only?: string;
+}
+
+export interface ConfinedSandboxConfig {
+  readonly cpu: "kvm" | "software";
+  readonly cpus: number;
+  readonly memorySizeBytes: number;
+  /** Path of a bzImage or an ELF vmlinux. */
+  readonly kernel: string;
+  readonly modules?: GuestKernel["modules"];
+  readonly disks?: readonly { readonly path: string; readonly readOnly: boolean }[];
+  readonly shares?: readonly ConfinedShare[];
+  /** Open descriptors (host/tap.ts: openTap), which stay the caller's: the monitor has its own. */
+  readonly nets?: readonly MonitorNet[];
+  /** More files for the first root. */
+  readonly files?: readonly InitramfsEntry[];
+  readonly commandLine?: string;
+  readonly onConsole?: (bytes: Uint8Array) => void;
+  readonly readyTimeoutMs?: number;
+}
+
+/** Boots the guest and waits for its agent. Throws as startSandbox does, and ConfinementError. */
+export async function startConfinedSandbox(config: ConfinedSandboxConfig): Promise<Sandbox> {
+  const machine = startMonitor(config);
+  const control = machine.host.acceptAt(CONTROL_PORT);
+  try {
+    await machine.start(
+      encodeFirstRoot({
+        kernel: { image: new Uint8Array(0), modules: config.modules ?? [] },
+        ...(config.files === undefined ? {} : { files: config.files }),
+      }),
+    );
+  } catch (error) {
+    control[Symbol.dispose]();
+    await machine[Symbol.asyncDispose]();
+    throw error;
+  }
+  return await connectAgent(machine, control, config.readyTimeoutMs);
+}
+
+/** The descriptors are open here only until the monitor has them. */
+function startMonitor(config: ConfinedSandboxConfig): ConfinedMachine {
+  using opened = new DisposableList();
+  const open = (path: string, flags: "r" | "r+") => opened.add(Fd.take(openSync(path, flags)));
+  const [ours, theirs] = socketPair();
+  opened.add(theirs);
+  const kernel = open(config.kernel, "r");
+  const disks = (config.disks ?? []).map(({ path, readOnly }) => ({
+    fd: open(path, readOnly ? "r" : "r+").number,
+    readOnly,
+  }));
+  const kvm = config.cpu === "kvm" ? opened.add(openKvm()) : undefined;
+  const { nets = [] } = config;
+  const { mounts, shares } = placeShares(config.shares ?? []);
+  const { executable, args, readable, fromSource } = monitorCommand();
+  const silent = open("/dev/null", "r+").number;
+  const { pid, pidfd } = startConfined({
+    executable,
+    args: [...args, `${theirs.number}`],
+    env: [],
+    stdio: [silent, silent, process.env["MANYWORLDS_DEBUG"] === undefined ? silent : 2],
+    keep: [theirs, kernel, ...(kvm === undefined ? [] : [kvm])]
+      .map(({ number }) => number)
+      .concat([...disks, ...nets].map(({ fd }) => fd)),
+    readable,
+    shared: mounts,
+  });
+  const monitorConfig: MonitorConfig = {
+    cpu: config.cpu,
+    cpus: config.cpus,
+    memorySizeBytes: config.memorySizeBytes,
+    commandLine: kernelCommandLine(config),
+    kernelFd: kernel.number,
+    ...(kvm === undefined ? {} : { kvmFd: kvm.number }),
+    disks,
+    shares,
+    nets,
+    fromSource,
+  };
+  return new ConfinedMachine(
+    { pid, pidfd, socket: ours.release() },
+    monitorConfig,
+    config.onConsole,
+  );
+}
+
+/** Every share gets a place of its own in the monitor's root. */
+function placeShares(all: readonly ConfinedShare[]): {
+  readonly mounts: readonly SharedDirectory[];
+  readonly shares: readonly MonitorShare[];
+} {
+  const placed = all.map((share, index) => ({ share, target: `/shared/${index}` }));
+  return {
+    mounts: placed.map(({ share: { source, readOnly }, target }) => ({ source, target, readOnly })),
+    shares: placed.map(({ share: { source: _, ...share }, target }) => ({
+      ...share,
+      path: target,
+    })),
+  };
+}
+
+function socketPair(): readonly [Fd, Fd] {
+  const pair = new Int32Array(2);
+  call("socketpair", AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, new Uint8Array(pair.buffer));
+  const [ours = -1, theirs = -1] = pair;
+  return [Fd.take(ours), Fd.take(theirs)];
+}
+
+class DisposableList implements Disposable {
+  readonly #all: Disposable[] = [];
+  add<T extends Disposable>(one: T): T {
+    this.#all.push(one);
+    return one;
+  }
+  [Symbol.dispose](): void {
+    for (const one of this.#all.splice(0)) one[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * A confined monitor: one machine, its devices, and a bridge to the engine that started it. It knows
+ * no image, no container and no agent; the engine speaks with those through the guest's connections.
+ */
+import { Fd } from "../../linux/index.ts";
+import { sealMonitor } from "../confine/index.ts";
+import { Net, VirtioFs, Vsock, type VsockConnection } from "../devices/index.ts";
+import { mapWholeFile } from "../host/file-mapping.ts";
+import { Passt } from "../host/passt.ts";
+import { Tap } from "../host/tap.ts";
+import { KvmBackend, kvmRequests } from "../kvm/index.ts";
+import { SoftwareBackend } from "../translator/index.ts";
+import { Vm } from "../vm.ts";
+import { Bridge } from "./bridge.ts";
+import type { MonitorConfig, MonitorNet } from "./config.ts";
+import { encodeWord, frameKinds } from "./frames.ts";
+import { openSocket } from "./socket.ts";
+
+/** A first root is smaller; the engine is trusted, but a mistake should say so. */
+const MAX_INITRD_BYTES = 512 * 2 ** 20;
+/** Console output that the engine has not taken yet; more is dropped, as a slow terminal would. */
+const MAX_CONSOLE_BYTES = 2 ** 20;
+
+/** Runs until the engine hangs up. */
+export async function runMonitor(fd: number): Promise<void> {
+  const monitor = new Monitor(fd);
+  await monitor.closed;
+  await monitor.end();
+}
+
+class Monitor {
+  readonly closed: Promise<void>;
+  readonly #bridge: Bridge;
+  readonly #vsock = new Vsock();
+  readonly #listeners = new Map<number, Disposable>();
+  readonly #initrd: Uint8Array[] = [];
+  #vm: Vm | undefined = undefined;
+  #ended: Promise<unknown> = Promise.resolve();
+  #nextId = 1;
+
+  constructor(fd: number) {
+    const socket = openSocket(fd);
+    this.#bridge = new Bridge(socket, (kind, id, payload) => this.#take(kind, id, payload));
+    this.closed = this.#bridge.closed;
+  }
+
+  async end(): Promise<void> {
+    this.#vm?.machine.stop({ kind: "stopped" });
+    await this.#ended;
+    await this.#vm?.[Symbol.asyncDispose]();
+  }
+
+  #take(kind: number, id: number, payload: Uint8Array): void {
+    switch (kind) {
+      case frameKinds.initrd:
+        this.#initrd.push(payload);
+        return;
+      case frameKinds.start:
+        // SAFE: the engine, which started us, wrote it.
+        this.#run(JSON.parse(Buffer.from(payload).toString()) as MonitorConfig).catch((error) =>
+          this.#fail(error),
+        );
+        return;
+      case frameKinds.listen:
+        this.#listen(id);
+        return;
+      case frameKinds.unlisten:
+        this.#listeners.get(id)?.[Symbol.dispose]();
+        return;
+      case frameKinds.stop:
+        this.#vm?.machine.stop({ kind: "stopped" });
+        return;
+      case frameKinds.describe:
+        this.#describe().then((text) => this.#bridge.send(frameKinds.report, 0, Buffer.from(text)));
+        return;
+    }
+  }
+
+  async #run(config: MonitorConfig): Promise<void> {
+    const shares = config.shares.map(({ tag, ...share }) => new VirtioFs(tag, share));
+    using kernel = mapWholeFile(config.kernelFd);
+    const vm = await Vm.create({
+      backend: openBackend(config),
+      kernel: kernel.bytes,
+      kernelFile: kernel.fd,
+      initrd: joinInitrd(this.#initrd.splice(0)),
+      commandLine: config.commandLine,
+      disks: config.disks.map(({ fd, readOnly }) => ({ path: fd, readOnly })),
+      devices: [this.#vsock, ...shares, ...config.nets.map(openNet)],
+      onConsole: (bytes) => this.#console(bytes),
+    });
+    this.#vm = vm;
+    sealMonitor({
+      files: config.fromSource || shares.length > 0,
+      ioctls: config.cpu === "kvm" ? kvmRequests : [],
+    });
+    this.#bridge.send(frameKinds.running);
+    const running = vm.run();
+    this.#ended = running;
+    this.#bridge.sendJson(frameKinds.ended, await running);
+  }
+
+  #fail(error: unknown): void {
+    const { name, message, hint } = error as Partial<Error & { hint: string }>;
+    this.#bridge.sendJson(frameKinds.failed, { name, message: message ?? String(error), hint });
+  }
+
+  #listen(port: number): void {
+    const listening = this.#vsock.listen(port, (connection) => {
+      listening[Symbol.dispose]();
+      this.#accept(port, connection);
+    });
+    const dispose = () => {
+      listening[Symbol.dispose]();
+      this.#listeners.delete(port);
+    };
+    this.#listeners.set(port, { [Symbol.dispose]: dispose });
+  }
+
+  #accept(port: number, connection: VsockConnection): void {
+    const id = this.#nextId++;
+    this.#listeners.delete(port);
+    this.#bridge.send(frameKinds.accepted, id, encodeWord(port));
+    const bridged = this.#bridge.open(id);
+    // What ends on one side ends on the other, in each direction by itself.
+    connection.readable.pipeTo(bridged.writable).catch(() => undefined);
+    bridged.readable.pipeTo(connection.writable).catch(() => undefined);
+  }
+
+  #console(bytes: Uint8Array): void {
+    if (this.#bridge.waitingBytes < MAX_CONSOLE_BYTES)
+      this.#bridge.send(frameKinds.console, 0, bytes);
+  }
+
+  async #describe(): Promise<string> {
+    try {
+      return (await this.#vm?.describeCrash()) ?? "There is no machine";
+    } catch (error) {
+      return `The crash cannot be described: ${error}`;
+    }
+  }
+}
+
+function openBackend({ cpu, cpus, memorySizeBytes, kvmFd }: MonitorConfig) {
+  return cpu === "kvm"
+    ? new KvmBackend({ memorySizeBytes, cpus, ...(kvmFd === undefined ? {} : { path: kvmFd }) })
+    : new SoftwareBackend({ memorySizeBytes });
+}
+
+function openNet({ kind, fd, mac }: MonitorNet): Net {
+  const backend =
+    kind === "tap" ? new Tap({ fd: Fd.take(fd), name: "tap" }) : Passt.over(openSocket(fd));
+  return new Net(backend, { mac: Uint8Array.from(mac) });
+}
+
+function joinInitrd(parts: readonly Uint8Array[]): Uint8Array {
+  const size = parts.reduce((sum, { length }) => sum + length, 0);
+  if (size > MAX_INITRD_BYTES)
+    throw new RangeError(
+      `Cannot boot with a first root of ${size} bytes: expected ${MAX_INITRD_BYTES} at most`,
+    );
+  return Buffer.concat(parts);
+}
