@@ -32,7 +32,7 @@ import { Msrs } from "./msr.ts";
 import { attribute, segmentIndex } from "./registers.ts";
 
 /** Instructions, roughly, between looks at the clock. */
-const fuelSlice = 20_000;
+const fuelSlice = 40_000;
 
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
