@@ -28,7 +28,7 @@ import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
 
 /** Instructions, roughly, between looks at the clock. */
-const fuelSlice = 20_000;
+const fuelSlice = 40_000;
 
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
