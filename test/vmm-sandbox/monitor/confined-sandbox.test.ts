@@ -120,6 +120,17 @@ describe(`a confined monitor (${cpu})`, function () {
     await sandbox[Symbol.asyncDispose]();
   });
 
+  it("describes a guest that ended, through its monitor", async () => {
+    const sandbox = await start();
+    sandbox.vm.machine.stop({ kind: "stopped" });
+    assert.deepEqual(await sandbox.ended, { kind: "stopped" });
+    assert.match(
+      await sandbox.vm.describeCrash(),
+      /\brip [0-9a-f]{16}[\s\S]*about to run:\n {2}[0-9a-f]{16} /,
+    );
+    await sandbox.unplug();
+  });
+
   it("reports a guest that panics with its last words", async () => {
     await assert.rejects(
       start({ commandLine: "rdinit=/nonexistent root=/dev/nothing loglevel=4" }),
