@@ -221,6 +221,12 @@ export async function ensureImage(name: string, options: TransferOptions = {}): 
   await resolveImage(all, name, options);
 }
 
+/** The kernel that a machine on the software CPU would boot. */
+export async function guestKernelPath(root: string): Promise<string> {
+  const { findGuestKernel } = await import("./vm/guest-kernel.ts");
+  return findGuestKernel({ env: process.env, root, cpu: "software", modules: [] }).path;
+}
+
 /** An image as a plain directory, for those that run bundles. */
 export async function flattenImage(root: Root, name: string, directory: string): Promise<void> {
   await (await import("./flatten.ts")).flattenImage(root, name, directory);
