@@ -41,6 +41,8 @@ export interface CompareProgress {
 
 /** How long each phase may take, how often, and how much at once. */
 interface Effort {
+  /** How long the first start may take. */
+  readonly warmUpMs: number;
   readonly starts: { readonly budgetMs: number; readonly maxRounds: number };
   readonly phases: { readonly budgetMs: number; readonly maxRounds: number };
   readonly work: { readonly budgetMs: number; readonly maxRounds: number };
@@ -53,6 +55,7 @@ interface Effort {
 
 const efforts: Readonly<Record<"quick" | "full", Effort>> = {
   quick: {
+    warmUpMs: 25_000,
     starts: { budgetMs: 15_000, maxRounds: 20 },
     phases: { budgetMs: 3000, maxRounds: 5 },
     work: { budgetMs: 18_000, maxRounds: 5 },
@@ -62,6 +65,7 @@ const efforts: Readonly<Record<"quick" | "full", Effort>> = {
     wholeMs: 42_000,
   },
   full: {
+    warmUpMs: 120_000,
     starts: { budgetMs: 60_000, maxRounds: 60 },
     phases: { budgetMs: 15_000, maxRounds: 9 },
     work: { budgetMs: 90_000, maxRounds: 15 },
@@ -94,7 +98,7 @@ export async function compare(request: CompareRequest): Promise<Comparison> {
   using space = await Workspace.open(image, request.root);
   const lanes = chooseRungs(request.only).map(newLane);
   try {
-    await openAll(lanes, space, signal, report);
+    await openAll(lanes, space, effort, signal, report);
     await takeStarts(lanes, command, effort, signal, report);
     await takeAllPhases(lanes, space, effort, signal, report);
     await takeAllWork(lanes, effort, signal, report);
@@ -144,6 +148,7 @@ type Report = (progress: CompareProgress) => void;
 async function openAll(
   lanes: readonly Lane[],
   space: Workspace,
+  { warmUpMs }: Effort,
   signal: AbortSignal,
   report: Report,
 ): Promise<void> {
@@ -155,7 +160,7 @@ async function openAll(
     report({ phase: "preparing", rung: lane.rung.name, share: index / lanes.length });
     try {
       lane.open = await lane.rung.open(space);
-      takeStart(lane.open, [], newLane(lane.rung).start);
+      takeStart(lane.open, [], newLane(lane.rung).start, warmUpMs);
     } catch (error) {
       lane.missing = whyMissing(error);
       await lane.open?.[Symbol.asyncDispose]();

@@ -27,6 +27,7 @@ export const data = {
   last: 216,
   best: 224,
   each: 232,
+  batches: 240,
   line: 256,
   path: 512,
   stat: 8192,

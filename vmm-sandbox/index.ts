@@ -10,7 +10,6 @@ export {
 } from "./confine/index.ts";
 export { Console, FileBackend, type VirtioDevice, VirtioFs, Vsock } from "./devices/index.ts";
 export {
-  encodeInitramfs,
   GuestError,
   type GuestLaunch,
   GuestLaunchError,
@@ -23,8 +22,10 @@ export {
   RemoteKernel,
   startGuestProcess,
 } from "./guest/index.ts";
+export { encodeInitramfs } from "./guest/initramfs.ts";
 export { GUEST_ROOTFS, type GuestRootOptions, planGuestRoot } from "./guest-root.ts";
 export { type FileMapping, mapWholeFile } from "./host/file-mapping.ts";
+export { type OpenTap, openTap, type TapOptions } from "./host/tap.ts";
 export {
   hasHardwareVirtualization,
   KvmBackend,
@@ -44,5 +45,13 @@ export {
   type SandboxConfig,
   startSandbox,
 } from "./sandbox.ts";
+export type { Classification } from "./translator/classify.ts";
 export { SoftwareBackend } from "./translator/index.ts";
+
+/** Counts a program's sensitive instructions; loads the decoder only now. */
+export async function classifyProgram(
+  file: Uint8Array,
+): Promise<import("./translator/classify.ts").Classification> {
+  return (await import("./translator/classify.ts")).classifyProgram(file);
+}
 export { type Disk, Vm, type VmConfig } from "./vm.ts";

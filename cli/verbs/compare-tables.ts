@@ -25,8 +25,7 @@ export function formatComparison(comparison: Comparison, colour: boolean): strin
   const rungs = measuredRungs(comparison);
   const head = (text: string): string => `\n${paint(text, "bold", colour)}\n`;
   const facts = [machine["processor"], machine["kernel"], machine["system"], machine["engine"]];
-  const parts = [
-    `${image}${command.length > 0 ? ` -- ${command.join(" ")}` : ""} on ${facts.join(", ")}\n`,
+  const tables = [
     head("Start (median, quartiles)"),
     startTable(rungs, command.length > 0),
     head("Work inside (× the time without isolation)"),
@@ -37,6 +36,10 @@ export function formatComparison(comparison: Comparison, colour: boolean): strin
     memoryTable(rungs),
     head("Between the process and the host"),
     boundaryTable(rungs),
+  ];
+  const parts = [
+    `${image}${command.length > 0 ? ` -- ${command.join(" ")}` : ""} on ${facts.join(", ")}\n`,
+    ...(rungs.length > 0 ? tables : []),
     missingLines(comparison, colour),
     noteLines(rungs),
     `\n${interrupted ? "Interrupted after" : "Measured in"} ${formatTime(tookMs)}\n`,

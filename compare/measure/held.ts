@@ -45,6 +45,7 @@ export function holdWorlds(rung: OpenRung, space: Workspace): Held {
     probe: () => ours().find((pid) => basename(executableOf(pid)) === basename(space.probe)),
     async [Symbol.asyncDispose]() {
       hold.release();
+      if (rung.endsByKill) for (const child of children) child.kill("SIGKILL");
       await Promise.all(children.map(ended));
       reapOrphans();
     },

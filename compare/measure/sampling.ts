@@ -19,11 +19,20 @@ export interface SamplingOptions {
   readonly minRounds: number;
   readonly signal: AbortSignal;
   readonly onSample: (name: string, share: number) => void;
+  /** Milliseconds; tests have a clock of their own. */
+  readonly now?: () => number;
 }
 
 export async function sampleInTurn(
   candidates: readonly Sampled[],
-  { budgetMs, maxRounds, minRounds, signal, onSample }: SamplingOptions,
+  {
+    budgetMs,
+    maxRounds,
+    minRounds,
+    signal,
+    onSample,
+    now = () => performance.now(),
+  }: SamplingOptions,
 ): Promise<void> {
   const entries = candidates.map((candidate) => ({
     candidate,
@@ -31,8 +40,8 @@ export async function sampleInTurn(
     spentMs: 0,
     failed: false,
   }));
-  const started = performance.now();
-  const elapsed = (): number => performance.now() - started;
+  const started = now();
+  const elapsed = (): number => now() - started;
   for (let round = 0; round < maxRounds; round++) {
     const left = entries.filter((entry) => !entry.failed);
     if (left.every(({ count }) => count >= minRounds) && elapsed() >= budgetMs) return;
@@ -43,7 +52,7 @@ export async function sampleInTurn(
       if (signal.aborted) return;
       if (entry.count >= minRounds && isOverdue(entry, elapsed(), budgetMs, left.length)) continue;
       onSample(entry.candidate.name, Math.min(1, elapsed() / budgetMs));
-      const before = performance.now();
+      const before = now();
       try {
         await entry.candidate.take();
         entry.count += 1;
@@ -51,7 +60,7 @@ export async function sampleInTurn(
         entry.failed = true;
         if (!signal.aborted) entry.candidate.onFailure(error);
       }
-      entry.spentMs += performance.now() - before;
+      entry.spentMs += now() - before;
     }
   }
 }

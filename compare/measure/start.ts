@@ -13,8 +13,13 @@ export interface StartRecord {
 export const START_TIMEOUT_MS = 120_000;
 
 /** Starts the probe once, and the user's command when there is one. */
-export function takeStart(rung: OpenRung, command: readonly string[], record: StartRecord): void {
-  const timing = succeed(rung.probe(["s"]));
+export function takeStart(
+  rung: OpenRung,
+  command: readonly string[],
+  record: StartRecord,
+  timeoutMs?: number,
+): void {
+  const timing = succeed(rung.probe(["s"]), "zero", timeoutMs);
   const { stampNs } = parseProbe(timing.stdout);
   const shared = (stampNs - timing.startedNs) / 1e6;
   record.firstInstruction.push(rung.sharesKernel ? shared : (timing.firstOutputMs ?? Number.NaN));
@@ -27,10 +32,14 @@ export function takeStart(rung: OpenRung, command: readonly string[], record: St
 }
 
 /** Throws what it said when it fails; with "any", only when the runner itself failed. */
-export function succeed(invocation: Invocation, expected: "zero" | "any" = "zero"): Timing {
-  const timing = timeCommand({ ...invocation, timeoutMs: START_TIMEOUT_MS });
+export function succeed(
+  invocation: Invocation,
+  expected: "zero" | "any" = "zero",
+  timeoutMs = START_TIMEOUT_MS,
+): Timing {
+  const timing = timeCommand({ ...invocation, timeoutMs });
   const { status, timedOut, stderr } = timing;
-  if (timedOut) throw new Error(`it did not end within ${START_TIMEOUT_MS / 1000} s`);
+  if (timedOut) throw new Error(`it did not end within ${timeoutMs / 1000} s`);
   const failed = expected === "zero" ? status !== 0 : status >= 125 && status <= 127;
   if (failed) throw new Error(`it ended with ${status}: ${lastWords(stderr)}`);
   return timing;

@@ -8,8 +8,13 @@ export interface WorkRecord {
   readonly workFailed: Partial<Record<WorkloadName, string>>;
 }
 
+/** So many ticks of a coarse clock are a measurement. */
+const TICKS = 10;
+
 export function takeWork(rung: OpenRung, work: Work, record: WorkRecord): void {
-  const { stdout } = succeed(rung.probe(workArguments(work, rung.writable)));
+  const eachMs = Math.max(work.eachMs, TICKS * (rung.clockTickMs ?? 0));
+  const args = workArguments({ ...work, eachMs }, rung.writable);
+  const { stdout } = succeed(rung.probe(args));
   const { nsPerOperation, failed } = parseProbe(stdout);
   for (const [name, ns] of nsPerOperation) {
     const samples = record.work[name] ?? [];

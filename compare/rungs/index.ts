@@ -4,6 +4,7 @@ import { bubblewrap } from "./bubblewrap.ts";
 import { crun, runc } from "./bundles.ts";
 import { docker, podman } from "./engines.ts";
 import { container, kvm, rootless, software } from "./ours.ts";
+import { qemu, qemuKvm } from "./qemu.ts";
 import type { Rung } from "./rung.ts";
 
 export const rungs: readonly Rung[] = [
@@ -17,4 +18,6 @@ export const rungs: readonly Rung[] = [
   bubblewrap,
   podman,
   docker,
+  qemuKvm,
+  qemu,
 ];

@@ -28,6 +28,10 @@ export interface OpenRung extends AsyncDisposable {
   /** Folder inside that may be written to, and the path of the hold file inside. */
   readonly writable: string;
   readonly holdFile: string;
+  /** Its guest's clock counts ticks of this length: what is measured by it must last some of them. */
+  readonly clockTickMs?: number;
+  /** It cannot see the hold file go. */
+  readonly endsByKill?: true;
   readonly notes: readonly string[];
   /** The processes of its worlds are not our descendants: how to find them. */
   readonly strangers?: (pids: readonly number[]) => readonly number[];
