@@ -44,6 +44,7 @@ function sweepOne(places: Places, id: string, path = places.containers.runningPa
   if (lock === undefined || isOwned(path)) return false;
   endProcess(places, id);
   const record = places.containers.read(id);
+  if (record?.machine !== undefined) rmSync(record.machine.socket, { force: true });
   if (record === undefined || record.autoRemove) {
     discard(places, record ?? { id, name: "" }, undefined);
     places.containers.dropStaleNames();

@@ -36,6 +36,7 @@ import {
   removeTree,
   replaceText,
 } from "./files.ts";
+import { isOrdinaryUser } from "./privilege.ts";
 import type { ResctrlPlace } from "./resctrl.ts";
 
 export type Status = "creating" | "created" | "running" | "paused" | "stopped";
@@ -72,11 +73,12 @@ export function checkId(id: string): string {
   return id;
 }
 
+const rootsDirectory = "/run/manyworlds";
+
 /** Default place of the state: runc's choice with our name. */
 export function defaultStateRoot(env: Readonly<Record<string, string | undefined>>): string {
   const runtimeDirectory = env["XDG_RUNTIME_DIR"];
-  const isRoot = process.geteuid?.() === 0;
-  return isRoot || !runtimeDirectory ? "/run/manyworlds" : `${runtimeDirectory}/manyworlds`;
+  return runtimeDirectory && isOrdinaryUser() ? `${runtimeDirectory}/manyworlds` : rootsDirectory;
 }
 
 /** Takes the ID; throws when it is taken already. */

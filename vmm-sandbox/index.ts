@@ -10,7 +10,6 @@ export {
 } from "./confine/index.ts";
 export { Console, FileBackend, type VirtioDevice, VirtioFs, Vsock } from "./devices/index.ts";
 export {
-  encodeInitramfs,
   GuestError,
   type GuestLaunch,
   GuestLaunchError,
@@ -23,8 +22,10 @@ export {
   RemoteKernel,
   startGuestProcess,
 } from "./guest/index.ts";
+export { encodeInitramfs } from "./guest/initramfs.ts";
 export { GUEST_ROOTFS, type GuestRootOptions, planGuestRoot } from "./guest-root.ts";
 export { type FileMapping, mapWholeFile } from "./host/file-mapping.ts";
+export { type OpenTap, openTap, type TapOptions } from "./host/tap.ts";
 export {
   hasHardwareVirtualization,
   KvmBackend,

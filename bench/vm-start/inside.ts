@@ -7,7 +7,8 @@
  * One line of JSON for each start goes to standard output.
  */
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import { FIRST_WORDS, type Start, startMark } from "./protocol.ts";
 
 const COMMAND_LINE =
@@ -22,7 +23,7 @@ async function main(args: readonly string[]): Promise<void> {
   const [kernel = "", initrd = "", program = ""] = args.slice(separator + 1);
   const candidates: readonly (readonly [string, readonly string[]])[] = [
     ["manyworlds", [...ours, "plain", kernel, initrd, COMMAND_LINE]],
-    ["manyworlds, by its agent", [...ours, "agent", kernel, program]],
+    ["manyworlds, confined, by its agent", [...ours, "agent", kernel, program]],
     ["qemu microvm", qemu(kernel, initrd)],
   ];
   // The first round fills the page cache.
@@ -52,7 +53,8 @@ function measureStart(name: string, [file = "", ...args]: readonly string[]): Pr
     let output = "";
     let errors = "";
     let start: Start | undefined;
-    const timer = setTimeout(() => child.kill("SIGKILL"), TIMEOUT_MS);
+    let family: readonly number[] = [];
+    const timer = globalThis.setTimeout(() => child.kill("SIGKILL"), TIMEOUT_MS);
     child.stderr.on("data", (bytes) => {
       errors += bytes;
     });
@@ -60,15 +62,35 @@ function measureStart(name: string, [file = "", ...args]: readonly string[]): Pr
       output += bytes;
       if (start !== undefined || !output.includes(FIRST_WORDS)) return;
       const ms = performance.now() - began;
-      start = { name, ms, memoryKiB: memoryOf(child.pid ?? 0), phases: {} };
+      family = familyOf(child.pid ?? 0);
+      start = { name, ms, memoryKiB: family.map(memoryOf).reduce((a, b) => a + b), phases: {} };
       child.kill("SIGKILL");
     });
     child.on("close", () => {
       clearTimeout(timer);
       if (start === undefined) reject(new Error(`${name} did not start: ${output}${errors}`));
-      else resolve({ ...start, phases: parsePhases(errors) });
+      else {
+        const done = { ...start, phases: parsePhases(errors) };
+        // A confined monitor ends a little after the one who started it.
+        untilGone(family).then(() => resolve(done), reject);
+      }
     });
   });
+}
+
+/** The process and its children. */
+function familyOf(pid: number): readonly number[] {
+  const children = readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+    readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").split(" ").filter(Boolean),
+  );
+  return [pid, ...children.map(Number)];
+}
+
+async function untilGone(pids: readonly number[]): Promise<void> {
+  for (let tries = 0; pids.some((pid) => existsSync(`/proc/${pid}`)); tries++) {
+    if (tries === 100) throw new Error(`Processes ${pids.join(", ")} do not end`);
+    await setTimeout(50);
+  }
 }
 
 function memoryOf(pid: number): number {

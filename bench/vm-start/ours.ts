@@ -3,7 +3,7 @@
  * console on standard output, or with our agent and a process from its first root.
  *
  *   ours.ts plain KERNEL INITRD CMDLINE       as QEMU is started
- *   ours.ts agent KERNEL PROGRAM              the way of a container: agent, launch, process
+ *   ours.ts agent KERNEL PROGRAM              the way of a container: confined, agent, process
  *
  * Times go to standard error, in milliseconds since the process started.
  */
@@ -11,8 +11,9 @@ import { readFileSync } from "node:fs";
 import {
   KvmBackend,
   mapWholeFile,
+  runMonitor,
+  startConfinedSandbox,
   startGuestProcess,
-  startSandbox,
   Vm,
 } from "../../vmm-sandbox/index.ts";
 
@@ -22,9 +23,12 @@ const mark = (phase: string) => {
   process.stderr.write(`${phase} ${performance.now().toFixed(2)}\n`);
 };
 
-mark("monitor");
-if (mode === "plain") await bootPlain();
-else await bootWithAgent();
+if (mode === "vm-monitor") await runMonitor(Number(kernelPath));
+else {
+  mark("monitor");
+  if (mode === "plain") await bootPlain();
+  else await bootWithAgent();
+}
 process.exit(0);
 
 async function bootPlain(): Promise<void> {
@@ -43,11 +47,11 @@ async function bootPlain(): Promise<void> {
 }
 
 async function bootWithAgent(): Promise<void> {
-  const backend = new KvmBackend({ memorySizeBytes: MEMORY_BYTES, cpus: 1 });
-  using kernel = mapWholeFile(kernelPath);
-  const sandbox = await startSandbox({
-    backend,
-    kernel: { image: kernel.bytes, file: kernel.fd, modules: [] },
+  const sandbox = await startConfinedSandbox({
+    cpu: "kvm",
+    cpus: 1,
+    memorySizeBytes: MEMORY_BYTES,
+    kernel: kernelPath,
     files: [{ path: "program", type: "file", mode: 0o755, data: readFileSync(second) }],
   });
   mark("agent");

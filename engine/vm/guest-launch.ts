@@ -11,6 +11,8 @@ import {
   O_WRONLY,
   type Program,
   type Row,
+  SIG_SETMASK,
+  sigsetSizeBytes,
 } from "../../linux/index.ts";
 import type { Process, RuntimeConfig } from "../../oci/index.ts";
 import { type EncodedFilter, planExec, planLaunch } from "../../runtime/index.ts";
@@ -19,6 +21,7 @@ import { type GuestLaunch, REPORT } from "../../vmm-sandbox/index.ts";
 /** Descriptors that rows of the runtime know by number; below the limit of open files. */
 const fd = { cgroup: 200, console: 201, report: 202, target: 203 } as const;
 const everyCapability = (1n << 41n) - 1n;
+const everySignal = new Uint8Array(sigsetSizeBytes).fill(0xff);
 const O_RDONLY = 0;
 /** Where the container's cgroup lies in the guest. */
 const CGROUP = "/sys/fs/cgroup/container";
@@ -108,6 +111,8 @@ function descriptors(terminal: boolean, cgroups: boolean): readonly Row[] {
       ? [{ call: "dup3", args: [{ result: "console" }, fd.console, O_CLOEXEC] } as const]
       : []),
     ...(cgroups ? openCgroup() : []),
+    // As on a host, where a launch begins with all signals blocked: --init loses none.
+    { call: "rt_sigprocmask", args: [SIG_SETMASK, everySignal, 0, sigsetSizeBytes] },
   ];
 }
 

@@ -74,18 +74,33 @@ export async function killMachine(
   socket.destroy();
 }
 
+/** A machine that has just been started opens its door when its process runs. */
+const PATIENCE_MS = 30_000;
+const POLL_MS = 50;
+
 async function dial({ machine, name }: ContainerRecord): Promise<Socket> {
-  const socket = connect({ path: machine?.socket ?? "", allowHalfOpen: true });
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await tryDial(machine?.socket ?? "");
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException;
+      const mayCome = code === "ENOENT" || code === "ECONNREFUSED";
+      if (!mayCome || Date.now() > end)
+        throw new ContainerError(`Cannot reach the monitor of "${name}"`, {
+          cause,
+          hint: "it runs in a virtual machine whose monitor is gone or does not answer",
+        });
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+async function tryDial(path: string): Promise<Socket> {
+  const socket = connect({ path, allowHalfOpen: true });
   await new Promise<void>((resolve, reject) => {
     socket.once("connect", resolve);
-    socket.once("error", (cause) =>
-      reject(
-        new ContainerError(`Cannot reach the monitor of "${name}"`, {
-          cause,
-          hint: "it runs in a virtual machine whose monitor is gone or still starting",
-        }),
-      ),
-    );
+    socket.once("error", reject);
   });
   return socket;
 }

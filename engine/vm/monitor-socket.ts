@@ -45,11 +45,17 @@ class Client {
   readonly #container: VmContainer;
   readonly #socket: Socket;
   #guest: GuestProcess | undefined;
-  #writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
+  /** Input comes before the process is there to take it. */
+  #input: Promise<WritableStreamDefaultWriter<Uint8Array> | undefined>;
+  #openInput: (writer: WritableStreamDefaultWriter<Uint8Array> | undefined) => void = () =>
+    undefined;
 
   constructor(container: VmContainer, socket: Socket) {
     this.#container = container;
     this.#socket = socket;
+    this.#input = new Promise((resolve) => {
+      this.#openInput = resolve;
+    });
     const frames = new FrameReader((kind, payload) => this.#take(kind, payload));
     socket.on("data", (bytes: Buffer) => {
       try {
@@ -69,7 +75,7 @@ class Client {
         this.#serve(json() as MonitorRequest).catch((error: unknown) => this.#fail(error));
         return;
       case frameKinds.input:
-        this.#writer?.write(Uint8Array.from(payload)).catch(() => undefined); // it reads no more
+        this.#write(Uint8Array.from(payload));
         return;
       case frameKinds.inputEnd:
         this.#endInput();
@@ -95,7 +101,7 @@ class Client {
     }
     const guest = await this.#container.exec(toProcess(request), request.user);
     this.#guest = guest;
-    this.#writer = guest.stdin.getWriter();
+    this.#openInput(guest.stdin.getWriter());
     if (!request.interactive && !request.tty) this.#endInput();
     this.#socket.write(encodeFrame(frameKinds.started));
     const outputs = [this.#pump(guest.stdout, frameKinds.output)];
@@ -104,10 +110,22 @@ class Client {
     this.#socket.end(encodeJsonFrame(frameKinds.exited, { status: shellStatus(status) }));
   }
 
+  /** One after the other; the client is held back while the process does not read. */
+  #write(bytes: Uint8Array): void {
+    this.#socket.pause();
+    const ignore = (): void => undefined; // it reads no more, or has ended
+    this.#input = this.#input.then(async (writer) => {
+      await writer?.write(bytes).catch(ignore);
+      this.#socket.resume();
+      return writer;
+    });
+  }
+
   #endInput(): void {
-    const writer = this.#writer;
-    this.#writer = undefined;
-    writer?.close().catch(() => undefined); // it may have ended
+    this.#input = this.#input.then(async (writer) => {
+      await writer?.close().catch(() => undefined); // it may have ended
+      return undefined;
+    });
   }
 
   async #pump(from: ReadableStream<Uint8Array>, kind: number): Promise<void> {
@@ -122,6 +140,7 @@ class Client {
   }
 
   #fail(error: unknown): void {
+    this.#openInput(undefined);
     this.#socket.end(encodeJsonFrame(frameKinds.failed, describeFailure(error)));
   }
 }

@@ -47,7 +47,7 @@ systemctl show $UNIT -p LoadState`,
 run -d --memory 64m --pids-limit 77 $IMAGE sleep 100 >/dev/null; locate $(pid)
 echo $CGROUP | grep -o 'user@1000.service/user.slice/libpod-'; cat $CGROUP/memory.max $CGROUP/pids.max
 e exec $NAME sh -c "id -u; exit 7"; echo rc=$?; e exec -u 33:34 $NAME id -u
-e pause $NAME >/dev/null; cat $CGROUP/cgroup.freeze; e unpause $NAME >/dev/null
+e pause $NAME >/dev/null 2>&1; cat $CGROUP/cgroup.freeze; e unpause $NAME >/dev/null 2>&1
 e rm -f -t 0 $NAME >/dev/null; ls -d $CGROUP 2>&1 | grep -o "No such file"`,
     expect: /^user@1000\.service\/user\.slice\/libpod-\n67108864\n77\n0\nrc=7\n33\n1\nNo such file$/ },
   { id: "rootless-run", engines: ["podman-rootless"], claim: "an ordinary user's run prints what the program prints, has many IDs and a writable root",

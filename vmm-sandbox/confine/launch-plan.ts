@@ -45,6 +45,7 @@ import {
   PR_CAP_AMBIENT_RAISE,
   PR_CAPBSET_DROP,
   PR_SET_NO_NEW_PRIVS,
+  PR_SET_PDEATHSIG,
   PR_SET_SECUREBITS,
   type Program,
   RLIMIT_CORE,
@@ -53,6 +54,7 @@ import {
   type Row,
   rlimit64,
   SIGCHLD,
+  SIGKILL,
 } from "../../linux/index.ts";
 
 export interface RootEntry {
@@ -128,6 +130,8 @@ export function planLaunch(plan: LaunchPlan): Program {
       ...dropCapabilities(plan.keepCapabilities),
       { call: "prctl", args: [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0] },
       ...keepDescriptors(plan.keep),
+      // Last, since a change of credentials takes it back. prctl(2)
+      { call: "prctl", args: [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0], note: "end with the starter" },
       {
         call: "execveat",
         args: [plan.executable, "", { strings: plan.args }, { strings: plan.env }, AT_EMPTY_PATH],

@@ -43,6 +43,11 @@ export class Passt implements NetBackend, Disposable {
     });
   }
 
+  /** A socket that is connected to passt already. */
+  static over(socket: Socket): Passt {
+    return new Passt(socket);
+  }
+
   send(frame: Uint8Array): void {
     if (this.#socket.writableLength > MAX_WAITING_BYTES) {
       this.dropped++;

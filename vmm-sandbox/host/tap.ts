@@ -44,17 +44,11 @@ export class Tap implements NetBackend, AsyncDisposable {
   readonly #poller: Poller;
   readonly #buffer = new Uint8Array(MAX_FRAME_BYTES);
 
-  /** Throws SyscallError: EPERM without CAP_NET_ADMIN, EBUSY when somebody else has the device. */
-  constructor(options: TapOptions) {
-    if (Buffer.byteLength(options.name) >= IFNAMSIZ) {
-      throw new RangeError(`Cannot name a tap device "${options.name}": expected at most 15 bytes`);
-    }
-    const opened =
-      options.namespace === undefined
-        ? openTap(options.name)
-        : inNetworkNamespace(options.namespace, () => openTap(options.name));
-    this.#fd = opened.fd;
-    this.name = opened.name;
+  /** What `openTap` opened is this object's from then on; otherwise throws as that does. */
+  constructor(options: TapOptions | OpenTap) {
+    const { fd, name } = "fd" in options ? options : openTap(options);
+    this.#fd = fd;
+    this.name = name;
     this.#poller = new Poller();
     this.#poller.watch(this.#fd, () => this.#drain());
   }
@@ -82,7 +76,22 @@ export class Tap implements NetBackend, AsyncDisposable {
   }
 }
 
-function openTap(name: string): { readonly fd: Fd; readonly name: string } {
+export interface OpenTap {
+  readonly fd: Fd;
+  /** As the kernel chose it. */
+  readonly name: string;
+}
+
+/** Throws SyscallError: EPERM without CAP_NET_ADMIN, EBUSY when somebody else has the device. */
+export function openTap({ name, namespace }: TapOptions): OpenTap {
+  if (Buffer.byteLength(name) >= IFNAMSIZ)
+    throw new RangeError(`Cannot name a tap device "${name}": expected at most 15 bytes`);
+  return namespace === undefined
+    ? openHere(name)
+    : inNetworkNamespace(namespace, () => openHere(name));
+}
+
+function openHere(name: string): OpenTap {
   const fd = Fd.from("openat", AT_FDCWD, "/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK, 0);
   try {
     // struct ifreq: name[16], flags u16

@@ -10,6 +10,14 @@ export interface MonitorShare {
   readonly only?: string;
 }
 
+export interface MonitorNet {
+  /** A tap device, or a socket that is connected to passt. */
+  readonly kind: "tap" | "passt";
+  readonly fd: number;
+  /** Six bytes. */
+  readonly mac: readonly number[];
+}
+
 /** Numbers that end in Fd are descriptors which the monitor was started with. */
 export interface MonitorConfig {
   readonly cpu: "kvm" | "software";
@@ -21,6 +29,7 @@ export interface MonitorConfig {
   readonly kvmFd?: number;
   readonly disks: readonly { readonly fd: number; readonly readOnly: boolean }[];
   readonly shares: readonly MonitorShare[];
+  readonly nets: readonly MonitorNet[];
   /** The monitor runs from source files, which its threads still have to read. */
   readonly fromSource: boolean;
 }

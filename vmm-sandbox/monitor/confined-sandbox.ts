@@ -20,7 +20,7 @@ import {
   kernelCommandLine,
   type Sandbox,
 } from "../sandbox.ts";
-import type { MonitorConfig, MonitorShare } from "./config.ts";
+import type { MonitorConfig, MonitorNet, MonitorShare } from "./config.ts";
 import { ConfinedMachine } from "./confined-machine.ts";
 import { monitorCommand } from "./monitor-command.ts";
 
@@ -42,6 +42,8 @@ export interface ConfinedSandboxConfig {
   readonly modules?: GuestKernel["modules"];
   readonly disks?: readonly { readonly path: string; readonly readOnly: boolean }[];
   readonly shares?: readonly ConfinedShare[];
+  /** Open descriptors (host/tap.ts: openTap), which stay the caller's: the monitor has its own. */
+  readonly nets?: readonly MonitorNet[];
   /** More files for the first root. */
   readonly files?: readonly InitramfsEntry[];
   readonly commandLine?: string;
@@ -80,6 +82,7 @@ function startMonitor(config: ConfinedSandboxConfig): ConfinedMachine {
     readOnly,
   }));
   const kvm = config.cpu === "kvm" ? opened.add(openKvm()) : undefined;
+  const { nets = [] } = config;
   const { mounts, shares } = placeShares(config.shares ?? []);
   const { executable, args, readable, fromSource } = monitorCommand();
   const silent = open("/dev/null", "r+").number;
@@ -90,7 +93,7 @@ function startMonitor(config: ConfinedSandboxConfig): ConfinedMachine {
     stdio: [silent, silent, process.env["MANYWORLDS_DEBUG"] === undefined ? silent : 2],
     keep: [theirs, kernel, ...(kvm === undefined ? [] : [kvm])]
       .map(({ number }) => number)
-      .concat(disks.map(({ fd }) => fd)),
+      .concat([...disks, ...nets].map(({ fd }) => fd)),
     readable,
     shared: mounts,
   });
@@ -103,6 +106,7 @@ function startMonitor(config: ConfinedSandboxConfig): ConfinedMachine {
     ...(kvm === undefined ? {} : { kvmFd: kvm.number }),
     disks,
     shares,
+    nets,
     fromSource,
   };
   return new ConfinedMachine(

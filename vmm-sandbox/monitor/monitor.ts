@@ -2,14 +2,17 @@
  * A confined monitor: one machine, its devices, and a bridge to the engine that started it. It knows
  * no image, no container and no agent; the engine speaks with those through the guest's connections.
  */
+import { Fd } from "../../linux/index.ts";
 import { sealMonitor } from "../confine/index.ts";
-import { VirtioFs, Vsock, type VsockConnection } from "../devices/index.ts";
+import { Net, VirtioFs, Vsock, type VsockConnection } from "../devices/index.ts";
 import { mapWholeFile } from "../host/file-mapping.ts";
+import { Passt } from "../host/passt.ts";
+import { Tap } from "../host/tap.ts";
 import { KvmBackend, kvmRequests } from "../kvm/index.ts";
 import { SoftwareBackend } from "../translator/index.ts";
 import { Vm } from "../vm.ts";
 import { Bridge } from "./bridge.ts";
-import type { MonitorConfig } from "./config.ts";
+import type { MonitorConfig, MonitorNet } from "./config.ts";
 import { encodeWord, frameKinds } from "./frames.ts";
 import { openSocket } from "./socket.ts";
 
@@ -83,7 +86,7 @@ class Monitor {
       initrd: joinInitrd(this.#initrd.splice(0)),
       commandLine: config.commandLine,
       disks: config.disks.map(({ fd, readOnly }) => ({ path: fd, readOnly })),
-      devices: [this.#vsock, ...shares],
+      devices: [this.#vsock, ...shares, ...config.nets.map(openNet)],
       onConsole: (bytes) => this.#console(bytes),
     });
     this.#vm = vm;
@@ -142,6 +145,12 @@ function openBackend({ cpu, cpus, memorySizeBytes, kvmFd }: MonitorConfig) {
   return cpu === "kvm"
     ? new KvmBackend({ memorySizeBytes, cpus, ...(kvmFd === undefined ? {} : { path: kvmFd }) })
     : new SoftwareBackend({ memorySizeBytes });
+}
+
+function openNet({ kind, fd, mac }: MonitorNet): Net {
+  const backend =
+    kind === "tap" ? new Tap({ fd: Fd.take(fd), name: "tap" }) : Passt.over(openSocket(fd));
+  return new Net(backend, { mac: Uint8Array.from(mac) });
 }
 
 function joinInitrd(parts: readonly Uint8Array[]): Uint8Array {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import {
   closeSync,
+  existsSync,
   mkdtempSync,
   openSync,
   readFileSync,
@@ -147,6 +149,34 @@ describe("a confined monitor", function () {
     rmSync(folder, { recursive: true });
   });
 
+  it("is confined for an ordinary user as well", function () {
+    if (!isRoot || !existsSync("/usr/bin/setpriv")) {
+      console.log("      skipped: only root becomes somebody else, by setpriv");
+      this.skip();
+    }
+    const drop = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    const mocha = ["--import", "tsx", "node_modules/mocha/bin/mocha.js", "--no-config"];
+    const what = ["--grep", "sees no file|openat|execve", fileURLToPath(import.meta.url)];
+    const { status, stdout } = spawnSync("setpriv", [...drop, "node", ...mocha, ...what], {
+      cwd: project,
+      encoding: "utf8",
+      timeout: 50_000,
+    });
+    assert.equal(status, 0, stdout);
+    assert.match(stdout, /3 passing/);
+  });
+
+  it("ends with whoever started it, however that one ends", async () => {
+    const orphan = join(project, "test/vmm-sandbox/confine/orphan.ts");
+    const { stdout, signal } = spawnSync(bunExecutable(), [orphan], { encoding: "utf8" });
+    assert.equal(signal, "SIGKILL");
+    assert.match(stdout, /^\d+\n$/);
+    for (let tries = 0; isAlive(Number(stdout)); tries++) {
+      assert.ok(tries < 100, "it is still there after five seconds");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  });
+
   it("is not started when something that it is to see is missing", () => {
     assert.throws(
       () =>
@@ -161,4 +191,12 @@ function sumOfWork(): number {
   let sum = 0;
   for (let i = 0; i < 3_000_000; i++) sum = (sum * 31 + i) % 1_000_003;
   return sum;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
 }

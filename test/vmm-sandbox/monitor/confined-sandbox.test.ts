@@ -1,5 +1,6 @@
 /** Linux in a confined monitor, on the software CPU; `npm run test:kvm` runs the same on KVM. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { KernelImageError } from "../../../vmm-sandbox/boot/index.ts";
@@ -7,6 +8,7 @@ import {
   type ConfinedSandboxConfig,
   GuestNotReadyError,
   hasHardwareVirtualization,
+  openTap,
   type Sandbox,
   startConfinedSandbox,
 } from "../../../vmm-sandbox/index.ts";
@@ -58,6 +60,34 @@ describe(`a confined monitor (${cpu})`, function () {
       assert.equal(readFileSync(join(folder, "shared/from-guest"), "utf8"), "mine\n");
       assert.ok(readdirSync("/proc/self/fd").length <= before, "no descriptor stays open");
     });
+  });
+
+  it("has a network: a tap device of another namespace, as a descriptor", async function () {
+    const name = `mw-confined-${process.pid}`;
+    const ip = (...args: string[]) => execFileSync("ip", args, { stdio: "pipe" });
+    try {
+      ip("netns", "add", name);
+    } catch (error) {
+      console.log(
+        `      skipped: ${error instanceof Error ? error.message.split("\n")[0] : error}`,
+      );
+      this.skip();
+    }
+    try {
+      const tap = openTap({ name: "guest0", namespace: `/run/netns/${name}` });
+      ip("-n", name, "addr", "add", "10.99.0.1/24", "dev", tap.name);
+      ip("-n", name, "link", "set", tap.name, "up");
+      const nets = [{ kind: "tap", fd: tap.fd.number, mac: [2, 0, 0, 0, 0, 9] }] as const;
+      await using sandbox = await start({ nets });
+      tap.fd.close();
+      const { stdout, stderr } = await runShell(
+        sandbox,
+        "/busybox ip addr add 10.99.0.2/24 dev eth0; /busybox ip link set eth0 up; /busybox ping -c 2 -W 20 10.99.0.1",
+      );
+      assert.match(stdout, /2 packets received/, stderr);
+    } finally {
+      ip("netns", "del", name);
+    }
   });
 
   it("is sealed, without capabilities, in namespaces of its own, while the guest runs", async () => {
