@@ -8,6 +8,7 @@ import {
   formatTime,
   measuredRungs,
   missingRungs,
+  notesOf,
   overheadOf,
   type RungResult,
   spreadOf,
@@ -41,7 +42,7 @@ export function formatComparison(comparison: Comparison, colour: boolean): strin
     `${image}${command.length > 0 ? ` -- ${command.join(" ")}` : ""} on ${facts.join(", ")}\n`,
     ...(rungs.length > 0 ? tables : []),
     missingLines(comparison, colour),
-    noteLines(rungs),
+    noteLines(rungs, bareRung(comparison)),
     `\n${interrupted ? "Interrupted after" : "Measured in"} ${formatTime(tookMs)}\n`,
   ];
   return parts.join("");
@@ -137,7 +138,7 @@ function missingLines(comparison: Comparison, colour: boolean): string {
   return `\n${paint("Not measured, or not to the end", "bold", colour)}\n${lines.join("\n")}\n`;
 }
 
-function noteLines(rungs: readonly RungResult[]): string {
-  const notes = rungs.flatMap(({ name, notes }) => notes.map((note) => `${name}: ${note}`));
+function noteLines(rungs: readonly RungResult[], bare: RungResult | undefined): string {
+  const notes = rungs.flatMap((rung) => notesOf(rung, bare).map((note) => `${rung.name}: ${note}`));
   return notes.length === 0 ? "" : `\n${notes.join("\n")}\n`;
 }
