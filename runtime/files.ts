@@ -6,6 +6,7 @@ import {
   AT_FDCWD,
   AT_REMOVEDIR,
   call,
+  encodeUtf8,
   Fd,
   hasErrno,
   O_APPEND,
@@ -80,7 +81,7 @@ export function readTextIfThere(path: string): string | undefined {
 /** Writes to a file that exists, such as the kernel's: one write, nothing truncated or made. */
 export function writeExisting(path: string, text: string): void {
   using file = Fd.from("openat", AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
-  const bytes = Buffer.from(text);
+  const bytes = encodeUtf8(text);
   call("write", file, bytes, bytes.length);
 }
 
@@ -95,7 +96,7 @@ export function appendText(path: string, text: string): void {
 function writeNew(path: string, text: string | Uint8Array, mode: number, how: number): void {
   const flags = O_WRONLY | O_CREAT | O_CLOEXEC | how;
   using file = Fd.from("openat", AT_FDCWD, path, flags, mode);
-  writeFd(file.number, typeof text === "string" ? Buffer.from(text) : text);
+  writeFd(file.number, typeof text === "string" ? encodeUtf8(text) : text);
 }
 
 export function writeFd(fd: number, bytes: Uint8Array): void {
