@@ -41,6 +41,7 @@ export function formatComparison(comparison: Comparison, colour: boolean): strin
   const parts = [
     `${image}${command.length > 0 ? ` -- ${command.join(" ")}` : ""} on ${facts.join(", ")}\n`,
     ...(rungs.length > 0 ? tables : []),
+    guestLine(comparison),
     missingLines(comparison, colour),
     noteLines(rungs, bareRung(comparison)),
     `\n${interrupted ? "Interrupted after" : "Measured in"} ${formatTime(tookMs)}\n`,
@@ -126,6 +127,15 @@ function boundaryTable(rungs: readonly RungResult[]): string {
       ];
     }),
   );
+}
+
+/** The instructions that made x86 hard to virtualise, as a guest used them. */
+function guestLine({ guest }: Comparison): string {
+  if (guest === undefined) return "";
+  const counts = guest.sensitive.flatMap(({ instruction, kernel, user }) =>
+    kernel + user === 0 ? [] : [`${instruction} ${kernel + user}`],
+  );
+  return `\nSensitive instructions that do not trap, in a guest on the software CPU: ${counts.join(", ")}\n`;
 }
 
 function missingLines(comparison: Comparison, colour: boolean): string {
