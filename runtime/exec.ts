@@ -127,6 +127,9 @@ function converse(
 ): ExecedProcess {
   const buffer = new Uint8Array(reportSizeLimit);
   let pid = 0;
+  // The process may speak before its maker has told who it is; until then nobody could reap it,
+  // and PID 1 of the container could not end.
+  const early: Uint8Array[] = [];
   const fail = (error: LaunchError): never => {
     if (pid > 0) {
       syscall("kill", pid, SIGKILL);
@@ -134,25 +137,38 @@ function converse(
     }
     throw error;
   };
-  for (;;) {
-    const size = call("read", sync, buffer, buffer.length);
-    if (size === 0) {
-      if (pid === 0) fail(new LaunchError("unable to start container process: it was killed"));
-      return { pid, pidfd: Fd.from("pidfd_open", pid, 0) };
-    }
-    if (size !== messageSizeBytes) fail(explain(buffer.slice(0, size)));
-    const view = new DataView(buffer.buffer);
-    const [code, value] = [view.getUint32(0, true), view.getUint32(4, true)];
-    if (code === message.pid) pid = value;
-    else if (code === message.enterCgroup) {
-      if (container.cgroup !== undefined) systemd?.enterScope(container.cgroup, maker);
-      call("write", sync, "1", 1);
-    } else if (code === message.listenerState) {
+  const answer = (block: Uint8Array): void => {
+    const { code, value } = readMessage(block);
+    if (code === undefined) fail(explain(block));
+    else if (code === message.notExecuted)
+      fail(executionError({ ...container.config, process }, value));
+    else if (code === message.listenerState) {
       const state = ociState(container, container.status, container.pid);
       sendListenerState(sync, container.config.linux?.seccomp, state, pid);
-    } else if (code === message.notExecuted)
-      fail(executionError({ ...container.config, process }, value));
+    }
+  };
+  for (;;) {
+    const size = call("read", sync, buffer, buffer.length);
+    const block = buffer.slice(0, size);
+    const { code, value } = readMessage(block);
+    if (code === message.enterCgroup) {
+      if (container.cgroup !== undefined) systemd?.enterScope(container.cgroup, maker);
+      call("write", sync, "1", 1);
+    } else if (code === message.pid) pid = value;
+    else if (size > 0) early.push(block);
+    if (pid === 0 && size > 0) continue;
+    for (const one of early.splice(0)) answer(one);
+    if (size > 0) continue;
+    if (pid === 0) fail(new LaunchError("unable to start container process: it was killed"));
+    return { pid, pidfd: Fd.from("pidfd_open", pid, 0) };
   }
+}
+
+/** Without a code it is a failure report. */
+function readMessage(block: Uint8Array): { readonly code?: number; readonly value: number } {
+  if (block.length !== messageSizeBytes) return { value: 0 };
+  const view = new DataView(block.buffer);
+  return { code: view.getUint32(0, true), value: view.getUint32(4, true) };
 }
 
 /** Namespaces of the container that are not ours; setns(2) refuses to join our own user one. */

@@ -118,19 +118,27 @@ function planName(rows: DoorRows, variable: string): void {
 /** launch/sync.ts: first the process, then the end of file when it has become the command. */
 function planConverse(rows: DoorRows): void {
   const report = rows.buffer("report", reportSizeLimit);
-  const [more, begun] = ["exec_message", "exec_begun"];
+  const [more, begun, other] = ["exec_message", "exec_begun", "exec_other"];
   rows.set("child", 0);
+  rows.set("failed", 0);
   rows.label(more);
   const size = rows.result("read", [rows.get("ours"), report, reportSizeLimit], {
     onError: "exec_failed",
   });
   rows.gotoIf(begun, size, "==", 0);
-  rows.gotoIf("exec_failed", size, "!=", messageSizeBytes);
-  rows.gotoIf("exec_failed", rows.read(report, 4), "!=", message.pid);
+  rows.gotoIf(other, size, "!=", messageSizeBytes);
+  rows.gotoIf(other, rows.read(report, 4), "!=", message.pid);
   rows.set("child", rows.read({ buffer: "report", offset: 4 }, 4));
+  rows.gotoIf("exec_failed", rows.get("failed"), "!=", 0);
   rows.goto(more);
+  // A failure; it may come before its maker has told who has failed and must be reaped.
+  rows.label(other);
+  rows.set("failed", 1);
+  rows.gotoIf(more, rows.get("child"), "==", 0);
+  rows.goto("exec_failed");
   planGiveUp(rows);
   rows.label(begun);
+  rows.gotoIf("exec_failed", rows.get("failed"), "!=", 0);
   rows.gotoIf("exec_failed", rows.get("child"), "==", 0);
   rows.call("wait4", [rows.get("maker"), 0, 0, 0], { ignore: ["ECHILD"], onError: "exec_failed" });
 }

@@ -71,6 +71,17 @@ export const contractFileRows: readonly Row[] = [
       assert.equal(await waitForOrphan(Number(text)), 9);
     },
   ),
+  row(
+    "contract",
+    "exec-failed-reaped",
+    "what a failed exec began is reaped by the runtime: PID 1 could not end before it",
+    async (t) => {
+      const container = await t.started();
+      for (let times = 0; times < 10; times += 1) await container.tryExec(["/no/such"]);
+      await container.kill("KILL");
+      await container.exited();
+    },
+  ),
   row("contract", "exec-failed-pid-file", "a failed exec writes no pid file", async (t) => {
     const container = await t.started();
     const flags = ["--detach", "--pid-file", t.path("exec.pid")];
