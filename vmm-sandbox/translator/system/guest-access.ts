@@ -38,6 +38,9 @@ export abstract class GuestAccess {
   private readonly view: DataView;
   /** Of translated code: bit 0 is set at CPL 3; see `codeSizeOf` for the rest. */
   protected mode = 0;
+  get codeMode(): number {
+    return this.mode;
+  }
   get isUser(): boolean {
     return (this.mode & 1) !== 0;
   }
@@ -82,6 +85,7 @@ export abstract class GuestAccess {
     if (result !== 0) return result;
     if (this.retry) {
       this.setRip(at, false);
+      this.retriedAt = this.registers.rip;
       this.registers.set32(state.exit, exitReason.helper);
     } else this.fault(this.lastFault, at);
     return 0;
@@ -89,6 +93,8 @@ export abstract class GuestAccess {
 
   /** A store would have changed compiled code that may be running: the interpreter does it. */
   private retry = false;
+  /** Where the last such store is: its run must not be compiled before it got its turn. */
+  protected retriedAt = -1n;
 
   protected lastFault = new GuestFault(vector.generalProtection);
 
