@@ -1,51 +1,6 @@
 import assert from "node:assert/strict";
-import { layout, state } from "../../../vmm-sandbox/translator/state.ts";
-import { flatCode64, flatData } from "../../../vmm-sandbox/translator/system/system-calls.ts";
-import { createSoftwareMachine } from "../../../vmm-sandbox/translator/vcpu.ts";
-
-const ramBytes = 16 << 20;
-const codeAt = 0x10_0000;
-const stackAt = 0x20_0000;
-const handlerAt = 0x11_0000;
-const idtAt = 0x5000;
-const gdtAt = 0x6000;
-
-/** A 64-bit supervisor on identity pages (first 16 MiB; 0x300000 upwards in 4 KiB pages). */
-function start(code: readonly number[]) {
-  const { machine, vcpu } = createSoftwareMachine({ ramBytes });
-  const { cpu } = vcpu;
-  const ram = new Uint8Array(cpu.registers.bytes.buffer, layout.ram, ramBytes);
-  const words = new BigUint64Array(cpu.registers.bytes.buffer, layout.ram, ramBytes / 8);
-  words[0x1000 / 8] = 0x2003n;
-  words[0x2000 / 8] = 0x3003n;
-  for (let i = 0; i < 8; i++) words[0x3000 / 8 + i] = (BigInt(i) << 21n) | 0x83n;
-  words[0x3000 / 8 + 1] = 0x4003n; // 2 to 4 MiB in small pages
-  for (let i = 0; i < 512; i++) words[0x4000 / 8 + i] = BigInt(0x20_0000 + i * 4096) | 3n;
-  words[gdtAt / 8 + 2] = 0x00af_9b00_0000_ffffn;
-  words[gdtAt / 8 + 3] = 0x00cf_9300_0000_ffffn;
-  const { registers } = cpu;
-  registers.gdt = { base: BigInt(gdtAt), limit: 0x1f };
-  registers.idt = { base: BigInt(idtAt), limit: 0xfff };
-  for (let v = 0; v < 256; v++)
-    words[idtAt / 8 + v * 2] =
-      BigInt(handlerAt & 0xffff) |
-      (0x10n << 16n) |
-      (0x8en << 40n) |
-      (BigInt(handlerAt >> 16) << 48n);
-  for (let i = 0; i < 6; i++)
-    registers.setSegment(i, i === 1 ? 0x10 : 0x18, i === 1 ? flatCode64(0) : flatData(0));
-  registers.set64(state.cr3, 0x1000n);
-  registers.set64(state.cr4, 0x620n);
-  registers.set64(state.efer, 0xd01n);
-  registers.set64(state.cr0, 0x8001_0033n);
-  cpu.setPrivilege(0);
-  cpu.flushMapping(true);
-  registers.setGpr(4, BigInt(stackAt));
-  registers.rip = BigInt(codeAt);
-  ram.set(code, codeAt);
-  ram[handlerAt] = 0xf4; // hlt, with IF clear: run() ends
-  return { machine, vcpu, cpu, ram, words, registers };
-}
+import { state } from "../../../vmm-sandbox/translator/state.ts";
+import { codeAt, handlerAt, startSupervisor as start } from "./supervisor.ts";
 
 describe("the software CPU as a system", () => {
   it("delivers a page fault with error code, CR2 and the faulting RIP", () => {
@@ -216,5 +171,64 @@ describe("the software CPU as a system", () => {
     // No TSS: delivering the fault cannot find a stack, so the machine shuts down.
     assert.deepEqual(vcpu.run(), { reason: "shutdown" });
     assert.equal(vcpu.getRegisters().system.cr2, 0x30_6000n);
+  });
+
+  it("traps after each instruction while TF is set, and says so in DR6", () => {
+    // pushf; or dword [rsp], 0x100; popf; inc eax; inc eax; hlt
+    const { vcpu, words, registers } = start([
+      0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d, 0xff, 0xc0, 0xff, 0xc0, 0xf4,
+    ]);
+    assert.deepEqual(vcpu.run(), { reason: "halt" });
+    assert.equal(registers.gpr(0), 1n);
+    const frame = Number(registers.gpr(4)) / 8;
+    assert.equal(words[frame], BigInt(codeAt + 11), "RIP after the first INC");
+    assert.equal((registers.debug[6] ?? 0n) & 0x4000n, 0x4000n);
+  });
+
+  it("breaks before an instruction and after a write that a debug register watches", () => {
+    for (const [what, control, address, rip] of [
+      ["execution", 1n, BigInt(codeAt + 8), codeAt + 8],
+      ["a write", 1n | (1n << 16n) | (3n << 18n), 0x30_0000n, codeAt + 8],
+    ] as const) {
+      // mov [0x300000], rax; inc eax; hlt
+      const { vcpu, words, registers } = start([
+        0x48, 0x89, 0x04, 0x25, 0, 0, 0x30, 0, 0xff, 0xc0, 0xf4,
+      ]);
+      registers.debug[0] = address;
+      registers.debug[7] = control | 0x400n;
+      assert.deepEqual(vcpu.run(), { reason: "halt" });
+      assert.equal(words[Number(registers.gpr(4)) / 8], BigInt(rip), what);
+      assert.equal((registers.debug[6] ?? 0n) & 15n, 1n, what);
+      assert.equal(registers.gpr(0), 0n);
+    }
+  });
+
+  it("raises #NM for SSE while CR0.TS is set", () => {
+    // xorps xmm0, xmm0; hlt
+    const { vcpu, words, registers } = start([0x0f, 0x57, 0xc0, 0xf4]);
+    registers.set64(state.cr0, 0x8001_003bn);
+    assert.deepEqual(vcpu.run(), { reason: "halt" });
+    assert.equal(vcpu.cpu.statistics.exceptions[7], 1);
+    assert.equal(words[Number(registers.gpr(4)) / 8], BigInt(codeAt));
+  });
+
+  it("raises #XM for an unmasked SSE exception, destination unchanged, and #UD without an OS for it", () => {
+    for (const [cr4, vector] of [
+      [0x620n, 19],
+      [0x220n, 6],
+    ] as const) {
+      // ldmxcsr [0x300000]; divss xmm0, xmm1; hlt
+      const { vcpu, words, registers } = start([
+        0x0f, 0xae, 0x14, 0x25, 0, 0, 0x30, 0, 0xf3, 0x0f, 0x5e, 0xc1, 0xf4,
+      ]);
+      registers.set64(state.cr4, cr4);
+      words[0x30_0000 / 8] = 0x1d80n; // divide-by-zero unmasked
+      registers.set64(state.xmm, 0x3f80_0000n);
+      assert.deepEqual(vcpu.run(), { reason: "halt" });
+      assert.equal(vcpu.cpu.statistics.exceptions[vector], 1);
+      assert.equal(words[Number(registers.gpr(4)) / 8], BigInt(codeAt + 8));
+      assert.equal(registers.get64(state.xmm), 0x3f80_0000n);
+      assert.equal(registers.get32(state.mxcsr), 0x1d84);
+    }
   });
 });
