@@ -23,6 +23,7 @@ import { type RegisterChanges, VcpuThread } from "../machine/vcpu-thread.ts";
 import { HostChannel, MAX_BELLS } from "./host-channel.ts";
 import { layout, state } from "./state.ts";
 import { createCpuMemory } from "./system/cpu-memory.ts";
+import type { IoApicState } from "./system/io-apic.ts";
 
 export interface SoftwareSetup {
   readonly memory: WebAssembly.Memory;
@@ -31,10 +32,10 @@ export interface SoftwareSetup {
   readonly mailbox: SharedArrayBuffer;
 }
 
-export type SoftwareCommand = {
-  readonly kind: "bells";
-  readonly bells: readonly Pick<Bell, "address" | "value">[];
-};
+export type SoftwareCommand =
+  | { readonly kind: "bells"; readonly bells: readonly Pick<Bell, "address" | "value">[] }
+  | { readonly kind: "save chips" }
+  | { readonly kind: "restore chips"; readonly chips: IoApicState };
 
 export interface SoftwareOptions {
   readonly memorySizeBytes: number;
@@ -131,12 +132,15 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   }
 
   async save(): Promise<CpuState> {
-    return { vcpus: [await this.#thread.save()], chips: undefined };
+    const vcpus = [await this.#thread.save()];
+    return { vcpus, chips: await this.#thread.send({ kind: "save chips" }) };
   }
 
-  async restore({ vcpus: [vcpu, ...more] }: CpuState): Promise<void> {
+  async restore({ vcpus: [vcpu, ...more], chips }: CpuState): Promise<void> {
     if (vcpu === undefined || more.length > 0)
       throw new RangeError(`Cannot restore ${more.length + (vcpu ? 1 : 0)} vCPUs: expected 1`);
+    // SAFE: a state comes from `save` of this class; io-apic.ts checks its size.
+    await this.#thread.send({ kind: "restore chips", chips: chips as IoApicState });
     await this.#thread.restore(vcpu);
   }
 

@@ -17,7 +17,7 @@ const access = () => reply({ kind: "access" });
 
 const channel = HostChannel.over(setup.channel);
 const { memory, ramBytes } = setup;
-const { machine, vcpu } = createSoftwareMachine({ memory, ramBytes, channel });
+const { machine, vcpu, ioApic } = createSoftwareMachine({ memory, ramBytes, channel });
 /** Address of a doorbell, value written there, number of the bell. */
 const bells = new Map<number, ReadonlyMap<number, number>>();
 
@@ -59,6 +59,10 @@ function obey(command: Command<SoftwareCommand>): unknown {
       for (const [index, { address, value }] of command.bells.entries())
         bells.set(address, new Map([...(bells.get(address) ?? []), [value, index]]));
       return undefined;
+    case "save chips":
+      return ioApic.save();
+    case "restore chips":
+      return ioApic.restore(command.chips);
     case "end":
       return vcpu[Symbol.dispose]();
     default:
