@@ -85,8 +85,8 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     throw new LaunchError("process must be specified in config.json");
   const rootfs = resolveRoot(config, bundle);
   const directory = createStateDirectory(stateRoot, id);
-  const layout = options.noCgroups === true ? undefined : readCgroupLayout();
-  const cgroup = layout && chooseCgroup(layout, options);
+  const layout = readCgroupLayout();
+  const cgroup = layout && options.noCgroups !== true ? chooseCgroup(layout, options) : undefined;
   const resctrl = placeResctrl(config.linux ?? {}, id);
   const record: ContainerRecord = {
     id,
