@@ -35,10 +35,26 @@ async function main([directory = "", results = "", quick]: readonly string[]): P
   for (const { state } of runtimes) mkdirSync(state);
   const options = { quick: quick !== undefined };
   const reports = [
+    await benchRun(runtimes, directory, roundsOf(40, options)),
     await benchCreate(runtimes, directory, roundsOf(40, options)),
     await benchExec(runtimes, directory, roundsOf(60, options)),
   ];
   writeFileSync(results, JSON.stringify(reports));
+}
+
+/** bundle-run.ts measures the same where crun 1.8 refuses the machine. */
+async function benchRun(
+  runtimes: readonly Runtime[],
+  directory: string,
+  rounds: number,
+): Promise<Report> {
+  const bundle = writeBundle(join(directory, "run"), ["/bin/true"]);
+  const candidates = runtimes.map(({ name, file, state }): Candidate => {
+    const id = `bench-run-${process.pid}-${name.replace(" ", "-")}`;
+    return { name, command: [file, "--root", state, "run", "--bundle", bundle, id] };
+  });
+  const measured = await measure(candidates, { rounds, warmups: 2 });
+  return { title: "run of /bin/true", rounds, measured, goals };
 }
 
 async function benchCreate(

@@ -1,6 +1,6 @@
 /**
- * The OCI lifecycle beside runc and crun: create + start + delete of a container, and exec into a
- * running one. All see the machine as crun 1.8 needs it, in a mount namespace of their own where a
+ * The OCI lifecycle beside runc and crun: run, create + start + delete of a container, and exec into
+ * a running one. All see the machine as crun 1.8 needs it, in a mount namespace of their own where a
  * cgroup2 beside v1's hierarchies is out of sight.
  */
 import { spawnSync } from "node:child_process";
@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Bench, BenchOptions, Report } from "./report.ts";
 
-export const bench: Bench = { name: "lifecycle", title: "create, start, delete; exec", run };
+export const bench: Bench = { name: "lifecycle", title: "run; create, start, delete; exec", run };
 
 const inside = fileURLToPath(new URL("lifecycle-inside.ts", import.meta.url));
 const cgroup2 = "/sys/fs/cgroup/unified";

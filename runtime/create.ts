@@ -62,7 +62,7 @@ import {
   type ResctrlPlace,
 } from "./resctrl.ts";
 import { expandLinks, mountPointOf, resolveRoot, rootResolver } from "./root-facts.ts";
-import { encodeSeccomp } from "./seccomp/compile.ts";
+import { cachedSeccomp } from "./seccomp/cache.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { hasSelinux } from "./security-modules.ts";
 import { listenAt, socketPair } from "./sockets.ts";
@@ -275,7 +275,7 @@ class Launch {
     const cgroups = cgroupMountsOf(this.#layout, record.cgroup, namespaces.created.has("cgroup"));
     const profile = options.config.linux?.seccomp;
     const filter =
-      options.seccompFilter ?? (profile === undefined ? undefined : encodeSeccomp(profile));
+      options.seccompFilter ?? (profile === undefined ? undefined : cachedSeccomp(profile));
     return {
       rootfs: record.rootfs,
       ...(isShared(options.config.linux?.rootfsPropagation)

@@ -44,7 +44,8 @@ import {
 import { planControllingTerminal, planTerminal } from "./launch/terminal.ts";
 import { isOrdinaryUser } from "./privilege.ts";
 import { openResctrlEntrances } from "./resctrl.ts";
-import { type EncodedFilter, encodeSeccomp } from "./seccomp/compile.ts";
+import { cachedSeccomp } from "./seccomp/cache.ts";
+import type { EncodedFilter } from "./seccomp/compile.ts";
 import { connectListener, sendListenerState } from "./seccomp-agent.ts";
 import { socketPair } from "./sockets.ts";
 import { type Container, ociState } from "./state.ts";
@@ -241,7 +242,7 @@ export function planExec(
   planLimits(rows, process);
   const profile = config.linux?.seccomp;
   const seccomp =
-    context.seccompFilter ?? (profile === undefined ? undefined : encodeSeccomp(profile));
+    context.seccompFilter ?? (profile === undefined ? undefined : cachedSeccomp(profile));
   const listener =
     seccomp?.notifies && context.listener !== undefined
       ? planListener(rows, context.listener)

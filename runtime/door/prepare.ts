@@ -3,7 +3,7 @@ import type { RuntimeConfig } from "../../oci/index.ts";
 import { permittedCapabilities } from "../capabilities.ts";
 import { exists, replaceText } from "../files.ts";
 import { planNamespaces } from "../launch/namespaces.ts";
-import { encodeSeccomp } from "../seccomp/compile.ts";
+import { cachedSeccomp } from "../seccomp/cache.ts";
 import { socketAddress } from "../sockets.ts";
 import { type Container, type ContainerRecord, lockContainer, startSocketPath } from "../state.ts";
 import { encodeExecProgram } from "./exec-program.ts";
@@ -44,7 +44,7 @@ export function leaveExecProgram({ directory, ...record }: Container): void {
   const profile = record.config.linux?.seccomp;
   const program = encodeExecProgram(record, {
     grantable: permittedCapabilities(),
-    filter: profile === undefined ? undefined : encodeSeccomp(profile),
+    filter: profile === undefined ? undefined : cachedSeccomp(profile),
   });
   if (program === undefined) return;
   try {

@@ -93,7 +93,7 @@ function planNotActivated(rows: DoorRows): void {
 function planRan(rows: DoorRows): void {
   rows.label("run_ran");
   rows.set("child", rows.read({ buffer: "handover", offset: 4 }, 4));
-  planWaitFor(rows, "container", "child");
+  planWaitFor(rows, "container", "child", { other: "helper" });
   rows.set("run_status", rows.get("status"));
   rows.set("root", rows.compute({ buffer: "handover" }, "+", textOffset));
   rows.scan("length", rows.get("root"), () => {});

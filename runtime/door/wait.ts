@@ -18,6 +18,8 @@ export const awaitedSignals = signalSet([
 export interface WaitOptions {
   /** The child is in front with us, so it has the terminal's own signals already. */
   readonly sharesTerminal?: boolean;
+  /** Variable with the PID of another child: when it ends it is reaped, and no more. */
+  readonly other?: string;
 }
 
 /**
@@ -28,13 +30,15 @@ export function planWaitFor(
   rows: DoorRows,
   name: string,
   child: string,
-  { sharesTerminal = false }: WaitOptions = {},
+  { sharesTerminal = false, other }: WaitOptions = {},
 ): void {
   const [reap, wait] = [`${name}_reap`, `${name}_wait`];
   const lost = { onError: `${name}_lost` };
   const raw = rows.buffer("wait_status", 8);
   const info = rows.buffer("siginfo", siginfoSize);
   rows.label(reap);
+  if (other !== undefined)
+    rows.call("wait4", [rows.get(other), 0, WNOHANG, 0], { ignore: ["ECHILD", "EINTR"], ...lost });
   const how = { ignore: ["EINTR"], ...lost } as const;
   const ended = rows.result("wait4", [rows.get(child), raw, WNOHANG, 0], how);
   rows.gotoIf(`${name}_ended`, ended, "==", rows.get(child));

@@ -80,6 +80,19 @@ describe("run through the door", function () {
     assert.deepEqual(left(), []);
   });
 
+  it("is all that waits for the container", async () => {
+    bundle("echo ready; sleep 100");
+    const child = spawn(door, words());
+    await once(child.stdout, "data");
+    const children = () => readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8");
+    // The executable may still be on its way out.
+    while (children().trim().split(" ").length > 1) await setTimeout(10);
+    const remove = ["--root", sandbox.stateRoot, "delete", "--force", sandbox.id];
+    assert.equal(spawnSync(door, remove).status, 0);
+    assert.deepEqual(await once(child, "close"), [137, null]);
+    assert.deepEqual(left(), []);
+  });
+
   it("says why a command does not run, and leaves nothing", () => {
     bundle("", (config) => ({
       ...config,
