@@ -12,6 +12,7 @@ import type { RunningContainer, RunRequest } from "./library.ts";
 import type { Places } from "./places.ts";
 import type { OnProgress } from "./progress.ts";
 import type { ForegroundRequest, ForegroundResult } from "./run.ts";
+import type { BootRequest } from "./vm/boot.ts";
 import type { VmForegroundRequest } from "./vm/foreground.ts";
 
 export type { ContainerLine, RemoveOptions } from "./containers/list.ts";
@@ -52,6 +53,11 @@ export async function runVmForeground(request: VmForegroundRequest): Promise<For
 /** Runs another process in a running container, on our own streams. */
 export async function execForeground(request: ExecRequest): Promise<number> {
   return (await import("./exec.ts")).execForeground(request);
+}
+
+/** Boots any kernel, its serial console on this process's terminal. @returns the exit status */
+export async function bootKernel(request: BootRequest): Promise<number> {
+  return (await import("./vm/boot.ts")).bootKernel(request);
 }
 
 export interface TransferOptions {

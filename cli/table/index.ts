@@ -4,6 +4,7 @@ import { compare } from "./compare.ts";
 import * as image from "./image.ts";
 import * as other from "./other.ts";
 import { explain, run } from "./run.ts";
+import { vmRun } from "./vm.ts";
 
 // SAFE: a handler is only ever called with what its own flags parsed to (main.ts)
 export const commands = [
@@ -30,6 +31,7 @@ export const commands = [
   image.imagePrune,
   image.prune,
   image.df,
+  vmRun,
   other.doctor,
   other.info,
   other.version,
@@ -59,6 +61,7 @@ export const groups: Readonly<Record<string, string>> = {
   container: "Work with containers",
   image: "Work with images",
   system: "Work with this machine",
+  vm: "Work with virtual machines",
 };
 
 /** Two-word verbs that begin with `group`: the second word and the verb. */
