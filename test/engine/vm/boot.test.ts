@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { encodeInitramfs } from "../../../vmm-sandbox/guest/initramfs.ts";
+import { encodeInitramfs } from "../../../vmm-sandbox/index.ts";
 import { guestKernel, whyNoMachine } from "./guest-kernel.ts";
 
 const project = fileURLToPath(new URL("../../..", import.meta.url));
