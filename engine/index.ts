@@ -2,6 +2,7 @@
  * Containers as users know them. What needs the network, the store or the kernel is behind
  * import(), so that each verb of the command line loads only what it uses.
  */
+import type { Classification } from "../vmm-sandbox/index.ts";
 import type { ContainerLine, RemoveOptions } from "./containers/list.ts";
 import type { Diagnosis } from "./doctor/index.ts";
 import type { ExecRequest } from "./exec.ts";
@@ -15,6 +16,7 @@ import type { ForegroundRequest, ForegroundResult } from "./run.ts";
 import type { BootRequest } from "./vm/boot.ts";
 import type { VmForegroundRequest } from "./vm/foreground.ts";
 
+export type { Classification } from "../vmm-sandbox/index.ts";
 export type { ContainerLine, RemoveOptions } from "./containers/list.ts";
 export type { Diagnosis, Finding, Rung } from "./doctor/index.ts";
 export { ContainerError, ImageNotFoundError } from "./errors.ts";
@@ -48,6 +50,12 @@ export async function runForeground(request: ForegroundRequest): Promise<Foregro
 /** The same in a virtual machine of its own, on KVM or on the software CPU. */
 export async function runVmForeground(request: VmForegroundRequest): Promise<ForegroundResult> {
   return (await import("./vm/foreground.ts")).runVmForeground(request);
+}
+
+/** Counts the instructions of an ELF file or a kernel image that made x86 hard to virtualise. */
+export async function classifyProgram(path: string): Promise<Classification> {
+  const { classifyProgram: classify } = await import("../vmm-sandbox/index.ts");
+  return classify((await import("node:fs")).readFileSync(path));
 }
 
 /** Runs another process in a running container, on our own streams. */

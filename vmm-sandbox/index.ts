@@ -45,5 +45,13 @@ export {
   type SandboxConfig,
   startSandbox,
 } from "./sandbox.ts";
-export { SoftwareBackend } from "./translator/index.ts";
+export type { Classification } from "./translator/classify.ts";
+export { type CpuReport, SoftwareBackend } from "./translator/index.ts";
+
+/** Counts a program's sensitive instructions; loads the decoder only now. */
+export async function classifyProgram(
+  file: Uint8Array,
+): Promise<import("./translator/classify.ts").Classification> {
+  return (await import("./translator/classify.ts")).classifyProgram(file);
+}
 export { type Disk, Vm, type VmConfig } from "./vm.ts";

@@ -22,6 +22,25 @@ export const vmRun = command({
   minArgs: 0,
   maxArgs: 0,
   interspersed: true,
-  notes: ["ctrl-] ends the machine. Exit status: 0 after power-off or reset, 1 after a crash."],
+  notes: ["ctrl-] ends the machine. Exit status: 0 after power-off, 1 after a crash."],
   load: async () => (await import("../verbs/vm-run.ts")).vmRun,
+});
+
+export const vmClassifyFlags = {
+  format: one("string", asText, "table, json, jsonl, or a template such as '{{.Count}}'", {
+    completes: ["table", "json", "jsonl"],
+  }),
+};
+
+export const vmClassify = command({
+  name: "vm classify",
+  summary: "Count the instructions of a program or kernel that hinder virtualisation",
+  usage: "[OPTIONS] FILE",
+  group: "other",
+  flags: vmClassifyFlags,
+  minArgs: 1,
+  maxArgs: 1,
+  interspersed: true,
+  completes: "file",
+  load: async () => (await import("../verbs/vm-classify.ts")).vmClassify,
 });

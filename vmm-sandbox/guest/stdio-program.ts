@@ -24,6 +24,7 @@ import {
   TIOCSWINSZ,
   winsize,
 } from "../../linux/index.ts";
+import { dial } from "./dial.ts";
 
 /** How the guest reaches a port of the host. */
 export interface HostAddress {
@@ -60,9 +61,7 @@ export const stdioBuffers = {
 
 /** A connection to the host, kept as result `as`. */
 export function connectHost(host: HostAddress, port: number, as: string): readonly Row[] {
-  const address = host.address(port);
-  const call = { call: "socket", args: [host.family, SOCK_STREAM | SOCK_CLOEXEC, 0], as } as const;
-  return [call, { call: "connect", args: [{ result: as }, address, address.length] }];
+  return dial(host.family, host.address(port), as);
 }
 
 /** Makes the pipes and their pumps, and puts the process's ends on descriptors 0 to 2. */

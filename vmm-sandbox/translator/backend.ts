@@ -23,6 +23,8 @@ import { type RegisterChanges, VcpuThread } from "../machine/vcpu-thread.ts";
 import { HostChannel, MAX_BELLS } from "./host-channel.ts";
 import { layout, state } from "./state.ts";
 import { createCpuMemory } from "./system/cpu-memory.ts";
+import type { IoApicState } from "./system/io-apic.ts";
+import type { CpuReport } from "./system/statistics.ts";
 
 export interface SoftwareSetup {
   readonly memory: WebAssembly.Memory;
@@ -31,10 +33,11 @@ export interface SoftwareSetup {
   readonly mailbox: SharedArrayBuffer;
 }
 
-export type SoftwareCommand = {
-  readonly kind: "bells";
-  readonly bells: readonly Pick<Bell, "address" | "value">[];
-};
+export type SoftwareCommand =
+  | { readonly kind: "bells"; readonly bells: readonly Pick<Bell, "address" | "value">[] }
+  | { readonly kind: "report" }
+  | { readonly kind: "save chips" }
+  | { readonly kind: "restore chips"; readonly chips: IoApicState };
 
 export interface SoftwareOptions {
   readonly memorySizeBytes: number;
@@ -131,13 +134,22 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   }
 
   async save(): Promise<CpuState> {
-    return { vcpus: [await this.#thread.save()], chips: undefined };
+    const vcpus = [await this.#thread.save()];
+    return { vcpus, chips: await this.#thread.send({ kind: "save chips" }) };
   }
 
-  async restore({ vcpus: [vcpu, ...more] }: CpuState): Promise<void> {
+  async restore({ vcpus: [vcpu, ...more], chips }: CpuState): Promise<void> {
     if (vcpu === undefined || more.length > 0)
       throw new RangeError(`Cannot restore ${more.length + (vcpu ? 1 : 0)} vCPUs: expected 1`);
+    // SAFE: a state comes from `save` of this class; io-apic.ts checks its size.
+    await this.#thread.send({ kind: "restore chips", chips: chips as IoApicState });
     await this.#thread.restore(vcpu);
+  }
+
+  /** What the CPU has counted since it began. Only while it is at rest. */
+  async report(): Promise<CpuReport> {
+    // SAFE: the thread answers this command with reportOf()'s.
+    return (await this.#thread.send({ kind: "report" })) as CpuReport;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

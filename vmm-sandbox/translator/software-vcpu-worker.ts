@@ -6,6 +6,7 @@ import { HOLE_START, IO_APIC_ADDRESS } from "../machine/layout.ts";
 import type { Command, Reply } from "../machine/vcpu-thread.ts";
 import type { SoftwareCommand, SoftwareSetup } from "./backend.ts";
 import { HostChannel } from "./host-channel.ts";
+import { reportOf } from "./system/statistics.ts";
 import { createSoftwareMachine } from "./vcpu.ts";
 
 const port = parentPort;
@@ -17,7 +18,7 @@ const access = () => reply({ kind: "access" });
 
 const channel = HostChannel.over(setup.channel);
 const { memory, ramBytes } = setup;
-const { machine, vcpu } = createSoftwareMachine({ memory, ramBytes, channel });
+const { machine, vcpu, ioApic } = createSoftwareMachine({ memory, ramBytes, channel });
 /** Address of a doorbell, value written there, number of the bell. */
 const bells = new Map<number, ReadonlyMap<number, number>>();
 
@@ -59,6 +60,12 @@ function obey(command: Command<SoftwareCommand>): unknown {
       for (const [index, { address, value }] of command.bells.entries())
         bells.set(address, new Map([...(bells.get(address) ?? []), [value, index]]));
       return undefined;
+    case "report":
+      return reportOf(vcpu.cpu);
+    case "save chips":
+      return ioApic.save();
+    case "restore chips":
+      return ioApic.restore(command.chips);
     case "end":
       return vcpu[Symbol.dispose]();
     default:

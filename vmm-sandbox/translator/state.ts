@@ -85,6 +85,9 @@ export const state = {
   sysenterCs: 0x198, // i64
   sysenterEsp: 0x1a0, // i64
   sysenterEip: 0x1a8, // i64
+  pushfCounts: 0x1b0, // 4 × u32: PUSHF executed at CPL 0 to 3
+  popfCounts: 0x1c0, // 4 × u32
+  sseStrict: 0x1d0, // i32: MXCSR asks for more than rounding to nearest with all masked
   xmm: 0x200, // 16 × v128
   st: 0x300, // 8 × 16 bytes: x87/MMX physical registers, 80 bits used
   mxcsr: 0x380, // i32
@@ -96,6 +99,9 @@ export const state = {
   fip: 0x398, // i64
   fdp: 0x3a0, // i64
 } as const;
+
+/** "Exception" of an instruction that emitted code leaves to TypeScript: system/soft-sse.ts. */
+export const delegated = 256;
 
 export const exitReason = {
   /** Fuel ran out at `rip`. */

@@ -23,6 +23,7 @@ import { Cpu } from "./system/cpu.ts";
 import { createCpuMemory } from "./system/cpu-memory.ts";
 import { IoApic } from "./system/io-apic.ts";
 import type { DescriptorCache } from "./system/registers.ts";
+import { restoreCpu, saveCpu } from "./system/saved-state.ts";
 
 /** General registers in the order of their encodings. */
 const encodingOrder = [
@@ -146,11 +147,13 @@ export class SoftwareVcpu implements Vcpu {
   }
 
   save(): VcpuState {
-    throw new Error("Cannot save a software CPU: snapshots come with the VM snapshot floor");
+    return { ...this.getRegisters(), ...saveCpu(this.cpu) };
   }
 
-  restore(_state: VcpuState): void {
-    throw new Error("Cannot restore a software CPU: snapshots come with the VM snapshot floor");
+  restore(saved: VcpuState): void {
+    this.setRegisters(saved);
+    this.cpu.msrs.write(0x1b, saved.system.apicBase);
+    restoreCpu(this.cpu, saved);
   }
 
   [Symbol.dispose](): void {
@@ -190,7 +193,11 @@ function fromSegment(segment: Segment): DescriptorCache {
   return { base: segment.base, limit: segment.limit | 0, attributes };
 }
 
-export type SoftwareMachine = { readonly machine: Machine; readonly vcpu: SoftwareVcpu };
+export type SoftwareMachine = {
+  readonly machine: Machine;
+  readonly vcpu: SoftwareVcpu;
+  readonly ioApic: IoApic;
+};
 
 /**
  * A machine with one software CPU, its APICs attached, no devices yet. `memory` and `channel` are
@@ -236,5 +243,5 @@ export function createSoftwareMachine(options: {
   cpu.codePages = channel;
   const vcpu = new SoftwareVcpu(cpu, channel, (gsi) => ioApic.line(gsi).trigger());
   machine.addVcpu(vcpu);
-  return { machine, vcpu };
+  return { machine, vcpu, ioApic };
 }

@@ -52,8 +52,7 @@ export class BareCpu {
     const { registers } = cpu;
     this.ram.fill(0, 0, this.next);
     this.next = pml4 + 4096;
-    cpu.translator.flush();
-    cpu.jit.flush();
+    cpu.forgetTranslations();
     registers.bytes.fill(0, layout.state, layout.state + 0x400);
     registers.set64(state.cr3, BigInt(pml4));
     registers.set64(state.cr4, 0x1_0620n);

@@ -29,7 +29,7 @@ export type LinuxBoot = {
 };
 
 /** A machine ready to run: kernel loaded, serial console and power ports attached. */
-export function prepareLinux(boot: LinuxBoot): SoftwareMachine {
+export function prepareLinux(boot: LinuxBoot): SoftwareMachine & { readonly serial: Serial } {
   const software = createSoftwareMachine({ ramBytes: boot.ramBytes });
   const { machine, vcpu } = software;
   const serial = new Serial(machine.interrupts.line(COM1_GSI), boot.onOutput);
@@ -62,7 +62,7 @@ export function prepareLinux(boot: LinuxBoot): SoftwareMachine {
   });
   writeBoot(machine.memory, plan);
   vcpu.setRegisters(plan.registers);
-  return software;
+  return { ...software, serial };
 }
 
 if (import.meta.url === `file://${process.argv[1]}`) {

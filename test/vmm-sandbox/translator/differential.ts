@@ -122,6 +122,14 @@ function compareFpu(problems: string[], b: DataView, o: DataView, t: DataView): 
   const at = offsets.fx;
   const word = (v: DataView) => (v.getBigUint64(at, true) & 0xff_ffff_ffffn).toString(16);
   if (word(o) !== word(t)) problems.push(`x87 ${word(b)} -> ours ${word(o)} host ${word(t)}`);
+  const mxcsr = (v: DataView) => v.getUint32(at + 24, true);
+  // With the usual controls precision, underflow and denormal are not recorded.
+  const isUsual = (mxcsr(b) & 0xffc0) === 0x1f80;
+  const counted = isUsual ? 0xffcd : 0xffff;
+  if ((mxcsr(o) ^ mxcsr(t)) & counted)
+    problems.push(
+      `mxcsr ${mxcsr(b).toString(16)} -> ours ${mxcsr(o).toString(16)} host ${mxcsr(t).toString(16)}`,
+    );
   for (let i = 0; i < 8; i++) {
     const value = (v: DataView) =>
       `${(v.getUint16(at + 40 + i * 16, true)).toString(16)}:${hex64(v, at + 32 + i * 16)}`;

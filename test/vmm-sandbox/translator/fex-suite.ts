@@ -121,6 +121,7 @@ for (const file of files) {
     .replace(/\/[^/]*\.asm$/, "");
   const total = totals.get(group) ?? { passed: 0, failed: 0, skipped: 0 };
   totals.set(group, total);
+  if (process.env["TRACE"]) console.error(name);
   const source = readFileSync(file, "latin1");
   try {
     const config = configOf(source);

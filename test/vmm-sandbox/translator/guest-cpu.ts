@@ -4,6 +4,7 @@ import { Machine } from "../../../vmm-sandbox/machine/machine.ts";
 import { layout, state } from "../../../vmm-sandbox/translator/state.ts";
 import { Cpu } from "../../../vmm-sandbox/translator/system/cpu.ts";
 import { createCpuMemory } from "../../../vmm-sandbox/translator/system/cpu-memory.ts";
+import { mxcsrChanged } from "../../../vmm-sandbox/translator/system/soft-sse.ts";
 import { flatCode64, flatData } from "../../../vmm-sandbox/translator/system/system-calls.ts";
 import { addresses, instructionOffset, offsets } from "./host-cpu.ts";
 
@@ -90,6 +91,7 @@ export class GuestCpu {
     registers.set32(state.ftop, top);
     registers.set32(state.ftags, words.getUint8(at + 4));
     registers.set32(state.mxcsr, words.getUint32(at + 24, true));
+    mxcsrChanged(this.cpu);
     for (let i = 0; i < 8; i++) {
       const to = state.st + ((top + i) & 7) * 16;
       registers.set64(to, words.getBigUint64(at + 32 + i * 16, true));
@@ -104,6 +106,7 @@ export class GuestCpu {
     words.setUint16(at, registers.get32(state.fcw), true);
     words.setUint16(at + 2, (registers.get32(state.fsw) & 0xc7ff) | (top << 11), true);
     words.setUint8(at + 4, registers.get32(state.ftags));
+    words.setUint32(at + 24, registers.get32(state.mxcsr), true);
     for (let i = 0; i < 8; i++) {
       const from = state.st + ((top + i) & 7) * 16;
       words.setBigUint64(at + 32 + i * 16, registers.get64(from), true);

@@ -172,4 +172,63 @@ describe("the software CPU as a system", () => {
     assert.deepEqual(vcpu.run(), { reason: "shutdown" });
     assert.equal(vcpu.getRegisters().system.cr2, 0x30_6000n);
   });
+
+  it("traps after each instruction while TF is set, and says so in DR6", () => {
+    // pushf; or dword [rsp], 0x100; popf; inc eax; inc eax; hlt
+    const { vcpu, words, registers } = start([
+      0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d, 0xff, 0xc0, 0xff, 0xc0, 0xf4,
+    ]);
+    assert.deepEqual(vcpu.run(), { reason: "halt" });
+    assert.equal(registers.gpr(0), 1n);
+    const frame = Number(registers.gpr(4)) / 8;
+    assert.equal(words[frame], BigInt(codeAt + 11), "RIP after the first INC");
+    assert.equal((registers.debug[6] ?? 0n) & 0x4000n, 0x4000n);
+  });
+
+  it("breaks before an instruction and after a write that a debug register watches", () => {
+    for (const [what, control, address, rip] of [
+      ["execution", 1n, BigInt(codeAt + 8), codeAt + 8],
+      ["a write", 1n | (1n << 16n) | (3n << 18n), 0x30_0000n, codeAt + 8],
+    ] as const) {
+      // mov [0x300000], rax; inc eax; hlt
+      const { vcpu, words, registers } = start([
+        0x48, 0x89, 0x04, 0x25, 0, 0, 0x30, 0, 0xff, 0xc0, 0xf4,
+      ]);
+      registers.debug[0] = address;
+      registers.debug[7] = control | 0x400n;
+      assert.deepEqual(vcpu.run(), { reason: "halt" });
+      assert.equal(words[Number(registers.gpr(4)) / 8], BigInt(rip), what);
+      assert.equal((registers.debug[6] ?? 0n) & 15n, 1n, what);
+      assert.equal(registers.gpr(0), 0n);
+    }
+  });
+
+  it("raises #NM for SSE while CR0.TS is set", () => {
+    // xorps xmm0, xmm0; hlt
+    const { vcpu, words, registers } = start([0x0f, 0x57, 0xc0, 0xf4]);
+    registers.set64(state.cr0, 0x8001_003bn);
+    assert.deepEqual(vcpu.run(), { reason: "halt" });
+    assert.equal(vcpu.cpu.statistics.exceptions[7], 1);
+    assert.equal(words[Number(registers.gpr(4)) / 8], BigInt(codeAt));
+  });
+
+  it("raises #XM for an unmasked SSE exception, destination unchanged, and #UD without an OS for it", () => {
+    for (const [cr4, vector] of [
+      [0x620n, 19],
+      [0x220n, 6],
+    ] as const) {
+      // ldmxcsr [0x300000]; divss xmm0, xmm1; hlt
+      const { vcpu, words, registers } = start([
+        0x0f, 0xae, 0x14, 0x25, 0, 0, 0x30, 0, 0xf3, 0x0f, 0x5e, 0xc1, 0xf4,
+      ]);
+      registers.set64(state.cr4, cr4);
+      words[0x30_0000 / 8] = 0x1d80n; // divide-by-zero unmasked
+      registers.set64(state.xmm, 0x3f80_0000n);
+      assert.deepEqual(vcpu.run(), { reason: "halt" });
+      assert.equal(vcpu.cpu.statistics.exceptions[vector], 1);
+      assert.equal(words[Number(registers.gpr(4)) / 8], BigInt(codeAt + 8));
+      assert.equal(registers.get64(state.xmm), 0x3f80_0000n);
+      assert.equal(registers.get32(state.mxcsr), 0x1d84);
+    }
+  });
 });

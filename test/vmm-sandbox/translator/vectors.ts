@@ -237,7 +237,16 @@ function fillFpu(words: DataView, random: Random): void {
   words.setUint16(at, 0x7f | (precision << 8) | (random.below(4) << 10), true);
   words.setUint16(at + 2, (random.below(8) << 11) | (random.below(0x10000) & 0x4700), true);
   words.setUint8(at + 4, random.chance(8) ? random.below(256) : 0xff);
-  words.setUint32(at + 24, 0x1f80, true);
+  // Half the time another rounding, denormals as zeros, flush to zero, flags already set.
+  const controls = random.chance(2)
+    ? (random.below(4) << 13) | (random.below(4) & 2 ? 0x40 : 0)
+    : 0;
+  const flush = controls !== 0 && random.chance(2) ? 0x8000 : 0;
+  words.setUint32(
+    at + 24,
+    0x1f80 | controls | flush | (random.chance(2) ? random.below(64) : 0),
+    true,
+  );
   for (let i = 0; i < 8; i++) {
     const [mantissa, high] = extendedValue(random);
     words.setBigUint64(at + 32 + i * 16, mantissa, true);

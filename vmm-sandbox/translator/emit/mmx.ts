@@ -8,6 +8,7 @@ import { layout, state } from "../state.ts";
 import { i32, i64, keep, type V128, when } from "../wasm/assembler.ts";
 import { f32x4, f64x2, i8x16, i16x8, i32x4, v128 } from "../wasm/simd.ts";
 import type { Emitter } from "./integer.ts";
+import { strictly } from "./mxcsr.ts";
 import type { Site } from "./site.ts";
 import { conversionEmitters } from "./sse-float.ts";
 import {
@@ -151,7 +152,7 @@ const likeSse =
 export function mmxEmitters(sse: Readonly<Record<string, Emitter>>): Record<string, Emitter> {
   const table: Record<string, Emitter> = {
     emms: emptyState,
-    cvtpi2psmm: fromIntegers(integersToSingles),
+    cvtpi2psmm: strictly(fromIntegers(integersToSingles)),
     cvtpi2pdmm: fromIntegers(integersToDoubles),
     maskmovdqu: maskedMove(16),
   };

@@ -1,6 +1,6 @@
 /**
- * SSE floating point: arithmetic, comparisons, conversions. Rounding follows MXCSR where an
- * instruction converts or rounds to integers; arithmetic rounds to nearest.
+ * SSE floating point: arithmetic, comparisons, conversions, for MXCSR's usual controls. Any other,
+ * and results that may set its flags, are system/soft-sse.ts's (docs/decisions/110).
  */
 import { state } from "../state.ts";
 import {
@@ -18,12 +18,18 @@ import {
 } from "../wasm/assembler.ts";
 import { f32x4, f64x2, i32x4, v128 } from "../wasm/simd.ts";
 import type { Emitter } from "./integer.ts";
+import {
+  invalid,
+  leaveUnlessFlagged,
+  leaveWhenSpecial,
+  leaveWhenUnordered,
+  strictly,
+} from "./mxcsr.ts";
 import { fromI64, keepInt, type Site, toI64Signed } from "./site.ts";
 import {
   binary,
   bitMask,
   doubles,
-  horizontal,
   lowDouble,
   lowQuad,
   lowSingle,
@@ -42,23 +48,42 @@ import {
 
 /** ---- scalar floating point ---------------------------------------------------------------- */
 
-function scalarSingle(operate: (a: Vector, b: Vector) => V128): Emitter {
-  return binary((a, b) => v128.shuffle(operate(a, b), a.get(), doubles(0, 5, 6, 7)));
+/** One operation in its packed form or on lane 0 alone, leaving what MXCSR may have a say in. */
+function arithmetic(operate: Two, double: boolean, scalar: boolean): Emitter {
+  return strictly((site) => {
+    const b = read(site, 1);
+    const a = read(site, 0);
+    const r = keep.v128(operate(a, b));
+    leaveWhenSpecial(site, r, double, scalar);
+    write(site, scalar ? (double ? lowDouble(r, a) : lowSingle(r, a)) : r.get());
+  });
 }
 
-function scalarDouble(operate: (a: Vector, b: Vector) => V128): Emitter {
-  return binary((a, b) => v128.shuffle(operate(a, b), a.get(), quads(0, 3)));
+/** MIN and MAX: any NaN among the operands is invalid, whatever the result. */
+function extreme(operate: Two, double: boolean, scalar: boolean): Emitter {
+  return strictly((site) => {
+    const b = read(site, 1);
+    const a = read(site, 0);
+    leaveWhenUnordered(site, a, b, double, scalar);
+    const r = keep.v128(operate(a, b));
+    write(site, scalar ? (double ? lowDouble(r, a) : lowSingle(r, a)) : r.get());
+  });
 }
+
+type Build = (operate: Two, double: boolean, scalar: boolean) => Emitter;
 
 /** The four forms of an operation: packed and scalar, single and double. */
-function floats(name: string, single: Two, double: Two): Record<string, Emitter> {
+function floats(name: string, single: Two, double: Two, build: Build = arithmetic) {
   return {
-    [`${name}ps`]: binary(single),
-    [`${name}pd`]: binary(double),
-    [`${name}ss`]: scalarSingle(single),
-    [`${name}sd`]: scalarDouble(double),
-  };
+    [`${name}ps`]: build(single, false, false),
+    [`${name}pd`]: build(double, true, false),
+    [`${name}ss`]: build(single, false, true),
+    [`${name}sd`]: build(double, true, true),
+  } satisfies Record<string, Emitter>;
 }
+
+/** Operations on whole vectors only. */
+const packed = (operate: Two, double: boolean): Emitter => arithmetic(operate, double, false);
 
 const both =
   (op: Op2): Two =>
@@ -70,6 +95,14 @@ const reversed =
   (a, b) =>
     op(b.get(), a.get());
 
+const neighbours =
+  (op: Op2, even: readonly number[], odd: readonly number[]): Two =>
+  (a, b) =>
+    op(v128.shuffle(a.get(), b.get(), even), v128.shuffle(a.get(), b.get(), odd));
+
+const approximation = (operate: (b: Vector) => V128): Emitter =>
+  binary((a, b) => v128.shuffle(operate(b), a.get(), doubles(0, 5, 6, 7)));
+
 const one32 = (): V128 => f32x4.splat(f32.const(1));
 
 export const floatEmitters: Record<string, Emitter> = {
@@ -78,8 +111,8 @@ export const floatEmitters: Record<string, Emitter> = {
   ...floats("mul", both(f32x4.mul), both(f64x2.mul)),
   ...floats("div", both(f32x4.div), both(f64x2.div)),
   // Both operands zero, or one a NaN: the second operand (SDM, MINPS).
-  ...floats("min", reversed(f32x4.pmin), reversed(f64x2.pmin)),
-  ...floats("max", reversed(f32x4.pmax), reversed(f64x2.pmax)),
+  ...floats("min", reversed(f32x4.pmin), reversed(f64x2.pmin), extreme),
+  ...floats("max", reversed(f32x4.pmax), reversed(f64x2.pmax), extreme),
   ...floats(
     "sqrt",
     (_a, b) => f32x4.sqrt(b.get()),
@@ -87,21 +120,24 @@ export const floatEmitters: Record<string, Emitter> = {
   ),
   // At least 12 bits are asked for; we give what division gives.
   rcpps: unary((b) => f32x4.div(one32(), b.get())),
-  rcpss: scalarSingle((_a, b) => f32x4.div(one32(), b.get())),
+  rcpss: approximation((b) => f32x4.div(one32(), b.get())),
   rsqrtps: unary((b) => f32x4.div(one32(), f32x4.sqrt(b.get()))),
-  rsqrtss: scalarSingle((_a, b) => f32x4.div(one32(), f32x4.sqrt(b.get()))),
+  rsqrtss: approximation((b) => f32x4.div(one32(), f32x4.sqrt(b.get()))),
   movss: binary((a, b) => v128.shuffle(b.get(), a.get(), doubles(0, 5, 6, 7))),
   movsd: binary((a, b) => v128.shuffle(b.get(), a.get(), quads(0, 3))),
-  addsubps: binary((a, b) =>
-    v128.shuffle(f32x4.sub(a.get(), b.get()), f32x4.add(a.get(), b.get()), doubles(0, 5, 2, 7)),
+  addsubps: packed(
+    (a, b) =>
+      v128.shuffle(f32x4.sub(a.get(), b.get()), f32x4.add(a.get(), b.get()), doubles(0, 5, 2, 7)),
+    false,
   ),
-  addsubpd: binary((a, b) =>
-    v128.shuffle(f64x2.sub(a.get(), b.get()), f64x2.add(a.get(), b.get()), quads(0, 3)),
+  addsubpd: packed(
+    (a, b) => v128.shuffle(f64x2.sub(a.get(), b.get()), f64x2.add(a.get(), b.get()), quads(0, 3)),
+    true,
   ),
-  haddps: horizontal(f32x4.add, doubles(0, 2, 4, 6), doubles(1, 3, 5, 7)),
-  hsubps: horizontal(f32x4.sub, doubles(0, 2, 4, 6), doubles(1, 3, 5, 7)),
-  haddpd: horizontal(f64x2.add, quads(0, 2), quads(1, 3)),
-  hsubpd: horizontal(f64x2.sub, quads(0, 2), quads(1, 3)),
+  haddps: packed(neighbours(f32x4.add, doubles(0, 2, 4, 6), doubles(1, 3, 5, 7)), false),
+  hsubps: packed(neighbours(f32x4.sub, doubles(0, 2, 4, 6), doubles(1, 3, 5, 7)), false),
+  haddpd: packed(neighbours(f64x2.add, quads(0, 2), quads(1, 3)), true),
+  hsubpd: packed(neighbours(f64x2.sub, quads(0, 2), quads(1, 3)), true),
 };
 
 /** CMPPS and family: the predicate's low two bits choose, bit 2 inverts. */
@@ -109,9 +145,10 @@ function compare(
   kind: typeof f32x4 | typeof f64x2,
   merge: (r: Vector, a: Vector) => V128,
 ): Emitter {
-  return (site) => {
+  return strictly((site) => {
     const b = read(site, 1);
     const a = read(site, 0);
+    leaveWhenUnordered(site, a, b, kind === f64x2, merge !== whole);
     const predicate = keep.i32(site.immediate32());
     const r = local.v128();
     const low = (): I32 => i32.and(predicate.get(), i32.const(3));
@@ -123,12 +160,12 @@ function compare(
     );
     when(i32.and(predicate.get(), i32.const(4)), () => r.set(v128.not(r.get())));
     write(site, merge(r, a));
-  };
+  });
 }
 
 /** UCOMISS, COMISD…: unordered sets ZF, PF and CF. */
 function compareToFlags(double: boolean): Emitter {
-  return (site) => {
+  return strictly((site) => {
     const b = keep.v128(site.vector(1).read());
     const a = read(site, 0);
     const kind = double ? f64x2 : f32x4;
@@ -136,8 +173,9 @@ function compareToFlags(double: boolean): Emitter {
     const unordered = keep.i32(lane(v128.or(kind.ne(a.get(), a.get()), kind.ne(b.get(), b.get()))));
     const zf = keep.i32(i32.or(lane(kind.eq(a.get(), b.get())), unordered.get()));
     const cf = keep.i32(i32.or(lane(kind.lt(a.get(), b.get())), unordered.get()));
+    when(unordered.get(), () => leaveUnlessFlagged(site, invalid));
     setComparison(site, zf, unordered, cf);
-  };
+  });
 }
 
 /** ---- conversions -------------------------------------------------------------------------- */
@@ -161,7 +199,7 @@ function roundBy(kind: Rounding, value: Vector, mode: Local<I32>): Vector {
 
 /** Float to integer register; out of range gives the "integer indefinite" value. */
 function toInteger(double: boolean, truncating: boolean): Emitter {
-  return (site) => {
+  return strictly((site) => {
     const to = site.place(0);
     const source = keep.v128(site.vector(1).read());
     const wide = double ? source : keep.v128(f64x2.promoteLowF32(source.get()));
@@ -173,14 +211,15 @@ function toInteger(double: boolean, truncating: boolean): Emitter {
     const low: I32 =
       to.size === 64 ? f64.ge(x.get(), f64.const(-limit)) : f64.gt(x.get(), f64.const(-limit - 1));
     const inRange = keep.i32(i32.and(low, f64.lt(x.get(), f64.const(limit))));
+    when(i32.eqz(inRange.get()), () => leaveUnlessFlagged(site, invalid));
     const indefinite = to.size === 64 ? -(1n << 63n) : -(1n << 31n);
     const result = keep.i64(select(value.get(), i64.const(indefinite), inRange.get()));
     to.write(keepInt(to.size, fromI64(to.size, result.get())));
-  };
+  });
 }
 
 function fromInteger(double: boolean): Emitter {
-  return (site) => {
+  return strictly((site) => {
     const from = site.place(1);
     const value = keep.i64(toI64Signed(from.size, from.read()));
     const a = read(site, 0);
@@ -190,23 +229,39 @@ function fromInteger(double: boolean): Emitter {
         ? f64x2.replace(a.get(), 0, f64.fromI64S(value.get()))
         : f32x4.replace(a.get(), 0, f32.fromI64S(value.get())),
     );
-  };
+  });
+}
+
+/** The destination's old value plays no part. */
+function resized(convert: (b: Vector) => V128, double: boolean): Emitter {
+  return strictly((site) => {
+    const r = keep.v128(convert(read(site, 1)));
+    leaveWhenSpecial(site, r, double, false);
+    write(site, r.get());
+  });
+}
+
+function leaveWhenIndefinite(site: Site, result: Vector): void {
+  const found = v128.anyTrue(i32x4.eq(result.get(), indefinite32()));
+  when(found, () => leaveUnlessFlagged(site, invalid));
 }
 
 const indefinite32 = (): V128 => i32x4.splat(i32.const(0x8000_0000 | 0));
 
 function packedToIntegers(truncating: boolean): Emitter {
-  return (site) => {
+  return strictly((site) => {
     const source = read(site, 1);
     const rounded = truncating ? source : roundBy(f32x4, source, roundingMode(site));
     const fits = keep.v128(f32x4.lt(rounded.get(), f32x4.splat(f32.const(2 ** 31))));
     const value = keep.v128(i32x4.truncSatF32(rounded.get()));
-    write(site, v128.select(value.get(), indefinite32(), fits.get()));
-  };
+    const chosen = keep.v128(v128.select(value.get(), indefinite32(), fits.get()));
+    leaveWhenIndefinite(site, chosen);
+    write(site, chosen.get());
+  });
 }
 
 function packedDoublesToIntegers(truncating: boolean): Emitter {
-  return (site) => {
+  return strictly((site) => {
     const source = read(site, 1);
     const rounded = truncating ? source : roundBy(f64x2, source, roundingMode(site));
     const inside = v128.and(
@@ -217,21 +272,24 @@ function packedDoublesToIntegers(truncating: boolean): Emitter {
     // 64-bit masks to 32-bit lanes; the upper half of the result is zero.
     const mask = keep.v128(v128.shuffle(fits.get(), fits.get(), doubles(0, 2, 0, 2)));
     const value = keep.v128(i32x4.truncSatF64Zero(rounded.get()));
-    const chosen = v128.select(value.get(), indefinite32(), mask.get());
-    write(site, v128.and(chosen, v128.const(lowQuad)));
-  };
+    const selected = v128.select(value.get(), indefinite32(), mask.get());
+    const chosen = keep.v128(v128.and(selected, v128.const(lowQuad)));
+    leaveWhenIndefinite(site, chosen);
+    write(site, chosen.get());
+  });
 }
 
 /** ROUNDPS…: bit 2 of the immediate takes MXCSR's mode, bits 0 and 1 are one otherwise. */
 function round(kind: Rounding, merge: (r: Vector, a: Vector) => V128): Emitter {
-  return (site) => {
+  return strictly((site) => {
     const value = read(site, 1);
     const immediate = keep.i32(site.immediate32());
     const mode = keep.i32(i32.and(immediate.get(), i32.const(3)));
     when(i32.and(immediate.get(), i32.const(4)), () => mode.set(roundingMode(site).get()));
     const r = roundBy(kind, value, mode);
+    leaveWhenSpecial(site, r, kind === f64x2, merge !== whole);
     write(site, merge(r, read(site, 0)));
-  };
+  });
 }
 
 export const conversionEmitters: Record<string, Emitter> = {
@@ -241,13 +299,11 @@ export const conversionEmitters: Record<string, Emitter> = {
   cvttsd2si: toInteger(true, true),
   cvtss2si: toInteger(false, false),
   cvtsd2si: toInteger(true, false),
-  cvtps2pd: unary((b) => f64x2.promoteLowF32(b.get())),
-  cvtpd2ps: unary((b) => f32x4.demoteF64Zero(b.get())),
-  cvtss2sd: binary((a, b) => v128.shuffle(f64x2.promoteLowF32(b.get()), a.get(), quads(0, 3))),
-  cvtsd2ss: binary((a, b) =>
-    v128.shuffle(f32x4.demoteF64Zero(b.get()), a.get(), doubles(0, 5, 6, 7)),
-  ),
-  cvtdq2ps: unary((b) => f32x4.convertI32S(b.get())),
+  cvtps2pd: resized((b) => f64x2.promoteLowF32(b.get()), true),
+  cvtpd2ps: resized((b) => f32x4.demoteF64Zero(b.get()), false),
+  cvtss2sd: arithmetic((_a, b) => f64x2.promoteLowF32(b.get()), true, true),
+  cvtsd2ss: arithmetic((_a, b) => f32x4.demoteF64Zero(b.get()), false, true),
+  cvtdq2ps: strictly(unary((b) => f32x4.convertI32S(b.get()))),
   cvtdq2pd: unary((b) => f64x2.convertLowI32S(b.get())),
   cvtps2dq: packedToIntegers(false),
   cvttps2dq: packedToIntegers(true),
@@ -267,7 +323,7 @@ export const conversionEmitters: Record<string, Emitter> = {
 
 /** DPPS and DPPD: chosen products, added in pairs, to the chosen lanes. */
 export function dotProduct(double: boolean): Emitter {
-  return (site) => {
+  return strictly((site) => {
     const kind = double ? f64x2 : f32x4;
     const b = read(site, 1);
     const a = read(site, 0);
@@ -283,6 +339,7 @@ export function dotProduct(double: boolean): Emitter {
       );
     addPairs(rounds);
     if (!double) addPairs([doubles(0, 0, 0, 0), doubles(1, 1, 1, 1)]);
+    leaveWhenSpecial(site, sum, double, false);
     write(site, v128.and(sum.get(), mask(immediate)));
-  };
+  });
 }

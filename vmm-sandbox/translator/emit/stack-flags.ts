@@ -1,5 +1,5 @@
 /** PUSHF and POPF, as far as they are the same whatever the stack: what is pushed, what is taken. */
-import { state } from "../state.ts";
+import { layout, state } from "../state.ts";
 import { type I32, i32, i64, keep, type Local, local, when } from "../wasm/assembler.ts";
 import { arithmeticFlags, setArithmeticFlags } from "./flags.ts";
 import { fromI64, type Int, keepInt, type Site, toI64Signed } from "./site.ts";
@@ -7,6 +7,7 @@ import { fromI64, type Int, keepInt, type Site, toI64Signed } from "./site.ts";
 /** VM and RF read as 0. */
 export function flagsToPush(site: Site): Local<Int> {
   const { size } = site;
+  count(site, state.pushfCounts);
   const system = i32.and(site.loadState32(state.eflags), i32.const(~0x3_0000));
   const flags = keep.i32(i32.or(system, arithmeticFlags(site)));
   const mask = i32.const(size === 16 ? 0xffff : -1);
@@ -31,6 +32,16 @@ export function setPoppedFlags(site: Site, popped: Local<Int>): void {
   site.storeState32(state.eflags, i32.or(kept, i32.and(value.get(), change.get())));
   setArithmeticFlags(site, value);
   leaveForInterrupt(site);
+  // TF: the run loop goes on instruction by instruction.
+  when(i32.and(value.get(), i32.const(0x100)), () => site.exhaustFuel());
+  count(site, state.popfCounts);
+}
+
+/** Sensitive instructions are counted by privilege level: see system/sensitive.ts. */
+function count(site: Site, counters: number): void {
+  const at = keep.i32(i32.shl(site.loadState32(state.cpl), i32.const(2)));
+  const next = keep.i32(i32.add(i32.load(at.get(), layout.state + counters), i32.const(1)));
+  i32.store(at.get(), next.get(), layout.state + counters);
 }
 
 /** IF may have been set: an interrupt that waits for it must not wait for fuel. */

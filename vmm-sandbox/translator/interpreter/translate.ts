@@ -176,6 +176,31 @@ export class Translator {
     return first;
   }
 
+  /**
+   * One instruction by itself, to be run at once: the next translation takes its place. 0: it
+   * crosses the page's end, and needs the next one's `nextHost`.
+   */
+  translateAlone(host: number, offset: number, mode: number, nextHost?: number): number {
+    const first = this.next;
+    const codeSize = codeSizeOf(mode);
+    this.legacy = codeSize !== 64;
+    const { instruction } = this;
+    const end = host + 4096;
+    let status = this.decoder.decode(instruction, this.bytes, host + offset, end, codeSize);
+    if (status === "truncated") {
+      if (nextHost === undefined) return 0;
+      status = this.decodeCrossing(host, offset, nextHost, codeSize);
+    }
+    if (!this.append(offset, 1, status === "ok")) this.appendGoOn(1);
+    this.next = first;
+    return first;
+  }
+
+  /** What was decoded last; a copy. */
+  lastInstruction(): Instruction {
+    return this.helpers.get(this.helpers.numberOf(this.instruction));
+  }
+
   private decodeCrossing(host: number, at: number, nextHost: number, codeSize: CodeSize) {
     const here = 4096 - at;
     this.staging.set(this.bytes.subarray(host + at, host + 4096));

@@ -33,6 +33,8 @@ export type Row = {
   readonly invalidIn64: boolean;
   readonly only64: boolean;
   readonly lockable: boolean;
+  /** MMX or SSE: needs CR0.TS and CR0.EM clear. x87 sees to that itself. */
+  readonly usesVectors: boolean;
 };
 
 const modRmLetters = "EGMRSCDVWUPQNF";
@@ -79,6 +81,9 @@ function parseRow(text: string, index: number): Row {
     invalidIn64: words.includes("i64"),
     only64: words.includes("o64"),
     lockable: words.includes("lock"),
+    usesVectors:
+      operands.some((operand) => "VWUPQN".includes(operand.letter)) ||
+      ["ldmxcsr", "stmxcsr", "emms"].includes(mnemonic),
   };
 }
 

@@ -13,26 +13,22 @@ import type { HostFunctionName } from "../interpreter/core-functions.ts";
 import { RunCaches } from "../interpreter/run-caches.ts";
 import { access } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
-import { exitReason, layout, record, state } from "../state.ts";
+import { delegated, exitReason, layout, record, state } from "../state.ts";
 import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { bridge, core, legacyCore } from "./core-instance.ts";
-import {
-  combinesToDoubleFault,
-  GuestFault,
-  generalProtection,
-  hasErrorCode,
-  vector,
-} from "./fault.ts";
+import { GuestFault, generalProtection } from "./fault.ts";
 import { GuestAccess } from "./guest-access.ts";
 import { helperOf } from "./helper-table.ts";
-import { deliver, type InterruptKind } from "./interrupts.ts";
+import { deliver, deliverFault, type InterruptKind } from "./interrupts.ts";
 import { LocalApic } from "./local-apic.ts";
 import { Msrs } from "./msr.ts";
 import { attribute, segmentIndex } from "./registers.ts";
+import { isWatched, stepAlone } from "./single-step.ts";
+import { executeDelegated } from "./soft-sse.ts";
 
 /** Instructions, roughly, between looks at the clock. */
-const fuelSlice = 20_000;
+const fuelSlice = 40_000;
 
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
@@ -42,12 +38,13 @@ export class Cpu extends GuestAccess {
   halted = false;
   /** RIP before which no interrupt is delivered: STI and MOV SS. */
   shadowUntil = -1n;
-  private readonly enter: (record: number) => void;
+  readonly enter: (record: number) => void;
   /** Goes on at RIP when the caches know it, else leaves with `exitReason.lookup`. */
   private readonly resume: () => void;
   /** Adds the handlers of 16- and 32-bit code, once. */
   private loadLegacy: (() => unknown) | undefined;
-  private pending: GuestFault | undefined;
+  /** Raised by the instruction before; delivered next. */
+  pending: GuestFault | undefined;
   private tscOffset = 0;
   private tripleFault = false;
   private readonly caches: RunCaches;
@@ -94,6 +91,10 @@ export class Cpu extends GuestAccess {
 
   clockOfTsc(value: bigint): number {
     return value === 0n ? 0 : Math.max(1, Number(value) - this.tscOffset);
+  }
+
+  tscOfClock(time: number): bigint {
+    return BigInt(Math.floor(time) + this.tscOffset);
   }
 
   /** Where TSC 0 lies on the clock. */
@@ -162,6 +163,12 @@ export class Cpu extends GuestAccess {
 
   writeControl(number: number, value: bigint): void {
     writeControl(this, number, value);
+  }
+
+  forgetTranslations(): void {
+    this.translator.flush();
+    this.jit.flush();
+    this.caches.forgetRuns();
   }
 
   flushMapping(all: boolean): void {
@@ -235,7 +242,9 @@ export class Cpu extends GuestAccess {
     this.statistics.helpers++;
     const number = this.words[(at + record.immediate) >> 2] as number;
     const instruction = this.translator.helpers.get(number);
-    const execute = helperOf(instruction.row);
+    const { row } = instruction;
+    const execute = helperOf(row);
+    this.statistics.countSensitive(row.mnemonic, this.isUser);
     this.setRip(at, true);
     try {
       if (execute(this, instruction) === "continue") return 0;
@@ -251,26 +260,14 @@ export class Cpu extends GuestAccess {
     deliver(this, number, errorCode, kind);
   }
 
+  takePending(): GuestFault | undefined {
+    const fault = this.pending;
+    this.pending = undefined;
+    return fault;
+  }
+
   private deliverFault(first: GuestFault): void {
-    let fault = first;
-    for (;;) {
-      this.statistics.exceptions[fault.vector] =
-        (this.statistics.exceptions[fault.vector] ?? 0) + 1;
-      if (fault.vector === vector.pageFault) this.registers.set64(state.cr2, fault.address);
-      try {
-        deliver(this, fault.vector, hasErrorCode(fault.vector) ? fault.errorCode : 0, "exception");
-        return;
-      } catch (second) {
-        if (!(second instanceof GuestFault)) throw second;
-        if (fault.vector === vector.doubleFault) {
-          this.tripleFault = true;
-          return;
-        }
-        fault = combinesToDoubleFault(fault.vector, second.vector)
-          ? new GuestFault(vector.doubleFault)
-          : second;
-      }
-    }
+    if (deliverFault(this, first) === "triple fault") this.tripleFault = true;
   }
 
   private deliverExternal(number: number): void {
@@ -290,9 +287,10 @@ export class Cpu extends GuestAccess {
     const { registers } = this;
     for (;;) {
       if (this.pending) {
-        const fault = this.pending;
-        this.pending = undefined;
-        this.deliverFault(fault);
+        const fault = this.takePending() as GuestFault;
+        if (fault.vector === delegated) this.pending = executeDelegated(this);
+        else this.deliverFault(fault);
+        if (this.pending) continue;
       }
       if (this.tripleFault) return "shutdown";
       if (registers.get32(state.fuel) <= 0 || this.halted) {
@@ -314,6 +312,10 @@ export class Cpu extends GuestAccess {
         this.idle(wait);
         continue;
       }
+      if (isWatched(this)) {
+        stepAlone(this);
+        continue;
+      }
       if (this.codePages?.hasWritten) this.codePages.takeWritten(this);
       this.resume();
       const reason = registers.get32(state.exit);
@@ -326,8 +328,10 @@ export class Cpu extends GuestAccess {
   private foundHot(): void {
     const at = this.registers.get32(state.record);
     this.translator.stopCounting(at);
+    const isRetried = this.registers.rip === this.retriedAt;
+    this.retriedAt = -1n;
     // Regions are 64-bit code so far.
-    if (!this.is64) return;
+    if (!this.is64 || isRetried) return;
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
     if (this.codePageAt(low, high) >= 0) this.jit.hot({ low, high, mode: this.mode, record: at });
@@ -338,7 +342,9 @@ export class Cpu extends GuestAccess {
     this.halted = false;
     this.registers.set32(state.fuel, fuelSlice);
     while (!this.halted) {
-      const at = this.lookup();
+      const watched = isWatched(this);
+      if (watched) stepAlone(this);
+      const at = watched ? 0 : this.lookup();
       if (at !== 0) {
         this.enter(at);
         if (this.registers.get32(state.exit) === exitReason.hot) {
@@ -346,11 +352,9 @@ export class Cpu extends GuestAccess {
           this.jit.compilePending();
         }
       }
-      if (this.pending) {
-        const { vector: number } = this.pending;
-        this.pending = undefined;
-        return number;
-      }
+      let fault = this.takePending();
+      if (fault?.vector === delegated) fault = executeDelegated(this);
+      if (fault) return fault.vector;
       if (this.registers.get32(state.fuel) > 0) continue;
       if (!goOn()) return -2;
       this.registers.set32(state.fuel, fuelSlice);
@@ -385,11 +389,7 @@ export class Cpu extends GuestAccess {
   /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
   private translate(page: number, offset: number, low: number, high: number): number {
     this.codePages?.markCode(page);
-    if (this.translator.isFull || this.jit.isFull) {
-      this.translator.flush();
-      this.jit.flush();
-      this.caches.forgetRuns();
-    }
+    if (this.translator.isFull || this.jit.isFull) this.forgetTranslations();
     const host = this.paging.hostOf(page * 4096);
     if (offset <= 4096 - 15) {
       const at = this.translator.translate(page, host, offset, this.mode);
@@ -408,7 +408,7 @@ export class Cpu extends GuestAccess {
   }
 
   /** Physical page number of a code address, or -1 with the fault pending at RIP. */
-  private fetch(low: number, high: number): number {
+  fetch(low: number, high: number): number {
     const page = this.codePageAt(low, high);
     if (page < 0) this.pending = page === notMapped ? this.lastFault : generalProtection();
     return page;

@@ -5,6 +5,7 @@ import { operandKind } from "../isa/decode.ts";
 import { layout, state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { GuestFault, generalProtection, vector } from "./fault.ts";
+import { mxcsrChanged } from "./soft-sse.ts";
 import type { Helper } from "./system-instructions.ts";
 
 const mxcsrMask = 0xffff;
@@ -61,6 +62,7 @@ const fxrstor: Helper = (cpu) => {
   registers.set64(state.fip, quad(1));
   registers.set64(state.fdp, quad(2));
   registers.set32(state.mxcsr, mxcsr);
+  mxcsrChanged(cpu);
   for (let i = 0; i < 8; i++) {
     const physical = (top + i) & 7;
     registers.set64(state.st + physical * 16, quad(4 + i * 2));
@@ -74,6 +76,7 @@ const ldmxcsr: Helper = (cpu) => {
   const value = Number(cpu.readData(cpu.registers.get64(state.ea), 4));
   if (value & ~mxcsrMask) throw generalProtection();
   cpu.registers.set32(state.mxcsr, value);
+  mxcsrChanged(cpu);
   return "continue";
 };
 

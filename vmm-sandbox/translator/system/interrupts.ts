@@ -6,7 +6,13 @@
 import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { checkTarget, returnSegment } from "./far-transfers.ts";
-import { GuestFault, generalProtection, hasErrorCode, vector } from "./fault.ts";
+import {
+  combinesToDoubleFault,
+  GuestFault,
+  generalProtection,
+  hasErrorCode,
+  vector,
+} from "./fault.ts";
 import { deliverLegacy } from "./interrupts-legacy.ts";
 import { segmentIndex } from "./registers.ts";
 import {
@@ -73,6 +79,25 @@ export function deliver(cpu: Cpu, number: number, errorCode: number, kind: Inter
   const cleared = flag.tf | flag.nt | flag.rf | flag.vm | (type === 14 ? flag.if : 0);
   registers.set32(state.eflags, registers.get32(state.eflags) & ~cleared);
   registers.rip = target;
+}
+
+/** An exception, and what becomes of the faults that delivering it raises. SDM volume 3A §6.15. */
+export function deliverFault(cpu: Cpu, first: GuestFault): "delivered" | "triple fault" {
+  const counts = cpu.statistics.exceptions;
+  let fault = first;
+  for (;;) {
+    counts[fault.vector] = (counts[fault.vector] ?? 0) + 1;
+    if (fault.vector === vector.pageFault) cpu.registers.set64(state.cr2, fault.address);
+    try {
+      deliver(cpu, fault.vector, hasErrorCode(fault.vector) ? fault.errorCode : 0, "exception");
+      return "delivered";
+    } catch (second) {
+      if (!(second instanceof GuestFault)) throw second;
+      if (fault.vector === vector.doubleFault) return "triple fault";
+      const combines = combinesToDoubleFault(fault.vector, second.vector);
+      fault = combines ? new GuestFault(vector.doubleFault) : second;
+    }
+  }
 }
 
 function taskState(cpu: Cpu, offset: number): bigint {

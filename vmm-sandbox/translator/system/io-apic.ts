@@ -8,6 +8,8 @@ import { IO_APIC_PINS } from "../../machine/layout.ts";
 
 const masked = 0x1_0000;
 
+export type IoApicState = { readonly select: number; readonly redirection: readonly number[] };
+
 export class IoApic implements BusDevice, InterruptController {
   private select = 0;
   private readonly redirection = new Uint32Array(IO_APIC_PINS * 2);
@@ -27,6 +29,19 @@ export class IoApic implements BusDevice, InterruptController {
     const line = this.lines[gsi];
     if (!line) throw new RangeError(`Cannot use interrupt line ${gsi}: expected 0 to 23`);
     return line;
+  }
+
+  save(): IoApicState {
+    return { select: this.select, redirection: [...this.redirection] };
+  }
+
+  restore({ select, redirection }: IoApicState): void {
+    if (redirection.length !== this.redirection.length)
+      throw new RangeError(
+        `Cannot restore ${redirection.length} words of an I/O APIC: expected ${this.redirection.length}`,
+      );
+    this.select = select;
+    this.redirection.set(redirection);
   }
 
   private trigger(gsi: number): void {

@@ -29,6 +29,7 @@ const register = {
   selfIpi: 0x3f0,
 } as const;
 
+const pageBytes = 1024;
 const masked = 0x1_0000;
 const timerMode = { oneShot: 0, periodic: 1, tscDeadline: 2 } as const;
 
@@ -190,6 +191,32 @@ export class LocalApic {
     const toSelf = shorthand === 1 || shorthand === 2 || (shorthand === 0 && destination === 0);
     const logical = (low & 0x800) !== 0 && (destination & 1) !== 0;
     if (toSelf || (shorthand === 0 && logical)) this.request(low & 0xff);
+  }
+
+  /** The first KiB of its page, with what is left of the timer's count. */
+  save(): Uint8Array {
+    const page = new Uint8Array(pageBytes);
+    const view = new DataView(page.buffer);
+    for (let at = 0; at < pageBytes; at += 16) view.setUint32(at, this.read(at), true);
+    return page;
+  }
+
+  /** The TSC deadline is not in the page: its MSR is restored after. */
+  restore(page: Uint8Array): void {
+    if (page.length < pageBytes)
+      throw new RangeError(`Cannot restore ${page.length} bytes of APIC: expected ${pageBytes}`);
+    const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
+    const word = (offset: number): number => view.getUint32(offset, true);
+    for (let i = 0; i < this.registers.length; i++) this.registers[i] = word(i * 16);
+    for (let i = 0; i < 8; i++) {
+      this.inService[i] = word(register.isr + i * 16);
+      this.requested[i] = word(register.irr + i * 16);
+    }
+    const left = word(register.currentCount) * this.divider();
+    const now = this.clock.now();
+    this.deadline = left === 0 ? Number.POSITIVE_INFINITY : now + left;
+    this.armedAt = now + left - this.periodNs();
+    this.tscDeadline = 0;
   }
 
   /** x2APIC's ICR is one 64-bit register. */

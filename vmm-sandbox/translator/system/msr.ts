@@ -79,7 +79,7 @@ export class Msrs {
       case msr.platformInfo:
         return 0n;
       case msr.tscDeadline:
-        return BigInt(apic.tscDeadline);
+        return BigInt(apic.tscDeadline) && this.cpu.tscOfClock(apic.tscDeadline);
       case msr.kvmSystemTime:
         return this.kvmSystemTime;
       case msr.kvmWallClock:
@@ -133,6 +133,21 @@ export class Msrs {
         this.cpu.statistics.unknownMsrs.add(index);
         throw generalProtection();
     }
+  }
+
+  /** The counter before the deadline that is compared with it. */
+  save(): readonly (readonly [index: number, value: bigint])[] {
+    const kept = [...Object.keys(inState).map(Number), ...this.stored.keys()];
+    const indices = [msr.tsc, ...kept, msr.kvmWallClock, msr.kvmSystemTime, msr.tscDeadline];
+    return indices.map((index) => [index, this.read(index)]);
+  }
+
+  /** kvm-clock's pages are in RAM and go on with the counter: only their addresses are taken. */
+  restore(values: readonly (readonly [index: number, value: bigint])[]): void {
+    for (const [index, value] of values)
+      if (index === msr.kvmSystemTime) this.kvmSystemTime = value;
+      else if (index === msr.kvmWallClock) this.kvmWallClock = value;
+      else this.write(index, value);
   }
 
   private readX2apic(index: number): bigint {

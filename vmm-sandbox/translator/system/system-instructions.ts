@@ -15,6 +15,7 @@ import { interruptReturn } from "./interrupts.ts";
 import { portIn, portOut, portString } from "./port-helpers.ts";
 import { segmentIndex } from "./registers.ts";
 import { canonical, loadDataSegment, loadSystemSegment, readDescriptor } from "./segments.ts";
+import { readDebug, writeDebug } from "./single-step.ts";
 import { GuestStack } from "./stack.ts";
 import { systemCall, systemEnter, systemExit, systemReturn } from "./system-calls.ts";
 
@@ -119,13 +120,13 @@ const movToControl = privileged((cpu, it) => {
 });
 
 const movFromDebug = privileged((cpu, it) => {
-  cpu.registers.setGpr(it.values[0] as number, cpu.registers.debug[it.values[1] as number] ?? 0n);
+  cpu.registers.setGpr(it.values[0] as number, readDebug(cpu, it.values[1] as number));
   return "continue";
 });
 
 const movToDebug = privileged((cpu, it) => {
-  cpu.registers.debug[it.values[0] as number] = cpu.registers.gpr(it.values[1] as number);
-  return "continue";
+  writeDebug(cpu, it.values[0] as number, cpu.registers.gpr(it.values[1] as number));
+  return "leave";
 });
 
 function loadTable(which: "gdt" | "idt"): Helper {
@@ -328,6 +329,11 @@ export const helpers: Readonly<Record<string, Helper>> = {
   into: (cpu) => {
     if (!(cpu.registers.rflags & 0x800)) return "continue";
     cpu.interrupt(vector.overflow, "software");
+    return "leave";
+  },
+  // Its own #DB, which a debugger's DR6 does not explain.
+  int1: (cpu) => {
+    cpu.interrupt(vector.debug, "exception");
     return "leave";
   },
   int3: softwareInterrupt(() => vector.breakpoint),

@@ -133,7 +133,7 @@ export function roundTo(
   return { mantissa: kept, unit: target, overflow: target + bitLength(kept) - 1 > format.most };
 }
 
-function isTiny(
+export function isTiny(
   context: Context,
   sign: number,
   mantissa: bigint,
@@ -309,7 +309,7 @@ export function squareRoot(context: Context, x: Float80): Float80 {
   return pack(context, 0, (root << 1n) | sticky, (unit(x) - odd - 140) / 2 - 1);
 }
 
-function integerRoot(value: bigint): bigint {
+export function integerRoot(value: bigint): bigint {
   let guess = 1n << BigInt(Math.ceil(bitLength(value) / 2));
   for (;;) {
     const next = (guess + value / guess) >> 1n;
