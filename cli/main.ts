@@ -27,6 +27,6 @@ async function monitor(fd: number): Promise<number> {
 }
 
 async function runtime(args: readonly string[]): Promise<number> {
-  const { main } = await import("../runtime/oci-main.ts");
-  return main(args, process.env, process.argv0);
+  const { leave, main } = await import("../runtime/oci-main.ts");
+  return leave(await main(args, process.env, process.argv0));
 }

@@ -52,6 +52,7 @@ import { isShared } from "./launch/root-file-system.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { prepareMounts } from "./mount-sources.ts";
 import { moveNetDevices } from "./net-devices.ts";
+import { markPhase } from "./phases.ts";
 import { isOrdinaryUser } from "./privilege.ts";
 import {
   leaveResctrl,
@@ -84,8 +85,8 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     throw new LaunchError("process must be specified in config.json");
   const rootfs = resolveRoot(config, bundle);
   const directory = createStateDirectory(stateRoot, id);
-  const layout = options.noCgroups === true ? undefined : readCgroupLayout();
-  const cgroup = layout && chooseCgroup(layout, options);
+  const layout = readCgroupLayout();
+  const cgroup = layout && options.noCgroups !== true ? chooseCgroup(layout, options) : undefined;
   const resctrl = placeResctrl(config.linux ?? {}, id);
   const record: ContainerRecord = {
     id,
@@ -97,6 +98,7 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     ...(resctrl === undefined ? {} : { resctrl }),
     config,
   };
+  markPhase("configured");
   const launch = new Launch(options, record, directory, layout);
   try {
     writeRecord(directory, record);
@@ -137,6 +139,7 @@ class Launch {
   run(): CreatedContainer {
     const { config, mode } = this.#options;
     const entrances = [...this.#enterCgroup(), ...this.#enterResctrl()];
+    markPhase("cgroups");
     const [sync, theirs] = socketPair();
     this.#open.push(sync);
     const start = mode === "create" ? listenAt(startSocketPath(this.#directory)) : undefined;
@@ -155,7 +158,9 @@ class Launch {
     const context = this.#context(programSync, entrances, joined, start, listener, prepared);
     const plan = planLaunch(config, context);
     for (const fd of inherited) fd.close();
+    markPhase("planned");
     const encoded = loader.load(plan.program);
+    markPhase("loaded");
     const outlives = mode === "create" || this.#options.detach === true;
     const { staged } = plan.namespaces;
     if (!staged) this.#startTime = writePid(this.#directory, this.#pid);

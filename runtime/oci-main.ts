@@ -4,8 +4,9 @@
  * one piece of code: loading a second would take longer than having it.
  */
 
-import { encodeUtf8 } from "../linux/index.ts";
+import { encodeUtf8, syscall } from "../linux/index.ts";
 import { writeFd } from "./files.ts";
+import { markPhase } from "./phases.ts";
 import { defaultStateRoot, ociVersion } from "./state.ts";
 import { parseOptions, UsageError } from "./verbs/command-line.ts";
 import { ExitError, Log, type VerbContext } from "./verbs/context.ts";
@@ -55,6 +56,7 @@ export async function main(
   env: Environment,
   calledAs = "",
 ): Promise<number> {
+  markPhase("javascript");
   let log = new Log(undefined, "text");
   try {
     const options = parseOptions(argv, globalOptions, { v: "version", h: "help" });
@@ -88,6 +90,14 @@ export async function main(
   } catch (error) {
     return report(error, argv, log);
   }
+}
+
+/**
+ * Ends the process at once. All has been written by then: our output does not wait in streams; and
+ * nobody waits for an orderly end of the JavaScript engine, which would find nothing to do.
+ */
+export function leave(status: number): never {
+  for (;;) syscall("exit_group", status);
 }
 
 export const version = "0.1.0";

@@ -3,6 +3,7 @@ import { createContainer } from "../create.ts";
 import { canHandOver, openHandover } from "../door/handover.ts";
 import { runHooks } from "../hooks.ts";
 import { destroyContainer, startContainer } from "../lifecycle.ts";
+import { markPhase, writePhases } from "../phases.ts";
 import { ociState, readContainer } from "../state.ts";
 import { warningsOf } from "../warnings.ts";
 import { readBundle } from "./bundle.ts";
@@ -78,6 +79,8 @@ export async function run(args: readonly string[], context: VerbContext): Promis
     destroy();
     throw error;
   }
+  markPhase("runs");
+  writePhases();
   if (detach) return 0;
   if (handsOver) door?.ran(created.pid, context.stateRoot, id);
   door?.stay();
