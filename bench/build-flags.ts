@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { executableFlags, workerEntries } from "../scripts/build.ts";
+import { bundleEntry, executableFlags, workerEntries } from "../scripts/build.ts";
 import { bunExecutable } from "../scripts/bun.ts";
 import { measure } from "./measure.ts";
 import { type Bench, type BenchOptions, type Report, roundsOf } from "./report.ts";
@@ -32,12 +32,13 @@ async function run(options: BenchOptions): Promise<readonly Report[]> {
   const rounds = roundsOf(30, options);
   const directory = mkdtempSync(join(tmpdir(), "manyworlds-flags-"));
   try {
+    const entry = await bundleEntry();
     const notes: string[] = [];
     const built: { name: string; file: string }[] = [];
     for (const [index, [name, without, added]] of variants.entries()) {
       const file = join(directory, `variant-${index}`);
       const flags = [...executableFlags.filter((flag) => !without.includes(flag)), ...added];
-      const args = ["build", ...flags, "cli/main.ts", ...workerEntries(), "--outfile", file];
+      const args = ["build", ...flags, entry, ...workerEntries(), "--outfile", file];
       const { status, stderr } = spawnSync(bunExecutable(), args, { cwd: root, encoding: "utf8" });
       if (status !== 0) {
         notes.push(`${name}: does not build: ${stderr.trim().split("\n").at(-1)}`);

@@ -6,10 +6,13 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { executableFlags } from "../scripts/build.ts";
+import { bunExecutable } from "../scripts/bun.ts";
 import { type Candidate, measure } from "./measure.ts";
 import { ociExecutable } from "./ours.ts";
 import { busyboxRoot } from "./peers/images.ts";
 import { type Bench, type BenchOptions, type Report, roundsOf } from "./report.ts";
+import { measurePhases } from "./run-phases.ts";
 
 export const bench: Bench = { name: "bundle-run", title: "oci run of /bin/true", run };
 
@@ -19,10 +22,12 @@ async function run(options: BenchOptions): Promise<readonly Report[]> {
     const bundle = join(directory, "bundle");
     writeBundle(bundle);
     const rounds = roundsOf(60, options);
+    const ours = runtime("manyworlds oci", ociExecutable, directory, bundle);
     const measured = await measure(
       [
         { name: "floor: busybox true", command: ["/bin/busybox", "true"] },
-        runtime("manyworlds oci", ociExecutable, directory, bundle),
+        { name: "floor: empty program of Bun", command: [emptyProgram(directory)] },
+        ours,
         runtime("runc", "runc", directory, bundle),
         runtime("crun", "crun", directory, bundle),
         { name: "bwrap", command: bubblewrap },
@@ -41,6 +46,8 @@ async function run(options: BenchOptions): Promise<readonly Report[]> {
         ],
         notes: [
           "bundle: runc spec, without its terminal; each runtime with a state folder of its own",
+          "phases of manyworlds oci, medians (lower quartiles):",
+          ...measurePhases(ours.command, rounds, directory),
         ],
       },
     ];
@@ -60,6 +67,16 @@ const bubblewrap = [
   ...["bwrap", "--bind", busyboxRoot(), "/", "--proc", "/proc", "--dev", "/dev"],
   ...["--unshare-pid", "--unshare-uts", "--unshare-ipc", "--unshare-net", "/bin/true"],
 ];
+
+/** What no executable of ours can be faster than: compiled as ours is, and does nothing. */
+function emptyProgram(directory: string): string {
+  const source = join(directory, "empty.ts");
+  writeFileSync(source, "export {};\n");
+  const outfile = join(directory, "empty");
+  const args = ["build", ...executableFlags, source, "--outfile", outfile];
+  execFileSync(bunExecutable(), args, { stdio: "ignore" });
+  return outfile;
+}
 
 /** The config that `runc spec` writes, for /bin/true and without a terminal. */
 function writeBundle(bundle: string): void {

@@ -2,7 +2,8 @@
  * The comparison: opens every rung that this machine offers, measures them in turn, and returns
  * what it has when its time is up or somebody interrupts it.
  */
-import { VERSION } from "../engine/index.ts";
+import { guestKernelPath, VERSION } from "../engine/index.ts";
+import type { CpuReport } from "../vmm-sandbox/index.ts";
 import { machineFacts } from "./machine.ts";
 import { boundaryOf } from "./measure/boundary.ts";
 import { holdWorlds } from "./measure/held.ts";
@@ -14,6 +15,7 @@ import { takeWork, type WorkRecord } from "./measure/work.ts";
 import { type Work, workloads } from "./probe.ts";
 import type { Boundary, Comparison, Density, MemoryUse, Missing, RungResult } from "./result.ts";
 import { rungs as allRungs } from "./rungs/index.ts";
+import { software } from "./rungs/ours.ts";
 import { type OpenRung, type Rung, RungMissingError } from "./rungs/rung.ts";
 import { isCompiled } from "./self.ts";
 import { Workspace } from "./workspace.ts";
@@ -33,7 +35,7 @@ export interface CompareRequest {
 }
 
 export interface CompareProgress {
-  readonly phase: "preparing" | "starts" | "phases" | "work" | "memory";
+  readonly phase: "preparing" | "starts" | "phases" | "work" | "guest" | "memory";
   readonly rung: string;
   /** Of this phase, 0 to 1. */
   readonly share: number;
@@ -49,9 +51,15 @@ interface Effort {
   readonly eachMs: number;
   readonly minRounds: number;
   readonly together: number;
-  /** From the beginning; after it, what is left to weigh is weighed once only. */
-  readonly wholeMs: number;
+  /** From the beginning: after it no sample is taken, and what is weighed is weighed once. */
+  readonly lateMs: number;
+  /** After it nothing is begun. */
+  readonly endMs: number;
+  /** A first start that takes longer counts as a sample: there will not be many. */
+  readonly slowMs: number;
 }
+
+const GUEST_LIMIT_MS = 20_000;
 
 const efforts: Readonly<Record<"quick" | "full", Effort>> = {
   quick: {
@@ -62,7 +70,9 @@ const efforts: Readonly<Record<"quick" | "full", Effort>> = {
     eachMs: 20,
     minRounds: 1,
     together: 4,
-    wholeMs: 42_000,
+    lateMs: 40_000,
+    endMs: 50_000,
+    slowMs: 1500,
   },
   full: {
     warmUpMs: 120_000,
@@ -72,7 +82,9 @@ const efforts: Readonly<Record<"quick" | "full", Effort>> = {
     eachMs: 30,
     minRounds: 3,
     together: 16,
-    wholeMs: 300_000,
+    lateMs: 300_000,
+    endMs: 600_000,
+    slowMs: Number.POSITIVE_INFINITY,
   },
 };
 
@@ -81,7 +93,7 @@ interface Lane {
   readonly rung: Rung;
   open: OpenRung | undefined;
   missing: Missing | undefined;
-  readonly start: StartRecord;
+  start: StartRecord;
   readonly work: WorkRecord;
   memory?: MemoryUse;
   density?: Density;
@@ -97,15 +109,17 @@ export async function compare(request: CompareRequest): Promise<Comparison> {
   const effort = efforts[quick ? "quick" : "full"];
   using space = await Workspace.open(image, request.root);
   const lanes = chooseRungs(request.only).map(newLane);
+  let guest: CpuReport | undefined;
   try {
-    await openAll(lanes, space, effort, signal, report);
-    await takeStarts(lanes, command, effort, signal, report);
-    await takeAllPhases(lanes, space, effort, signal, report);
-    await takeAllWork(lanes, effort, signal, report);
-    const late = AbortSignal.timeout(
-      Math.max(0, Math.round(started + effort.wholeMs - performance.now())),
-    );
-    await weighAll(lanes, space, { ...effort, late }, signal, report);
+    const late = AbortSignal.any([signal, AbortSignal.timeout(effort.lateMs)]);
+    const end = AbortSignal.any([signal, AbortSignal.timeout(effort.endMs)]);
+    await openAll(lanes, space, effort, end, report);
+    const left = (): number => Math.max(0, started + effort.lateMs - performance.now());
+    await takeStarts(lanes, command, within(effort, "starts", left() / 3), late, report);
+    await takeAllPhases(lanes, space, within(effort, "phases", left() / 6), late, report);
+    await takeAllWork(lanes, within(effort, "work", left()), late, report);
+    guest = await lookIntoGuest(lanes, space, late, report);
+    await weighAll(lanes, space, { ...effort, late }, end, report);
   } finally {
     for (const { open } of lanes) await open?.[Symbol.asyncDispose]();
   }
@@ -119,7 +133,14 @@ export async function compare(request: CompareRequest): Promise<Comparison> {
     interrupted: signal.aborted,
     tookMs: performance.now() - started,
     rungs: lanes.map(toResult),
+    ...(guest !== undefined && { guest }),
   };
+}
+
+/** The same effort with no more time for a phase than there is. */
+function within(effort: Effort, phase: "starts" | "phases" | "work", leftMs: number): Effort {
+  const { budgetMs, maxRounds } = effort[phase];
+  return { ...effort, [phase]: { budgetMs: Math.min(budgetMs, leftMs), maxRounds } };
 }
 
 function chooseRungs(only: readonly string[] | undefined): readonly Rung[] {
@@ -148,19 +169,21 @@ type Report = (progress: CompareProgress) => void;
 async function openAll(
   lanes: readonly Lane[],
   space: Workspace,
-  { warmUpMs }: Effort,
+  { warmUpMs, slowMs }: Effort,
   signal: AbortSignal,
   report: Report,
 ): Promise<void> {
   for (const [index, lane] of lanes.entries()) {
     if (signal.aborted) {
-      lane.missing = { reason: "interrupted before it was tried" };
+      lane.missing = { reason: "there was no time left to try it" };
       continue;
     }
     report({ phase: "preparing", rung: lane.rung.name, share: index / lanes.length });
     try {
       lane.open = await lane.rung.open(space);
-      takeStart(lane.open, [], newLane(lane.rung).start, warmUpMs);
+      const { start } = newLane(lane.rung);
+      takeStart(lane.open, [], start, warmUpMs);
+      if ((start.whole[0] ?? 0) > slowMs) lane.start = start;
     } catch (error) {
       lane.missing = whyMissing(error);
       await lane.open?.[Symbol.asyncDispose]();
@@ -196,7 +219,11 @@ async function takeStarts(
   report: Report,
 ): Promise<void> {
   await sampleInTurn(
-    candidates(lanes, (lane, open) => takeStart(open, command, lane.start)),
+    candidates(
+      // one that is slow has its sample, unless the user's command is to be timed, too
+      lanes.filter(({ start }) => start.whole.length === 0 || command.length > 0),
+      (lane, open) => takeStart(open, command, lane.start),
+    ),
     {
       ...starts,
       minRounds,
@@ -246,6 +273,25 @@ async function takeAllWork(
   );
 }
 
+/** Where the software CPU can be used; a guest that fails here says so in its own rung. */
+async function lookIntoGuest(
+  lanes: readonly Lane[],
+  space: Workspace,
+  late: AbortSignal,
+  report: Report,
+): Promise<CpuReport | undefined> {
+  const lane = lanes.find(({ rung, open }) => rung === software && open !== undefined);
+  if (lane === undefined || late.aborted) return undefined;
+  report({ phase: "guest", rung: lane.rung.name, share: 0 });
+  const { guestStatistics } = await import("./measure/guest-statistics.ts");
+  try {
+    return await guestStatistics(await guestKernelPath(space.root), space.probe, GUEST_LIMIT_MS);
+  } catch (error) {
+    lane.missing ??= whyMissing(error);
+    return undefined;
+  }
+}
+
 /** One after the other: what one weighs must not be shared with another. */
 async function weighAll(
   lanes: readonly Lane[],
@@ -254,13 +300,12 @@ async function weighAll(
   signal: AbortSignal,
   report: Report,
 ): Promise<void> {
-  const enough = AbortSignal.any([signal, late]);
   for (const [index, lane] of lanes.entries()) {
     if (signal.aborted) return;
     if (lane.open === undefined) continue;
     report({ phase: "memory", rung: lane.rung.name, share: index / lanes.length });
     try {
-      await weigh(lane, lane.open, space, together, enough);
+      await weigh(lane, lane.open, space, together, late);
     } catch (error) {
       lane.missing ??= whyMissing(error);
     }

@@ -14,6 +14,7 @@ export {
   formatTime,
   measuredRungs,
   missingRungs,
+  notesOf,
   overheadOf,
   workSpread,
 } from "./summary.ts";

@@ -1,4 +1,5 @@
 /** What a comparison finds out: plain data, fit for JSON. Samples are kept; summaries are derived. */
+import type { CpuReport } from "../vmm-sandbox/index.ts";
 import type { MachineFacts } from "./machine.ts";
 import type { WorkloadName } from "./probe.ts";
 
@@ -17,6 +18,8 @@ export interface Comparison {
   readonly tookMs: number;
   /** In the order of the ladder: no isolation first, peers last. */
   readonly rungs: readonly RungResult[];
+  /** What the software CPU counted while a guest booted and the probe worked in it. */
+  readonly guest?: CpuReport;
 }
 
 export interface RungResult {

@@ -16,6 +16,16 @@ export function bareRung({ rungs }: Comparison): RungResult | undefined {
   return rungs.find(({ kind, start }) => kind === "bare" && start.whole.length > 0);
 }
 
+/** So many times faster than this machine's disk is not a faster disk. */
+const SYNC_SUSPECT = 10;
+
+/** How a rung was run and what its numbers do not say. */
+export function notesOf(rung: RungResult, bare: RungResult | undefined): readonly string[] {
+  const sync = overheadOf(rung, bare, "sync")?.median ?? 1;
+  if (sync * SYNC_SUSPECT > 1) return rung.notes;
+  return [...rung.notes, "fdatasync does not wait for a disk: what is written goes with the world"];
+}
+
 export function workSpread(rung: RungResult, name: WorkloadName): Spread | undefined {
   const samples = rung.work[name];
   return samples === undefined || samples.length === 0 ? undefined : spreadOf(samples);

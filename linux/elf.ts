@@ -11,6 +11,7 @@
 import { type EncodedProgram, encodeProgram } from "./encode.ts";
 import { interpreterX86_64 } from "./generated/interpreter-x86-64.ts";
 import { header } from "./interpreter-layout.ts";
+import { machineCode } from "./machine-code.ts";
 import type { Program } from "./program.ts";
 
 const PAGE_BYTES = 4096;
@@ -40,7 +41,7 @@ export function encodeElf(
   const block = new Uint8Array(encoded.sizeBytes);
   encoded.write(block, BLOCK_ADDRESS);
   return encodeExecutable({
-    code: machineCode(),
+    code: interpreterCode(),
     entry: interpreterX86_64.start,
     data: block.subarray(0, encoded.storedBytes),
     dataBytes: encoded.sizeBytes,
@@ -82,8 +83,8 @@ export function encodeExecutable({ code, entry, data, dataBytes }: Executable): 
   return file;
 }
 
-function machineCode(): Uint8Array {
-  const code = new Uint8Array(Buffer.from(interpreterX86_64.hex, "hex"));
+function interpreterCode(): Uint8Array {
+  const code = machineCode();
   new DataView(code.buffer).setBigUint64(interpreterX86_64.block, BigInt(BLOCK_ADDRESS), true);
   return code;
 }

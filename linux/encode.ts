@@ -17,6 +17,7 @@ import {
 } from "./interpreter-layout.ts";
 import type { Argument, CallRow, Program, Row } from "./program.ts";
 import { syscallsX86_64 } from "./syscalls.ts";
+import { encodeUtf8 } from "./utf8.ts";
 
 /** A program whose places are decided but which is not written anywhere yet. */
 export interface EncodedProgram {
@@ -52,7 +53,7 @@ class Encoder implements EncodedProgram {
   readonly #labels = new Map<string, number>();
   /** Strings by content, structs by identity. */
   readonly #data = new Map<string | object, number>();
-  readonly #pieces: (string | object)[] = [];
+  readonly #pieces: object[] = [];
   /** Of each piece. */
   readonly #offsets: number[] = [];
   #end: number;
@@ -141,23 +142,35 @@ class Encoder implements EncodedProgram {
 
   #placeData(arg: Argument): void {
     if (typeof arg === "number" || typeof arg === "bigint") return;
+    if (typeof arg === "string") {
+      this.#placeText(arg);
+      return;
+    }
     const sizeBytes = dataSize(arg);
     if (sizeBytes < 0 || this.#data.has(arg)) return;
-    // Strings need no alignment, and there are many.
-    const offset = typeof arg === "string" ? this.#end : this.#reserve(sizeBytes);
-    this.#end = offset + sizeBytes;
+    const offset = this.#reserve(sizeBytes);
     this.#data.set(arg, offset);
     this.#pieces.push(arg);
     this.#offsets.push(offset);
-    if (typeof arg !== "object") return;
     if ("strings" in arg) for (const text of arg.strings) this.#placeData(text);
     if ("pointers" in arg) for (const inner of Object.values(arg.pointers)) this.#placeData(inner);
   }
 
-  #writePiece(piece: string | object, offset: number): void {
+  /** Strings need no alignment, and there are many; a NUL follows each. */
+  #placeText(text: string): void {
+    if (this.#data.has(text)) return;
+    if (text.includes("\0"))
+      throw new TypeError(`Cannot pass ${JSON.stringify(text)} to the kernel: it contains a NUL`);
+    const bytes = encodeUtf8(text);
+    this.#data.set(text, this.#end);
+    this.#pieces.push(bytes);
+    this.#offsets.push(this.#end);
+    this.#end += bytes.length + 1;
+  }
+
+  #writePiece(piece: object, offset: number): void {
     const bytes = this.#bytes;
-    if (typeof piece === "string") writeText(bytes, piece, offset);
-    else if (piece instanceof Uint8Array) bytes.set(piece, offset);
+    if (piece instanceof Uint8Array) bytes.set(piece, offset);
     else if ("strings" in piece) {
       const { strings } = piece as { readonly strings: readonly string[] }; // SAFE: an Argument
       strings.forEach((text, index) => {
@@ -241,8 +254,16 @@ class Encoder implements EncodedProgram {
     if (args.length > argumentCount)
       throw new RangeError(`"${call}" is given ${args.length} arguments, at most 6 exist`);
     this.#words[at] = syscallsX86_64[call];
-    for (let index = 0; index < args.length; index += 1)
-      this.#writeArgument(at, index, args[index] ?? 0);
+    for (let index = 0; index < args.length; index += 1) {
+      const arg = args[index] ?? 0;
+      if (typeof arg !== "number" || arg !== (arg | 0)) this.#writeArgument(at, index, arg);
+      else if (arg !== 0) {
+        // Most arguments are small numbers, and most of those are 0, as the memory is.
+        const place = at + layout.args / 4 + 2 * index;
+        this.#words[place] = arg;
+        this.#words[place + 1] = arg >> 31;
+      }
+    }
     if (ignore !== undefined) {
       if (ignore.length > layout.ignoreCount)
         throw new RangeError(`"${call}" can ignore at most ${layout.ignoreCount} errnos`);
@@ -325,20 +346,9 @@ function argumentsOf(row: Row): readonly Argument[] {
 }
 
 /** Bytes that an argument needs in the data area; -1 when it needs none. */
-function dataSize(arg: Exclude<Argument, number | bigint>): number {
-  if (typeof arg === "string") {
-    if (arg.includes("\0"))
-      throw new TypeError(`Cannot pass ${JSON.stringify(arg)} to the kernel: it contains a NUL`);
-    return Buffer.byteLength(arg) + 1;
-  }
+function dataSize(arg: Exclude<Argument, number | bigint | string>): number {
   if (arg instanceof Uint8Array) return arg.length;
   if ("strings" in arg) return 8 * (arg.strings.length + 1);
   if ("struct" in arg) return arg.struct.length;
   return -1;
-}
-
-const encoder = new TextEncoder();
-
-function writeText(bytes: Uint8Array, text: string, offset: number): void {
-  encoder.encodeInto(text, bytes.subarray(offset));
 }

@@ -7,6 +7,7 @@ import type { Fd } from "./fd.ts";
 import type { FfiDriver, NativeFunction } from "./ffi.ts";
 import { interpreterX86_64 } from "./generated/interpreter-x86-64.ts";
 import { openKoffiDriver } from "./koffi.ffi.ts";
+import { machineCode } from "./machine-code.ts";
 import { type SyscallName, syscallsX86_64 } from "./syscalls.ts";
 
 /** Strings become NUL-terminated copies; bytes are passed by address and may be written to. */
@@ -47,7 +48,7 @@ function loadNative(driver: FfiDriver): Native {
     );
   const address = driver.mapAnonymous(codeSizeBytes);
   const scratch = driver.mapAnonymous(scratchSize);
-  driver.view(address, codeSizeBytes).set(Buffer.from(interpreterX86_64.hex, "hex"));
+  driver.view(address, codeSizeBytes).set(machineCode());
   driver.makeExecutable(address, codeSizeBytes);
   return {
     driver,
@@ -172,7 +173,7 @@ function refuseNul(text: string): void {
 /** UTF-8 with a NUL behind; a NUL inside would silently name another file, so it is refused. */
 function terminated(text: string): Uint8Array {
   refuseNul(text);
-  const bytes = Buffer.from(`${text}\0`);
+  const bytes = encoder.encode(`${text}\0`);
   recentStrings[nextString++ % recentStrings.length] = bytes;
   return bytes;
 }

@@ -40,7 +40,7 @@ export interface Spawned {
   readonly encoded: EncodedProgram;
 }
 
-const everySignal = new Uint8Array(sigsetSizeBytes).fill(0xff);
+export const everySignal = new Uint8Array(sigsetSizeBytes).fill(0xff);
 const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 /** memfd_create(2), Linux 6.3: asked for where vm.memfd_noexec makes it necessary. */
 const MFD_EXEC = 0x10;
@@ -67,7 +67,8 @@ export function spawnProgram(program: Program, options: SpawnOptions = {}): Spaw
   return { pid: outcome.value, pidfd, encoded };
 }
 
-function sealedFile(bytes: Uint8Array): Fd {
+/** An executable that nobody can change any more. */
+export function sealedFile(bytes: Uint8Array): Fd {
   const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   const executable = syscall("memfd_create", "manyworlds", flags | MFD_EXEC);
   const file = Fd.take(
@@ -79,11 +80,10 @@ function sealedFile(bytes: Uint8Array): Fd {
 }
 
 function cloneProgram(file: number, options: SpawnOptions): Program {
-  const { flags = 0, stdio, keep = [], name = "manyworlds-init" } = options;
+  const { flags = 0 } = options;
   const cloneFlags = flags + CLONE_VM + CLONE_VFORK + CLONE_PIDFD + SIGCHLD;
   const mask = { buffer: "mask" };
   const restore: Row = { call: "rt_sigprocmask", args: [SIG_SETMASK, mask, 0, sigsetSizeBytes] };
-  const argv: Argument = { strings: [name] };
   const rows: Row[] = [
     { call: "rt_sigprocmask", args: [SIG_SETMASK, everySignal, mask, sigsetSizeBytes] },
     {
@@ -100,6 +100,16 @@ function cloneProgram(file: number, options: SpawnOptions): Program {
     restore,
     { end: -1 },
     { label: "child" },
+    ...childRows(file, options),
+  ];
+  return { rows, buffers: { mask: sigsetSizeBytes, pidfd: 8 } };
+}
+
+/** What a cloned child does until it executes the file. */
+export function childRows(file: number, options: SpawnOptions): readonly Row[] {
+  const { stdio, keep = [], name = "manyworlds-init" } = options;
+  const argv: Argument = { strings: [name] };
+  return [
     ...[0, 1, 2].map((target): Row => {
       const source = stdio?.[target] ?? target;
       // dup3 refuses equal numbers; for those, and for stdio as it is, close-on-exec goes.
@@ -112,5 +122,4 @@ function cloneProgram(file: number, options: SpawnOptions): Program {
     { label: "died" },
     { call: "exit", args: [1] },
   ];
-  return { rows, buffers: { mask: sigsetSizeBytes, pidfd: 8 } };
 }

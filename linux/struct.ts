@@ -1,6 +1,6 @@
 /**
  * Kernel structs as tables: field → type and offset, little endian, sizes from the header and
- * checked when the table is loaded.
+ * checked when a struct is first used.
  */
 
 export type FieldType =
@@ -36,8 +36,55 @@ export interface Struct<F extends Fields> {
   decode(source: Uint8Array, offset?: number): { readonly [K in keyof F]: DecodedOf<F[K]> };
 }
 
-/** Fields in order, each aligned to its size as the C compiler does; trailing padding to `sizeBytes`. */
+/**
+ * Fields in order, each aligned to its size as the C compiler does; trailing padding to
+ * `sizeBytes`. Laid out and checked when it is first used: a start uses few of all structs.
+ */
 export function struct<const F extends Fields>(sizeBytes: number, fields: F): Struct<F> {
+  return new Layout(sizeBytes, fields);
+}
+
+class Layout<F extends Fields> implements Struct<F> {
+  readonly sizeBytes: number;
+  readonly #fields: F;
+  #offsets: Readonly<Record<string, number>> | undefined;
+
+  constructor(sizeBytes: number, fields: F) {
+    this.sizeBytes = sizeBytes;
+    this.#fields = fields;
+  }
+
+  get offsets(): { readonly [K in keyof F]: number } {
+    this.#offsets ??= layOut(this.sizeBytes, this.#fields);
+    // SAFE: layOut makes one offset for each key of the fields.
+    return this.#offsets as { readonly [K in keyof F]: number };
+  }
+
+  encode(values: { readonly [K in keyof F]?: ValueOf<F[K]> }): Uint8Array {
+    const target = new Uint8Array(this.sizeBytes);
+    const offsets: Readonly<Record<string, number>> = this.offsets;
+    for (const name of Object.keys(values)) {
+      const value = values[name];
+      const type = this.#fields[name];
+      if (value !== undefined && type !== undefined)
+        writeField(target, offsets[name] ?? 0, type, value, name);
+    }
+    return target;
+  }
+
+  decode(source: Uint8Array, offset = 0): { readonly [K in keyof F]: DecodedOf<F[K]> } {
+    const view = new DataView(source.buffer, source.byteOffset + offset, this.sizeBytes);
+    const offsets: Readonly<Record<string, number>> = this.offsets;
+    const entries = Object.entries(this.#fields).map(([name, type]) => [
+      name,
+      readField(view, offsets[name] ?? 0, type),
+    ]);
+    // SAFE: one entry for each key of the fields, of the type that its row says.
+    return Object.fromEntries(entries) as { readonly [K in keyof F]: DecodedOf<F[K]> };
+  }
+}
+
+function layOut(sizeBytes: number, fields: Fields): Readonly<Record<string, number>> {
   const offsets: Record<string, number> = {};
   let end = 0;
   for (const [name, type] of Object.entries(fields)) {
@@ -47,28 +94,7 @@ export function struct<const F extends Fields>(sizeBytes: number, fields: F): St
   }
   if (end > sizeBytes || sizeBytes - end >= 8)
     throw new Error(`Fields take ${end} bytes, but the struct has ${sizeBytes}`);
-  return {
-    sizeBytes,
-    // SAFE: the loop above wrote one offset for each key of `fields`.
-    offsets: offsets as { readonly [K in keyof F]: number },
-    encode(values) {
-      const target = new Uint8Array(sizeBytes);
-      for (const [name, type] of Object.entries(fields)) {
-        const value = values[name];
-        if (value !== undefined) writeField(target, offsets[name] ?? 0, type, value, name);
-      }
-      return target;
-    },
-    decode(source, offset = 0) {
-      const view = new DataView(source.buffer, source.byteOffset + offset, sizeBytes);
-      const entries = Object.entries(fields).map(([name, type]) => [
-        name,
-        readField(view, offsets[name] ?? 0, type),
-      ]);
-      // SAFE: one entry for each key of `fields`, of the type that its row says.
-      return Object.fromEntries(entries) as { readonly [K in keyof F]: DecodedOf<F[K]> };
-    },
-  };
+  return offsets;
 }
 
 function writeField(

@@ -29,6 +29,8 @@ export interface CreateOptions {
   readonly dieWithParent?: boolean;
   /** PID 1 is ours: it passes signals on and reaps orphans. */
   readonly init?: boolean;
+  /** Without it, us. A parent that waits for the container also has other verbs at hand. */
+  readonly waitedForBy?: "parent";
   /** Other verbs will be called for it while it runs. */
   readonly detach?: boolean;
   /** A filter that is compiled already, loaded instead of linux.seccomp. */

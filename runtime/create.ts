@@ -11,15 +11,18 @@
  */
 import {
   AT_FDCWD,
+  CLONE_NEWPID,
+  CLONE_PARENT,
   call,
   type EncodedProgram,
   F_DUPFD_CLOEXEC,
   Fd,
+  type Loader,
   O_CLOEXEC,
   O_RDONLY,
   type Program,
   SIGKILL,
-  spawnProgram,
+  spawnLoader,
   syscall,
 } from "../linux/index.ts";
 import type { Mount, NamespaceType } from "../oci/index.ts";
@@ -36,19 +39,20 @@ import { type CgroupLayout, readCgroupLayout } from "./cgroups/hierarchies.ts";
 import { cgroupMountsOf } from "./cgroups/mounts.ts";
 import { giveCgroup } from "./cgroups/ownership.ts";
 import type { CreatedContainer, CreateOptions } from "./create-options.ts";
-import { leaveExecProgram, leaveFacts } from "./door/prepare.ts";
+import { leaveFacts } from "./door/prepare.ts";
 import { LaunchError } from "./errors.ts";
 import { exists, isDirectory, isProcfs } from "./files.ts";
 import { HookError, hasEarlyHooks, runHooks, runPoststopHooks } from "./hooks.ts";
 import { writeIdMappings } from "./id-mappings.ts";
 import type { PreparedMount } from "./launch/mounts.ts";
-import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
+import { firstCloneFlags, hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { type LaunchContext, planLaunch } from "./launch/plan.ts";
-import { executionError, reportError } from "./launch/report.ts";
+import { executionError, namespaceError, reportError } from "./launch/report.ts";
 import { isShared } from "./launch/root-file-system.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
 import { prepareMounts } from "./mount-sources.ts";
 import { moveNetDevices } from "./net-devices.ts";
+import { markPhase } from "./phases.ts";
 import { isOrdinaryUser } from "./privilege.ts";
 import {
   leaveResctrl,
@@ -81,8 +85,8 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     throw new LaunchError("process must be specified in config.json");
   const rootfs = resolveRoot(config, bundle);
   const directory = createStateDirectory(stateRoot, id);
-  const layout = options.noCgroups === true ? undefined : readCgroupLayout();
-  const cgroup = layout && chooseCgroup(layout, options);
+  const layout = readCgroupLayout();
+  const cgroup = layout && options.noCgroups !== true ? chooseCgroup(layout, options) : undefined;
   const resctrl = placeResctrl(config.linux ?? {}, id);
   const record: ContainerRecord = {
     id,
@@ -94,6 +98,7 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     ...(resctrl === undefined ? {} : { resctrl }),
     config,
   };
+  markPhase("configured");
   const launch = new Launch(options, record, directory, layout);
   try {
     writeRecord(directory, record);
@@ -134,6 +139,7 @@ class Launch {
   run(): CreatedContainer {
     const { config, mode } = this.#options;
     const entrances = [...this.#enterCgroup(), ...this.#enterResctrl()];
+    markPhase("cgroups");
     const [sync, theirs] = socketPair();
     this.#open.push(sync);
     const start = mode === "create" ? listenAt(startSocketPath(this.#directory)) : undefined;
@@ -144,35 +150,56 @@ class Launch {
     if (listener !== undefined) inherited.push(listener);
     this.#open.push(...inherited);
     const prepared = prepareMounts(config, this.#record.rootfs, (fd) => this.#open.push(fd));
-    const context = this.#context(this.#lift(theirs), entrances, joined, start, listener, prepared);
-    const plan = planLaunch(config, context);
-    const keep = inherited.map(({ number }) => number);
+    const programSync = this.#lift(theirs);
+    const keep = [programSync, ...inherited.map(({ number }) => number)];
     for (const { tree, userNamespace } of prepared.values()) keep.push(tree ?? userNamespace ?? 0);
     if (this.#options.console !== undefined) keep.push(this.#options.console.number);
-    const { pid, pidfd, encoded } = spawnProgram(plan.program, {
-      flags: plan.cloneFlags,
-      keep,
-      ...(this.#options.stdio === undefined ? {} : { stdio: this.#options.stdio }),
-    });
-    this.#pid = pid;
-    this.#pidfd = pidfd;
+    using loader = this.#startLoader(sync, programSync, keep);
+    const context = this.#context(programSync, entrances, joined, start, listener, prepared);
+    const plan = planLaunch(config, context);
     for (const fd of inherited) fd.close();
+    markPhase("planned");
+    const encoded = loader.load(plan.program);
+    markPhase("loaded");
     const outlives = mode === "create" || this.#options.detach === true;
-    const execs = outlives && leaveExecProgram(this.#record, this.#directory, context);
-    this.#converse(sync, plan.program, encoded, plan.namespaces.staged);
-    if (outlives) this.#leaveFacts(execs);
+    const { staged } = plan.namespaces;
+    if (!staged) this.#startTime = writePid(this.#directory, this.#pid);
+    // Before the container's command runs, when that is possible: then it costs no time.
+    const isAwaited = this.#options.waitedForBy === "parent";
+    if (isAwaited) this.#leaveFacts();
+    this.#converse(sync, plan.program, encoded, staged);
+    if (outlives && !isAwaited) this.#leaveFacts();
     for (const fd of this.#open) fd.close();
     return {
       record: this.#record,
       directory: this.#directory,
       pid: this.#pid,
-      pidfd: this.#pidfd,
+      pidfd: this.#pidfd ?? loader.pidfd,
     };
   }
 
-  #leaveFacts(execs: boolean): void {
+  /** Makes the container's process, which then waits for what it is to do. */
+  #startLoader(sync: Fd, programSync: number, keep: readonly number[]): Loader {
+    const { config, stdio, preserveFds, waitedForBy } = this.#options;
+    const flags = firstCloneFlags(planNamespaces(config.linux?.namespaces));
+    const ofClone = flags & CLONE_NEWPID;
+    const loader = spawnLoader({
+      ours: sync,
+      theirs: programSync,
+      lowest: 3 + (preserveFds ?? 0),
+      flags: ofClone + (waitedForBy === "parent" ? CLONE_PARENT : 0),
+      unshare: flags - ofClone,
+      failureCode: message.unshareFailed,
+      keep,
+      ...(stdio === undefined ? {} : { stdio }),
+    });
+    this.#pid = loader.pid;
+    this.#pidfd = loader.pidfd;
+    return loader;
+  }
+
+  #leaveFacts(): void {
     leaveFacts({
-      execs,
       record: this.#record,
       directory: this.#directory,
       startTime: this.#startTime,
@@ -291,7 +318,6 @@ class Launch {
     const buffer = new Uint8Array(reportSizeLimit);
     const view = new DataView(buffer.buffer);
     let known = !staged;
-    if (known) this.#startTime = writePid(this.#directory, this.#pid);
     // The container's process may speak before its maker has told who it is.
     const early: (readonly [code: number, value: number])[] = [];
     for (;;) {
@@ -331,6 +357,7 @@ class Launch {
   #answer(sync: Fd, code: number, value: number): "ready" | undefined {
     const { config } = this.#options;
     if (code === message.ready) return "ready";
+    if (code === message.unshareFailed) throw namespaceError(value);
     if (code === message.notExecuted) throw executionError(config, value);
     if (code === message.mapIds) {
       writeIdMappings(this.#pid, config.linux ?? {});

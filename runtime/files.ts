@@ -6,6 +6,7 @@ import {
   AT_FDCWD,
   AT_REMOVEDIR,
   call,
+  encodeUtf8,
   Fd,
   hasErrno,
   O_APPEND,
@@ -43,7 +44,7 @@ export function readBytesIfThere(path: string): Uint8Array | undefined {
   const opened = syscall("openat", AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
   if (opened === ENOENT) return undefined;
   using file = Fd.take(opened < 0 ? call("openat", AT_FDCWD, path, O_RDONLY) : opened);
-  return readAll(file);
+  return readAll(file).slice();
 }
 
 /** All that can still be read from the descriptor. */
@@ -51,8 +52,13 @@ export function readFd(file: Fd | { readonly number: number }): string {
   return decoder.decode(readAll(file));
 }
 
+/** New memory for each of a dozen small files would be a hundred page faults. */
+let readBuffer: Uint8Array<ArrayBuffer> | undefined;
+
+/** The bytes are gone with the next call. */
 function readAll(file: { readonly number: number }): Uint8Array {
-  let buffer = new Uint8Array(firstReadSize);
+  readBuffer ??= new Uint8Array(firstReadSize);
+  let buffer = readBuffer;
   let length = 0;
   for (;;) {
     const count = call("read", file.number, buffer.subarray(length), buffer.length - length);
@@ -80,7 +86,7 @@ export function readTextIfThere(path: string): string | undefined {
 /** Writes to a file that exists, such as the kernel's: one write, nothing truncated or made. */
 export function writeExisting(path: string, text: string): void {
   using file = Fd.from("openat", AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
-  const bytes = Buffer.from(text);
+  const bytes = encodeUtf8(text);
   call("write", file, bytes, bytes.length);
 }
 
@@ -95,7 +101,7 @@ export function appendText(path: string, text: string): void {
 function writeNew(path: string, text: string | Uint8Array, mode: number, how: number): void {
   const flags = O_WRONLY | O_CREAT | O_CLOEXEC | how;
   using file = Fd.from("openat", AT_FDCWD, path, flags, mode);
-  writeFd(file.number, typeof text === "string" ? Buffer.from(text) : text);
+  writeFd(file.number, typeof text === "string" ? encodeUtf8(text) : text);
 }
 
 export function writeFd(fd: number, bytes: Uint8Array): void {
@@ -119,8 +125,8 @@ export function isDirectory(path: string): boolean | undefined {
   const bytes = new Uint8Array(stat.sizeBytes);
   const result = syscall("newfstatat", AT_FDCWD, path, bytes, 0);
   if (result < 0) return undefined;
-  const { st_mode } = stat.decode(bytes);
-  return (st_mode & S_IFMT) === S_IFDIR;
+  const mode = new DataView(bytes.buffer).getUint32(stat.offsets.st_mode, true);
+  return (mode & S_IFMT) === S_IFDIR;
 }
 
 /** statfs(2), linux/magic.h. */

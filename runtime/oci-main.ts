@@ -1,16 +1,24 @@
 /**
  * The OCI runtime's command line, runc's: `manyworlds oci VERB …`, or a link named manyworlds-oci.
- * Engines call it as shared/reference/engine-contract.md says. Verbs that engines do not wait for
- * are loaded only when they are called.
+ * Engines call it as shared/reference/engine-contract.md says. All verbs are
+ * one piece of code: loading a second would take longer than having it.
  */
 
+import { encodeUtf8, syscall } from "../linux/index.ts";
 import { writeFd } from "./files.ts";
+import { markPhase } from "./phases.ts";
 import { defaultStateRoot, ociVersion } from "./state.ts";
 import { parseOptions, UsageError } from "./verbs/command-line.ts";
 import { ExitError, Log, type VerbContext } from "./verbs/context.ts";
 import { create } from "./verbs/create.ts";
+import { events } from "./verbs/events.ts";
+import { exec } from "./verbs/exec.ts";
+import { features } from "./verbs/features.ts";
+import { list, ps, state } from "./verbs/inspect.ts";
 import { run } from "./verbs/run.ts";
 import { kill, pause, remove, resume, start } from "./verbs/signals.ts";
+import { spec } from "./verbs/spec.ts";
+import { update } from "./verbs/update.ts";
 
 type Verb = (args: readonly string[], context: VerbContext) => number | Promise<number>;
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -30,25 +38,30 @@ const verbs: Readonly<Record<string, () => Verb | Promise<Verb>>> = {
   delete: () => remove,
   pause: () => pause,
   resume: () => resume,
-  exec: async () => (await import("./verbs/exec.ts")).exec,
-  state: async () => (await import("./verbs/inspect.ts")).state,
-  list: async () => (await import("./verbs/inspect.ts")).list,
-  ps: async () => (await import("./verbs/inspect.ts")).ps,
-  update: async () => (await import("./verbs/update.ts")).update,
-  events: async () => (await import("./verbs/events.ts")).events,
-  features: async () => (await import("./verbs/features.ts")).features,
-  spec: async () => (await import("./verbs/spec.ts")).spec,
+  exec: () => exec,
+  state: () => state,
+  list: () => list,
+  ps: () => ps,
+  update: () => update,
+  events: () => events,
+  features: () => features,
+  spec: () => spec,
   checkpoint: () => refuseCheckpoint,
   restore: () => refuseCheckpoint,
 };
 
 /** The exit status; messages go to stderr and the log, results to stdout. */
-export async function main(argv: readonly string[], env: Environment): Promise<number> {
+export async function main(
+  argv: readonly string[],
+  env: Environment,
+  calledAs = "",
+): Promise<number> {
+  markPhase("javascript");
   let log = new Log(undefined, "text");
   try {
     const options = parseOptions(argv, globalOptions, { v: "version", h: "help" });
     log = new Log(options.text("log") || undefined, readFormat(options.text("log-format")));
-    const print = (text: string) => writeFd(1, Buffer.from(text));
+    const print = (text: string) => writeFd(1, encodeUtf8(text));
     if (options.flag("version")) {
       print(`manyworlds version ${version}\ncommit: unknown\nspec: ${ociVersion}\n`);
       return 0;
@@ -67,6 +80,7 @@ export async function main(argv: readonly string[], env: Environment): Promise<n
     }
     return await verb(args, {
       name,
+      calledAs,
       env,
       log,
       print,
@@ -76,6 +90,14 @@ export async function main(argv: readonly string[], env: Environment): Promise<n
   } catch (error) {
     return report(error, argv, log);
   }
+}
+
+/**
+ * Ends the process at once. All has been written by then: our output does not wait in streams; and
+ * nobody waits for an orderly end of the JavaScript engine, which would find nothing to do.
+ */
+export function leave(status: number): never {
+  for (;;) syscall("exit_group", status);
 }
 
 export const version = "0.1.0";

@@ -4,6 +4,7 @@ import {
   AT_FDCWD,
   addressOf,
   call,
+  encodeUtf8,
   Fd,
   iovec,
   MSG_CMSG_CLOEXEC,
@@ -18,6 +19,7 @@ import {
   SOCK_STREAM,
   SOL_SOCKET,
   sockaddr_un,
+  utf8Length,
 } from "../linux/index.ts";
 
 const pathOffset = 2;
@@ -51,7 +53,7 @@ export function connectTo(path: string, type: number = SOCK_STREAM): Fd {
 
 /** unix(7): paths of more than 107 bytes go through a descriptor of their directory. */
 function withAddress(path: string, use: (address: Uint8Array, length: number) => void): void {
-  if (Buffer.byteLength(path) <= pathLimit) {
+  if (utf8Length(path) <= pathLimit) {
     use(...encodeAddress(path));
     return;
   }
@@ -67,13 +69,13 @@ function withAddress(path: string, use: (address: Uint8Array, length: number) =>
 
 /** struct sockaddr_un as long as the path in it; undefined when the path is too long for one. */
 export function socketAddress(path: string): Uint8Array | undefined {
-  if (Buffer.byteLength(path) > pathLimit) return undefined;
+  if (utf8Length(path) > pathLimit) return undefined;
   const [address, length] = encodeAddress(path);
   return address.subarray(0, length);
 }
 
 function encodeAddress(path: string): [address: Uint8Array, length: number] {
-  const bytes = Buffer.from(path);
+  const bytes = encodeUtf8(path);
   const address = sockaddr_un.encode({ sun_family: AF_UNIX, sun_path: bytes });
   return [address, pathOffset + bytes.length + 1];
 }
@@ -84,7 +86,7 @@ const dataLimit = 4096;
 
 /** Sends one descriptor with a text beside it. */
 export function sendDescriptor(socket: Fd, descriptor: Fd, text: string): void {
-  const data = Buffer.from(text);
+  const data = encodeUtf8(text);
   const control = new Uint8Array(controlSize);
   const fields = new DataView(control.buffer);
   fields.setBigUint64(0, BigInt(controlLength), true);

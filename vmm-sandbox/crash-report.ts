@@ -91,13 +91,19 @@ function readCode({ registers, memory }: CrashScene): Uint8Array {
   }
 }
 
-/** iced-x86 takes 50 ms to load: only here, when somebody has died. */
+/**
+ * iced-x86 takes 50 ms to load: only here, when somebody has died. A sealed monitor can no longer
+ * read it from its file, nor is it in the executable: then the bytes must do.
+ */
 async function disassemble(
   code: Uint8Array,
   rip: bigint,
   bits: number,
 ): Promise<readonly string[]> {
-  const { Decoder, DecoderOptions, Formatter, FormatterSyntax } = await import("iced-x86");
+  const iced = await import("iced-x86").catch(() => undefined);
+  if (iced === undefined)
+    return [`${rip.toString(16).padStart(16, "0")}  ${Buffer.from(code).toString("hex")}`];
+  const { Decoder, DecoderOptions, Formatter, FormatterSyntax } = iced;
   const decoder = new Decoder(bits, code, DecoderOptions.None);
   const formatter = new Formatter(FormatterSyntax.Intel);
   decoder.ip = rip;

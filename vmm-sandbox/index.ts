@@ -46,7 +46,7 @@ export {
   startSandbox,
 } from "./sandbox.ts";
 export type { Classification } from "./translator/classify.ts";
-export { SoftwareBackend } from "./translator/index.ts";
+export { type CpuReport, SoftwareBackend } from "./translator/index.ts";
 
 /** Counts a program's sensitive instructions; loads the decoder only now. */
 export async function classifyProgram(

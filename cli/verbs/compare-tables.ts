@@ -8,6 +8,7 @@ import {
   formatTime,
   measuredRungs,
   missingRungs,
+  notesOf,
   overheadOf,
   type RungResult,
   spreadOf,
@@ -40,8 +41,9 @@ export function formatComparison(comparison: Comparison, colour: boolean): strin
   const parts = [
     `${image}${command.length > 0 ? ` -- ${command.join(" ")}` : ""} on ${facts.join(", ")}\n`,
     ...(rungs.length > 0 ? tables : []),
+    guestLine(comparison),
     missingLines(comparison, colour),
-    noteLines(rungs),
+    noteLines(rungs, bareRung(comparison)),
     `\n${interrupted ? "Interrupted after" : "Measured in"} ${formatTime(tookMs)}\n`,
   ];
   return parts.join("");
@@ -127,6 +129,15 @@ function boundaryTable(rungs: readonly RungResult[]): string {
   );
 }
 
+/** The instructions that made x86 hard to virtualise, as a guest used them. */
+function guestLine({ guest }: Comparison): string {
+  if (guest === undefined) return "";
+  const counts = guest.sensitive.flatMap(({ instruction, kernel, user }) =>
+    kernel + user === 0 ? [] : [`${instruction} ${kernel + user}`],
+  );
+  return `\nSensitive instructions that do not trap, in a guest on the software CPU: ${counts.join(", ")}\n`;
+}
+
 function missingLines(comparison: Comparison, colour: boolean): string {
   const missing = missingRungs(comparison);
   if (missing.length === 0) return "";
@@ -137,7 +148,7 @@ function missingLines(comparison: Comparison, colour: boolean): string {
   return `\n${paint("Not measured, or not to the end", "bold", colour)}\n${lines.join("\n")}\n`;
 }
 
-function noteLines(rungs: readonly RungResult[]): string {
-  const notes = rungs.flatMap(({ name, notes }) => notes.map((note) => `${name}: ${note}`));
+function noteLines(rungs: readonly RungResult[], bare: RungResult | undefined): string {
+  const notes = rungs.flatMap((rung) => notesOf(rung, bare).map((note) => `${rung.name}: ${note}`));
   return notes.length === 0 ? "" : `\n${notes.join("\n")}\n`;
 }

@@ -1,11 +1,12 @@
 /** How it was measured, on what: without this the numbers say nothing. */
 import { workloads } from "../probe.ts";
 import type { Comparison } from "../result.ts";
-import { formatTime, measuredRungs } from "../summary.ts";
+import { bareRung, formatTime, measuredRungs, notesOf } from "../summary.ts";
 import { html, type Markup } from "./markup.ts";
 
 export function method(comparison: Comparison): Markup {
   const rungs = measuredRungs(comparison);
+  const bare = bareRung(comparison);
   return html`<section><h2>Method</h2>
 <p>One sample of each world after the other, in an order that turns with every round, so that what slows
 the machine down slows all of them. A static program of two pages, the probe, is mounted into each world
@@ -16,12 +17,9 @@ once without the clock before; of what the processor does alone, the fastest of 
 each sample counts, of what waits for a device the mean. It took ${formatTime(comparison.tookMs)}.</p>
 <details><summary>The worlds, and how each was run</summary><div class="scroll"><table><tbody>
 ${rungs.map(
-  ({
-    name,
-    description,
-    notes,
-    start,
-  }) => html`<tr><td>${name}</td><td>${description}${notes.length > 0 && html`; ${notes.join("; ")}`}</td><td class="n">${start.whole.length} starts</td></tr>
+  (
+    rung,
+  ) => html`<tr><td>${rung.name}</td><td>${[rung.description, ...notesOf(rung, bare)].join("; ")}</td><td class="n">${rung.start.whole.length} starts</td></tr>
 `,
 )}</tbody></table></div></details>
 <details><summary>What each loop does</summary><dl>${workloads.map(({ name, what }) => html`<dt>${name}</dt><dd>${what}</dd>`)}</dl></details>

@@ -3,6 +3,7 @@ import { claims, geometricMean } from "../claims.ts";
 import type { Comparison, RungResult } from "../result.ts";
 import { spreadOf } from "../statistics.ts";
 import { formatKiB, formatRatio, formatTime, measuredRungs, missingRungs } from "../summary.ts";
+import { guestSection } from "./guest-section.ts";
 import { boundaryTable, memorySection } from "./isolation-sections.ts";
 import { embedJson, html, Markup } from "./markup.ts";
 import { method } from "./method.ts";
@@ -43,6 +44,7 @@ ${memorySection(rungs)}
 ${boundaryTable(rungs)}`
 }
 ${claimSection(comparison)}
+${guestSection(comparison)}
 ${missingSection(comparison)}
 ${method(comparison)}
 </main>

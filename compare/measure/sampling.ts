@@ -5,6 +5,8 @@
  */
 import { setImmediate as turnOfLoop } from "node:timers/promises";
 
+const SIGNAL_TURNS = 3;
+
 export interface Sampled {
   readonly name: string;
   /** Takes one sample and keeps it. Throws when it cannot; it is not asked again then. */
@@ -58,6 +60,8 @@ export async function sampleInTurn(
         entry.count += 1;
       } catch (error) {
         entry.failed = true;
+        // Ctrl-C ends the sample first, and is heard of after it
+        for (let turn = 0; turn < SIGNAL_TURNS; turn++) await turnOfLoop();
         if (!signal.aborted) entry.candidate.onFailure(error);
       }
       entry.spentMs += now() - before;

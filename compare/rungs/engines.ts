@@ -83,7 +83,9 @@ export const docker: Rung = {
     return {
       ...engineRung(space, ["docker"], [], image),
       strangers: () => shimsOf("containerd-shim"),
-      notes: ["memory counts the shims and their children, not the daemons that all share"],
+      notes: [
+        "memory counts the shims and their children, CPU time the client; the daemons that all share are in neither",
+      ],
       async [Symbol.asyncDispose]() {
         if (!had) quietly(["docker", "rmi", image]);
       },

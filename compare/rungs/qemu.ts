@@ -2,10 +2,10 @@
  * QEMU's microvm with the same guest kernel: the fastest start that QEMU has. It has no notion of
  * images, so the probe itself is the guest's first process.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { diagnose, guestKernelPath } from "../../engine/index.ts";
-import { encodeInitramfs } from "../../vmm-sandbox/index.ts";
+import { probeRoot } from "../first-root.ts";
 import { needProgram } from "./bundles.ts";
 import {
   type Invocation,
@@ -44,7 +44,7 @@ async function openQemu(space: Space, accelerator: "tcg" | "kvm"): Promise<OpenR
   needProgram(QEMU, "qemu-system-x86");
   const kernel = await guestKernelPath(space.root);
   const initrd = join(space.folder(`qemu-${accelerator}`), "initramfs");
-  writeFileSync(initrd, firstRoot(space.probe));
+  writeFileSync(initrd, probeRoot(space.probe));
   const machine = [
     ...[
       QEMU,
@@ -75,12 +75,4 @@ async function openQemu(space: Space, accelerator: "tcg" | "kvm"): Promise<OpenR
       `its guest finds no clock but the timer's ticks, of ${CLOCK_TICK_MS} ms`,
     ],
   };
-}
-
-function firstRoot(probe: string): Uint8Array {
-  return encodeInitramfs([
-    { path: "dev", type: "directory" },
-    { path: "dev/console", type: "character", major: 5, minor: 1 },
-    { path: "init", type: "file", mode: 0o755, data: readFileSync(probe) },
-  ]);
 }

@@ -63,7 +63,9 @@ export function makeConfig(
     ...(annotations !== undefined && { annotations }),
     linux: makeLinux(options, facts, capabilities),
   };
-  return facts.rootless === undefined ? config : adaptRootless(config, facts.rootless);
+  return facts.rootless === undefined
+    ? config
+    : adaptRootless(config, facts.rootless, options.devices);
 }
 
 function makeProcess(

@@ -5,6 +5,7 @@
  */
 import type { IdMapping, Mount, RuntimeConfig } from "../../oci/index.ts";
 import { ContainerError } from "../errors.ts";
+import type { DeviceOption } from "../options.ts";
 import { hostFile } from "./host.ts";
 
 export interface IdRange {
@@ -39,7 +40,12 @@ export function findRange(text: string, names: readonly string[]): IdRange | und
   return undefined;
 }
 
-export function adaptRootless(config: RuntimeConfig, ids: RootlessIds): RuntimeConfig {
+/** @param devices what --device named: nodes cannot be made, so the host's are mounted */
+export function adaptRootless(
+  config: RuntimeConfig,
+  ids: RootlessIds,
+  devices: readonly DeviceOption[] = [],
+): RuntimeConfig {
   refuseLimits(config);
   const uidMappings = mapIds(ids.uid, ids.users);
   const gidMappings = mapIds(ids.gid, ids.groups);
@@ -49,7 +55,8 @@ export function adaptRootless(config: RuntimeConfig, ids: RootlessIds): RuntimeC
     checkMapped("group", user.gid, gidMappings);
   }
   const { resources: _none, cgroupsPath: _nowhere, namespaces = [], ...linux } = config.linux ?? {};
-  const hostNetwork = !namespaces.some(({ type }) => type === "network");
+  const own = new Set(namespaces.map(({ type }) => type));
+  const named = new Set(devices.map(({ target }) => target));
   const process = config.process && {
     ...config.process,
     ...(user && { user: withoutGroups(user) }),
@@ -57,9 +64,13 @@ export function adaptRootless(config: RuntimeConfig, ids: RootlessIds): RuntimeC
   return {
     ...config,
     ...(process !== undefined && { process }),
-    mounts: (config.mounts ?? []).flatMap((mount) => adaptMount(mount, hostNetwork)),
+    mounts: [
+      ...(config.mounts ?? []).flatMap((mount) => adaptMount(mount, own)),
+      ...devices.map(({ source, target }) => hostMount(source, target, "bind")),
+    ],
     linux: {
       ...linux,
+      ...(linux.devices && { devices: linux.devices.filter(({ path }) => !named.has(path)) }),
       namespaces: [{ type: "user" }, ...namespaces.filter(({ type }) => type !== "cgroup")],
       uidMappings,
       gidMappings,
@@ -99,16 +110,23 @@ function refuseLimits({ linux }: RuntimeConfig): void {
   });
 }
 
-function adaptMount(mount: Mount, hostNetwork: boolean): Mount[] {
-  if (mount.type === "cgroup") return [];
+function adaptMount(mount: Mount, own: ReadonlySet<string>): Mount[] {
+  const { type, destination } = mount;
+  if (type === "cgroup") return [];
   // only IDs that are mapped can own the terminals
-  if (mount.type === "devpts") {
+  if (type === "devpts") {
     return [{ ...mount, options: (mount.options ?? []).filter((option) => option !== "gid=5") }];
   }
-  // the kernel gives a new sysfs only to those who own the network namespace
-  if (mount.type === "sysfs" && hostNetwork) {
-    const options = ["rbind", "nosuid", "noexec", "nodev", "ro"];
-    return [{ destination: mount.destination, type: "bind", source: "/sys", options }];
+  const quiet = ["rbind", "nosuid", "noexec", "nodev"];
+  // the kernel gives a new sysfs only to those who own the network namespace,
+  if (type === "sysfs" && !own.has("network")) {
+    return [hostMount("/sys", destination, ...quiet, "ro")];
   }
+  // and a new proc to those who own the PID namespace
+  if (type === "proc" && !own.has("pid")) return [hostMount("/proc", destination, ...quiet)];
   return [mount];
+}
+
+function hostMount(source: string, destination: string, ...options: string[]): Mount {
+  return { destination, type: "bind", source, options };
 }

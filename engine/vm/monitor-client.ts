@@ -125,6 +125,8 @@ function answerOf(socket: Socket, events: Events): Promise<number> {
         resolve((JSON.parse(payload.toString()) as { status: number }).status);
     });
     socket.on("data", (bytes: Buffer) => frames.push(bytes));
+    // Half-open: the monitor's end is not yet ours.
+    socket.once("end", lost);
     socket.once("close", lost);
     socket.once("error", lost);
   });

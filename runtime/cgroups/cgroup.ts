@@ -8,6 +8,7 @@ import {
   O_WRONLY,
   SIGKILL,
   syscall,
+  utf8Length,
 } from "../../linux/index.ts";
 import type { DeviceRule, Resources } from "../../oci/index.ts";
 import { exists, listDirectory, makeDirectories, readText, writeExisting } from "../files.ts";
@@ -167,7 +168,7 @@ class OpenFiles implements Disposable {
       file = Fd.from("openat", AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
       this.#files.set(path, file);
     }
-    call("write", file, text, Buffer.byteLength(text));
+    call("write", file, text, utf8Length(text));
   }
 
   [Symbol.dispose](): void {

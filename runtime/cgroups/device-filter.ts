@@ -13,6 +13,7 @@ import {
   BPF_PROG_LOAD,
   BPF_PROG_TYPE_CGROUP_DEVICE,
   call,
+  encodeUtf8,
   Fd,
   O_CLOEXEC,
   O_DIRECTORY,
@@ -150,7 +151,7 @@ function encode(program: readonly Instruction[]): Uint8Array {
 
 const attributeSize = 48;
 const logSize = 4096;
-const license = Buffer.from("Apache-2.0\0");
+const licenseText = "Apache-2.0\0";
 
 /** Puts the filter into force for the cgroup and all below it. */
 export function attachDeviceFilter(directory: string, rules: readonly DeviceRule[]): void {
@@ -167,6 +168,7 @@ export function attachDeviceFilter(directory: string, rules: readonly DeviceRule
 
 function load(code: Uint8Array): Fd {
   const attributes = new Uint8Array(attributeSize);
+  const license = encodeUtf8(licenseText);
   const view = new DataView(attributes.buffer);
   view.setUint32(0, BPF_PROG_TYPE_CGROUP_DEVICE, true);
   view.setUint32(4, code.length / instructionBytes, true);

@@ -8,18 +8,19 @@ export function cgroupMountsOf(
   place: CgroupPlace | undefined,
   namespaced: boolean,
 ): CgroupMounts | undefined {
-  if (layout === undefined || place === undefined) return undefined;
+  if (layout === undefined) return undefined;
+  // Without a cgroup of its own the container is where the runtime is.
   if (layout.version === 2) {
-    const source = place.directories[""];
-    return namespaced || source === undefined ? { version: 2 } : { version: 2, bindSource: source };
+    const source = place?.directories[""] ?? layout.mountPoint + layout.own;
+    return namespaced ? { version: 2 } : { version: 2, bindSource: source };
   }
   return {
     version: 1,
     namespaced,
-    hierarchies: layout.hierarchies.map(({ name, mountOptions }) => ({
+    hierarchies: layout.hierarchies.map(({ name, mountOptions, mountPoint, own }) => ({
       name,
       options: mountOptions,
-      bindSource: place.directories[name] ?? "",
+      bindSource: place?.directories[name] ?? mountPoint + own,
     })),
     // A hierarchy of several controllers is also found by the name of each.
     links: layout.hierarchies

@@ -7,6 +7,7 @@
  *
  * ```
  * argv ─ options ─ verb ─┬─ start, delete, kill, exec ─► done
+ *                        ├─ run ─► manyworlds as a child makes the container (run.ts) ─► done
  *                        └──────── else, or failure ───► execve manyworlds, same words
  * ```
  */
@@ -15,8 +16,9 @@ import { planOpenContainer } from "./container.ts";
 import { planDelete } from "./delete.ts";
 import { DoorRows } from "./door-rows.ts";
 import { planExecVerb, planStandardStreams } from "./exec.ts";
-import { planFallback } from "./fallback.ts";
+import { doorName, planFallback } from "./fallback.ts";
 import { planKill } from "./kill.ts";
+import { planRun } from "./run.ts";
 import { planStart } from "./start.ts";
 
 /** Where root's containers are; others, and their environment, are left to the executable. */
@@ -39,6 +41,7 @@ function planVectors(rows: DoorRows): void {
   const words = rows.compute(count, "*", 8);
   rows.set("environment", rows.compute(rows.compute(rows.get("argv"), "+", words), "+", 8));
   rows.set("cursor", rows.get("argv"));
+  rows.set("name", doorName);
 }
 
 /** Moves to the next word of the command line; its address is then in `word`, 0 at the end. */
@@ -64,8 +67,12 @@ function planOptions(rows: DoorRows): void {
   rows.gotoIfBegins("option_root_here", word, "--root=");
   rows.gotoIfText("option_log", word, "--log");
   rows.gotoIfText("option_format", word, "--log-format");
-  rows.gotoIfText("option_format_here", word, "--log-format=json");
+  rows.gotoIfText(next, word, "--log-format=json");
+  rows.gotoIfText(next, word, "--log-format=text");
+  rows.gotoIfBegins(next, word, "--log=");
   rows.gotoIfText(next, word, "--debug");
+  // Who made the cgroup stands in the container's facts.
+  rows.gotoIfText(next, word, "--systemd-cgroup");
   rows.goto("fallback");
   rows.label("option_root");
   planWantWord(rows);
@@ -82,15 +89,13 @@ function planOptions(rows: DoorRows): void {
   rows.gotoIfText(next, rows.get("word"), "json");
   rows.gotoIfText(next, rows.get("word"), "text");
   rows.goto("fallback");
-  rows.label("option_format_here");
-  rows.goto(next);
 }
 
 function planVerb(rows: DoorRows): void {
   rows.label("verb");
   planDefaultRoot(rows);
   const word = rows.get("word");
-  for (const verb of ["start", "delete", "kill", "exec"]) rows.gotoIfText(verb, word, verb);
+  for (const verb of ["start", "delete", "kill", "exec", "run"]) rows.gotoIfText(verb, word, verb);
   rows.goto("fallback");
   rows.label("start");
   planOnlyId(rows);
@@ -99,6 +104,7 @@ function planVerb(rows: DoorRows): void {
   rows.label("delete");
   rows.set("force", 0);
   planForce(rows);
+  rows.label("delete_container");
   planOpenContainer(rows);
   planDelete(rows);
   rows.label("kill");
@@ -117,6 +123,8 @@ function planVerb(rows: DoorRows): void {
   planStandardStreams(rows);
   planOpenContainer(rows);
   planExecVerb(rows);
+  rows.label("run");
+  planRun(rows);
   rows.label("done");
   rows.call("exit_group", [0]);
 }

@@ -1,6 +1,6 @@
 /**
  * The program that the door runs for `exec CONTAINER COMMAND…`: the rows of exec.ts as an
- * executable of its own, made when the container is. What to execute it reads from its command
+ * executable of its own, made by the first such `exec` (prepare.ts). What to execute it reads from its command
  * line; everything else (user, limits, capabilities, filter) is the container's own process's.
  *
  * ```
@@ -16,6 +16,7 @@ import {
   O_CLOEXEC,
   O_WRONLY,
   startStack,
+  utf8Length,
 } from "../../linux/index.ts";
 import type { NamespaceType, Process } from "../../oci/index.ts";
 import { entrancePaths } from "../cgroups/cgroup.ts";
@@ -83,7 +84,7 @@ function knownNamespaces(): readonly NamespaceType[] {
 
 function commandFromStack(rows: DoorRows, process: Process): Command {
   const directories = searchPath(process);
-  const longest = Math.max(...directories.map((directory) => Buffer.byteLength(directory)));
+  const longest = Math.max(...directories.map((directory) => utf8Length(directory)));
   const buffer = rows.buffer("candidate", longest + 1 + commandLimit + 1);
   const argv: Argument = { load: rows.buffer("command_words", 8).buffer, width: 8 };
   return {

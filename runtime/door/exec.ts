@@ -24,28 +24,19 @@ import {
   SOCK_CLOEXEC,
   SOCK_SEQPACKET,
   sigsetSizeBytes,
-  WNOHANG,
 } from "../../linux/index.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "../launch/sync.ts";
-import { forwardedSignals, signalNumbers } from "../signals.ts";
-import {
-  fact,
-  planFindProcess,
-  planNotFrozen,
-  planOpenPrivate,
-  planReadFacts,
-} from "./container.ts";
+import { planFindProcess, planNotFrozen, planOpenPrivate, planReadFacts } from "./container.ts";
 import type { DoorRows } from "./door-rows.ts";
 import { execDescriptors } from "./exec-program.ts";
-import { facts, may } from "./facts.ts";
 import { execFile } from "./files.ts";
+import { awaitedSignals, planWaitFor } from "./wait.ts";
 
 const MFD_EXEC = 0x10;
 const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 const programLimit = 1024 * 1024;
 /** Where descriptors are out of the way of those that the program expects. */
 const lifted = 8;
-const signalBits = 0x7f;
 
 /** With a standard stream closed, what we open would become it. */
 export function planStandardStreams(rows: DoorRows): void {
@@ -55,8 +46,6 @@ export function planStandardStreams(rows: DoorRows): void {
 /** `id_slot`: address of the container's name in argv; the command stands behind it. */
 export function planExecVerb(rows: DoorRows): void {
   planReadFacts(rows);
-  const allowed = rows.compute(fact(rows, facts.may), "&", may.exec);
-  rows.gotoIf("fallback", allowed, "==", 0);
   planFindProcess(rows, "fallback");
   planNotFrozen(rows);
   planSealedProgram(rows);
@@ -65,10 +54,11 @@ export function planExecVerb(rows: DoorRows): void {
   rows.set("ours", { load: pair.buffer, width: 4 });
   rows.set("theirs", lift(rows, { load: pair.buffer, offset: 4, width: 4 }));
   rows.set("target", lift(rows, rows.get("pidfd")));
-  rows.set("name", "manyworlds-exec");
+  rows.set("exec_name", "manyworlds-exec");
   planClone(rows);
   planConverse(rows);
-  planWait(rows);
+  planWaitFor(rows, "exec", "child");
+  rows.call("exit_group", [rows.get("status")]);
 }
 
 function lift(rows: DoorRows, descriptor: Parameters<DoorRows["set"]>[1]) {
@@ -97,8 +87,8 @@ function planClone(rows: DoorRows): void {
   const [ignored, child] = [new Uint8Array(32), "exec_child"] as const;
   rows.call("rt_sigaction", [SIGCHLD, ignored, 0, sigsetSizeBytes]); // SIG_DFL: children are kept
   const mask = rows.buffer("old_mask", sigsetSizeBytes);
-  rows.call("rt_sigprocmask", [SIG_BLOCK, awaited, mask, sigsetSizeBytes]);
-  planName(rows, "name");
+  rows.call("rt_sigprocmask", [SIG_BLOCK, awaitedSignals, mask, sigsetSizeBytes]);
+  planName(rows, "exec_name");
   const flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
   rows.set("maker", rows.result("clone", [flags, 0, 0, 0, 0], { onError: "exec_failed" }));
   rows.gotoIf(child, rows.get("maker"), "==", 0);
@@ -159,47 +149,4 @@ function planGiveUp(rows: DoorRows): void {
   const mask = rows.buffer("old_mask", sigsetSizeBytes);
   rows.call("rt_sigprocmask", [SIG_SETMASK, mask, 0, sigsetSizeBytes]);
   rows.goto("fallback");
-}
-
-function planWait(rows: DoorRows): void {
-  const [reap, wait, killed] = ["exec_reap", "exec_wait", "exec_killed"];
-  const status = rows.buffer("status", 8);
-  rows.label(reap);
-  const ended = rows.result("wait4", [rows.get("child"), status, WNOHANG, 0], {
-    ignore: ["EINTR"],
-    onError: "exec_lost",
-  });
-  rows.gotoIf("exec_ended", ended, "==", rows.get("child"));
-  rows.label(wait);
-  const signal = rows.result("rt_sigtimedwait", [awaited, 0, 0, sigsetSizeBytes], {
-    ignore: ["EINTR", "EAGAIN"],
-    onError: "exec_lost",
-  });
-  rows.gotoIf(reap, signal, "<=", 0);
-  rows.gotoIf(reap, signal, "==", SIGCHLD);
-  // Without a terminal of our making its size is nobody's news.
-  rows.gotoIf(wait, signal, "==", signalNumbers["SIGWINCH"] ?? 0);
-  rows.call("kill", [rows.get("child"), signal], { onError: wait });
-  rows.goto(wait);
-  rows.label("exec_ended");
-  const raw = { load: status.buffer, width: 4 } as const;
-  const signalled = rows.compute(raw, "&", signalBits);
-  rows.gotoIf(killed, signalled, "!=", 0);
-  const high = rows.compute(raw, ">>", 8);
-  rows.call("exit_group", [rows.compute(high, "&", 0xff)]);
-  rows.label(killed);
-  rows.call("exit_group", [rows.compute(signalled, "+", 128)]);
-  rows.label("exec_lost"); // somebody else reaped it: as wait.ts, it counts as ended
-  rows.call("exit_group", [0]);
-}
-
-/** Those passed on, and SIGCHLD; bit 0 is signal 1. */
-const awaited = signalSet([...forwardedSignals.map((name) => signalNumbers[name] ?? 0), SIGCHLD]);
-
-function signalSet(numbers: readonly number[]): Uint8Array {
-  const set = new Uint8Array(sigsetSizeBytes);
-  let bits = 0n;
-  for (const number of numbers) bits |= 1n << BigInt(number - 1);
-  new DataView(set.buffer).setBigUint64(0, bits, true);
-  return set;
 }

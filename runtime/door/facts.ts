@@ -11,6 +11,7 @@
  *                            +48  u32 its length
  * ```
  */
+import { encodeUtf8 } from "../../linux/index.ts";
 import type { CgroupPlace } from "../cgroups/cgroup.ts";
 
 export const factsFile = "door";
@@ -24,7 +25,7 @@ export const facts = {
   cgroups: 40, socket: 44, socketSize: 48,
 } as const;
 
-export const may = { start: 1, delete: 2, exec: 4 } as const;
+export const may = { start: 1, delete: 2 } as const;
 
 export interface DoorFacts {
   readonly pid: number;
@@ -39,33 +40,46 @@ export interface DoorFacts {
 
 /** undefined when it does not fit. */
 export function encodeFacts(container: DoorFacts): Uint8Array | undefined {
-  const bytes = Buffer.alloc(factsSizeLimit);
+  const parts: Uint8Array[] = [];
   let end: number = facts.size;
-  const put = (text: string): number => {
+  const put = (part: Uint8Array): number => {
     const at = end;
-    // What does not fit is cut off, and then refused below.
-    end += bytes.write(`${text}\0`, at, "utf8");
+    parts.push(part);
+    end += part.length;
     return at;
   };
+  const text = (content: string) => put(encodeUtf8(`${content}\0`));
+  const head = new Uint8Array(facts.size);
+  const view = new DataView(head.buffer);
   const { pid, startTime, cgroup, socket } = container;
-  bytes.writeBigUInt64LE(factsMagic, facts.magic);
-  bytes.writeUInt32LE(pid, facts.pid);
-  bytes.writeUInt32LE(container.may, facts.may);
-  bytes.writeUInt32LE(put(`${startTime} `), facts.startTime);
-  bytes.writeUInt32LE(put(`/proc/${pid}/stat`), facts.stat);
+  view.setBigUint64(facts.magic, factsMagic, true);
+  view.setUint32(facts.pid, pid, true);
+  view.setUint32(facts.may, container.may, true);
+  view.setUint32(facts.startTime, text(`${startTime} `), true);
+  view.setUint32(facts.stat, text(`/proc/${pid}/stat`), true);
   if (cgroup !== undefined) {
     const [path, frozen] = freezerOf(cgroup);
-    if (path !== undefined) bytes.writeUInt32LE(put(path), facts.freezer);
-    bytes.writeUInt32LE(frozen.charCodeAt(0), facts.frozen);
-    bytes.writeUInt32LE(put(`${Object.values(cgroup.directories).join("\0")}\0`), facts.cgroups);
+    if (path !== undefined) view.setUint32(facts.freezer, text(path), true);
+    view.setUint32(facts.frozen, frozen.charCodeAt(0), true);
+    const directories = Object.values(cgroup.directories).join("\0");
+    view.setUint32(facts.cgroups, text(`${directories}\0`), true);
   }
   if (socket !== undefined) {
-    bytes.writeUInt32LE(end, facts.socket);
-    bytes.writeUInt32LE(socket.length, facts.socketSize);
-    if (end + socket.length < factsSizeLimit) bytes.set(socket, end);
-    end += socket.length;
+    view.setUint32(facts.socket, put(socket), true);
+    view.setUint32(facts.socketSize, socket.length, true);
   }
-  return end < factsSizeLimit ? bytes.subarray(0, end) : undefined;
+  return end < factsSizeLimit ? concatenate(head, parts, end) : undefined;
+}
+
+function concatenate(head: Uint8Array, parts: readonly Uint8Array[], size: number): Uint8Array {
+  const whole = new Uint8Array(size);
+  whole.set(head);
+  let at = head.length;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }
 
 /** cgroup-v1/freezer-subsystem.rst: "FROZEN", "THAWED"; cgroup-v2.rst, cgroup.freeze: "1", "0". */

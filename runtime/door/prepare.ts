@@ -1,10 +1,11 @@
-/** What `create` leaves for the door, so that the next verbs need no JavaScript. */
+/** What `create` and `exec` leave for the door, so that the next verbs need no JavaScript. */
 import type { RuntimeConfig } from "../../oci/index.ts";
-import { replaceText } from "../files.ts";
+import { permittedCapabilities } from "../capabilities.ts";
+import { exists, replaceText } from "../files.ts";
 import { planNamespaces } from "../launch/namespaces.ts";
-import type { LaunchContext } from "../launch/plan.ts";
+import { encodeSeccomp } from "../seccomp/compile.ts";
 import { socketAddress } from "../sockets.ts";
-import { type ContainerRecord, startSocketPath } from "../state.ts";
+import { type Container, type ContainerRecord, lockContainer, startSocketPath } from "../state.ts";
 import { encodeExecProgram } from "./exec-program.ts";
 import { encodeFacts, factsFile, may } from "./facts.ts";
 import { execFile } from "./files.ts";
@@ -14,12 +15,10 @@ export interface LeftContainer {
   readonly directory: string;
   readonly pid: number;
   readonly startTime: number;
-  /** `leaveExecProgram` has left one. */
-  readonly execs: boolean;
 }
 
 /** Without this file the executable does every verb; so what does not fit is simply left out. */
-export function leaveFacts({ record, directory, pid, startTime, execs }: LeftContainer): void {
+export function leaveFacts({ record, directory, pid, startTime }: LeftContainer): void {
   if (!directory.startsWith("/") || startTime === 0) return;
   const { config, cgroup, resctrl } = record;
   const socket = socketAddress(startSocketPath(directory));
@@ -32,23 +31,28 @@ export function leaveFacts({ record, directory, pid, startTime, execs }: LeftCon
   const bytes = encodeFacts({
     pid,
     startTime,
-    may: (starts ? may.start : 0) | (deletes ? may.delete : 0) | (execs ? may.exec : 0),
+    may: (starts ? may.start : 0) | (deletes ? may.delete : 0),
     cgroup,
     socket,
   });
   if (bytes !== undefined) replaceText(`${directory}/${factsFile}`, bytes, 0o600);
 }
 
-/** Whether the door may exec. Made while the container's own program is at work. */
-export function leaveExecProgram(
-  record: ContainerRecord,
-  directory: string,
-  { grantable, seccompFilter }: Pick<LaunchContext, "grantable" | "seccompFilter">,
-): boolean {
-  const program = encodeExecProgram(record, { grantable, filter: seccompFilter });
-  if (program === undefined) return false;
-  replaceText(`${directory}/${execFile}`, program, 0o600);
-  return true;
+/** For the next `exec`: whoever execs once into a container mostly does so again. */
+export function leaveExecProgram({ directory, ...record }: Container): void {
+  if (exists(`${directory}/${execFile}`)) return;
+  const profile = record.config.linux?.seccomp;
+  const program = encodeExecProgram(record, {
+    grantable: permittedCapabilities(),
+    filter: profile === undefined ? undefined : encodeSeccomp(profile),
+  });
+  if (program === undefined) return;
+  try {
+    using _lock = lockContainer(directory);
+    replaceText(`${directory}/${execFile}`, program, 0o600);
+  } catch {
+    // The container may be gone by now, or the disk full; what was executed has had its status.
+  }
 }
 
 type HookName = keyof NonNullable<RuntimeConfig["hooks"]>;

@@ -27,7 +27,8 @@ export function planLabels(rows: RowList, process: Process | undefined): void {
 function planProfile(rows: RowList, profile: string): void {
   const [older, done] = [rows.freshLabel("older"), rows.freshLabel("labelled")];
   // To be told that one is not confined does no harm where nobody confines.
-  const ignore = profile === unconfined ? (["EINVAL", "EACCES", "EPERM"] as const) : [];
+  const tolerance =
+    profile === unconfined ? { ignore: ["EINVAL", "EACCES", "EPERM"] as const } : undefined;
   const text = `exec ${profile}`;
   const note = `process.apparmorProfile: write to \`${apparmorFile}\``;
   const file = rows.result("openat", [AT_FDCWD, apparmorFile, O_WRONLY | O_CLOEXEC], {
@@ -35,7 +36,7 @@ function planProfile(rows: RowList, profile: string): void {
     note,
   });
   rows.gotoIfFailed(older);
-  rows.call("write", [file, text, Buffer.byteLength(text)], { ignore, note });
+  rows.call("write", [file, text, Buffer.byteLength(text)], { ...tolerance, note });
   rows.call("close", [file]);
   rows.goto(done);
   rows.label(older);

@@ -104,12 +104,13 @@ function planMount(
   facts: MountFacts,
 ): void {
   const options = parseMountOptions(mount.options);
+  const isCgroup = mount.type === "cgroup" || mount.type === "cgroup2";
+  if (isCgroup && facts.cgroups === undefined && !isBind(mount)) return; // the kernel has none
   checkProc(destinations.placeOf(mount.destination), mount, facts);
   const prepared = facts.prepared?.get(mount);
   if (prepared?.tree !== undefined) planPrepared(rows, destinations, mount, options, prepared.tree);
   else if (isBind(mount)) planBind(rows, destinations, mount, options, facts);
-  else if (mount.type === "cgroup" || mount.type === "cgroup2")
-    planCgroupMount(rows, root, destinations, mount, options, facts);
+  else if (isCgroup) planCgroupMount(rows, root, destinations, mount, options, facts);
   else planFileSystem(rows, root, destinations, mount, options);
   for (const propagation of options.propagations) {
     const there = rows.openInRoot(root, mount.destination, O_PATH);

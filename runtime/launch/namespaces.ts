@@ -65,6 +65,16 @@ export function flagsOf(types: Iterable<NamespaceType>): number {
   return flags >>> 0;
 }
 
+/** Those that a clone makes; the others are entered by calls of their own. */
+export function clonedFlags({ created }: Pick<NamespacePlan, "created">): number {
+  return flagsOf([...created].filter((type) => type !== "cgroup" && type !== "time"));
+}
+
+/** For the clone that starts the program; a staged one makes a second for the container. */
+export function firstCloneFlags(namespaces: NamespacePlan): number {
+  return namespaces.staged ? 0 : clonedFlags(namespaces);
+}
+
 /** What a hook in the container's namespaces joins. */
 export function hookFlags(namespaces: readonly Namespace[] | undefined): number {
   const { created, joined } = planNamespaces(namespaces);

@@ -14,6 +14,7 @@ import {
   type Argument,
   AT_FDCWD,
   CLOSE_RANGE_CLOEXEC,
+  encodeUtf8,
   KEYCTL_JOIN_SESSION_KEYRING,
   O_CLOEXEC,
   O_WRONLY,
@@ -26,6 +27,7 @@ import {
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   sigsetSizeBytes,
+  utf8Length,
 } from "../../linux/index.ts";
 import type { NamespaceType, Process, RuntimeConfig } from "../../oci/index.ts";
 import { type EncodedFilter, encodeSeccomp } from "../seccomp/compile.ts";
@@ -34,7 +36,13 @@ import { planInit } from "./init.ts";
 import { planLabels } from "./labels.ts";
 import { planListener } from "./listener.ts";
 import type { MountFacts } from "./mounts.ts";
-import { flagsOf, type NamespacePlan, namespaceFlags, planNamespaces } from "./namespaces.ts";
+import {
+  clonedFlags,
+  firstCloneFlags,
+  type NamespacePlan,
+  namespaceFlags,
+  planNamespaces,
+} from "./namespaces.ts";
 import { planMemoryPolicy } from "./placement.ts";
 import { planCredentials, planLimits } from "./process.ts";
 import { planRootFileSystem } from "./root-file-system.ts";
@@ -112,14 +120,14 @@ export function planLaunch(config: RuntimeConfig, context: LaunchContext): Launc
   planOomScore(rows, config.process);
   planLabels(rows, config.process);
   if (!namespaces.created.has("user")) planHidden(rows);
-  const cloned = planWayIn(rows, config, namespaces, context);
+  planWayIn(rows, config, namespaces, context);
   planSurroundings(rows, config, namespaces, context);
   const root = planRootFileSystem(rows, config, namespaces, context);
   planBecoming(rows, config, context, root);
   planFailureReport(rows);
   return {
     program: { rows: rows.rows, buffers: rows.buffers, onError: "fail" },
-    cloneFlags: cloned,
+    cloneFlags: firstCloneFlags(namespaces),
     namespaces,
   };
 }
@@ -153,28 +161,25 @@ function closeAllBut(rows: RowList, { sync, start, listener, preserveFds }: Laun
   rows.call("close_range", [first, 0x7fff_ffff, 0]);
 }
 
-/** Enters cgroups and namespaces; returns the flags that the first clone takes. */
+/** Enters cgroups and namespaces. */
 function planWayIn(
   rows: RowList,
   { linux }: RuntimeConfig,
   namespaces: NamespacePlan,
   context: LaunchContext,
-): number {
+): void {
   for (const tasks of context.cgroupFds)
     rows.call("write", [tasks, "0", 1], { note: "enter the cgroup" });
   if (context.awaitsCgroup === true) planRendezvous(rows, message.enterCgroup);
-  const made = new Set(namespaces.created);
-  made.delete("cgroup");
-  made.delete("time");
   if (!namespaces.staged) {
     planJoins(rows, namespaces, context);
     planCgroupNamespace(rows, namespaces);
-    return flagsOf(made);
+    return;
   }
   planJoins(rows, namespaces, context);
   if (namespaces.created.has("time")) planTimeNamespace(rows, linux?.timeOffsets);
   const inner = "inner";
-  rows.call("clone", [flagsOf(made) + CLONE_PARENT + SIGCHLD, 0, 0, 0, 0], {
+  rows.call("clone", [clonedFlags(namespaces) + CLONE_PARENT + SIGCHLD, 0, 0, 0, 0], {
     note: "make the container's first process",
   });
   rows.add({ jump: inner, if: [{ last: true }, "==", 0] });
@@ -187,7 +192,6 @@ function planWayIn(
   }
   if (namespaces.has("user")) planBecomeRoot(rows);
   planCgroupNamespace(rows, namespaces);
-  return 0;
 }
 
 /** Root of the user namespace, where 0 is mapped. */
@@ -244,7 +248,7 @@ function planWriteFile(rows: RowList, path: string, text: string): void {
   const file = rows.result("openat", [AT_FDCWD, path, O_WRONLY | O_CLOEXEC], {
     note: `write "${text}"`,
   });
-  rows.call("write", [file, text, Buffer.byteLength(text)], { note: `write to "${path}"` });
+  rows.call("write", [file, text, utf8Length(text)], { note: `write to "${path}"` });
   rows.call("close", [file]);
 }
 
@@ -263,9 +267,9 @@ function planSurroundings(
     });
   if (namespaces.created.has("network")) planLoopback(rows);
   if (hostname !== undefined && hostname !== "")
-    rows.call("sethostname", [hostname, Buffer.byteLength(hostname)]);
+    rows.call("sethostname", [hostname, utf8Length(hostname)]);
   if (domainname !== undefined && domainname !== "")
-    rows.call("setdomainname", [domainname, Buffer.byteLength(domainname)]);
+    rows.call("setdomainname", [domainname, utf8Length(domainname)]);
   for (const [name, value] of Object.entries(linux?.sysctl ?? {}))
     planWriteFile(rows, `/proc/sys/${sysctlPath(name)}`, value);
   if (linux?.personality !== undefined) {
@@ -285,7 +289,7 @@ function sysctlPath(name: string): string {
 function planLoopback(rows: RowList): void {
   const socket = rows.result("socket", [AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0]);
   const request = new Uint8Array(ifreqSize);
-  request.set(Buffer.from("lo"));
+  request.set(encodeUtf8("lo"));
   new DataView(request.buffer).setUint16(interfaceNameSize, upAndRunning, true);
   rows.call("ioctl", [socket, SIOCSIFFLAGS, request], { note: "start the loopback interface" });
   rows.call("close", [socket]);

@@ -37,6 +37,12 @@ export function lowerErrno(errno: number): string {
   return errnoText(errnoName(errno)).toLowerCase();
 }
 
+export function namespaceError(errno: number): LaunchError {
+  return new LaunchError(
+    `unable to start container process: make the namespaces: unshare: ${lowerErrno(errno)}`,
+  );
+}
+
 /** The block of a program that failed: header +16 failed row, +20 errno. */
 export function reportError(
   block: Uint8Array,

@@ -25,6 +25,8 @@ export const message = {
   listenerState: 6,
   /** Waits for somebody else, systemd, to move it to its cgroup. */
   enterCgroup: 7,
+  /** value: errno. The loader (linux/spawn-loader.ts) cannot make the container's namespaces. */
+  unshareFailed: 8,
 } as const;
 
 export const fileExists = 0x1_0000;

@@ -1,10 +1,14 @@
 /** What every verb of the OCI command line gets, and where its messages go. */
+
+import { encodeUtf8 } from "../../linux/index.ts";
 import type { CgroupPlace } from "../cgroups/cgroup.ts";
 import type { SystemdDriver } from "../cgroups/systemd/scope.ts";
 import { appendText, writeFd } from "../files.ts";
 
 export interface VerbContext {
   readonly name: string;
+  /** The name we were executed by; a door says in it where it listens. */
+  readonly calledAs: string;
   readonly stateRoot: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: Log;
@@ -55,10 +59,10 @@ export class Log {
         ? JSON.stringify({ level, msg, time })
         : `time="${time}" level=${level} msg=${JSON.stringify(msg)}`;
     if (this.#path === undefined) {
-      writeFd(2, Buffer.from(`${line}\n`));
+      writeFd(2, encodeUtf8(`${line}\n`));
       return;
     }
     appendText(this.#path, `${line}\n`);
-    if (level === "error") writeFd(2, Buffer.from(`${msg}\n`));
+    if (level === "error") writeFd(2, encodeUtf8(`${msg}\n`));
   }
 }

@@ -1,5 +1,6 @@
 /** `exec`: another process in a running container. */
 import type { Process } from "../../oci/index.ts";
+import { leaveExecProgram } from "../door/prepare.ts";
 import { execInContainer } from "../exec.ts";
 import { readText } from "../files.ts";
 import { type Container, readContainer } from "../state.ts";
@@ -35,7 +36,10 @@ export async function exec(args: readonly string[], context: VerbContext): Promi
   const [id, ...command] = options.rest;
   if (id === undefined) throw new UsageError('"exec" requires a minimum of 1 argument');
   try {
-    return await execute(readContainer(context.stateRoot, id), command, options);
+    const container = readContainer(context.stateRoot, id);
+    const status = await execute(container, command, options);
+    if (args[0] === id) leaveExecProgram(container);
+    return status;
   } catch (cause) {
     const problem = cause instanceof Error ? cause.message : String(cause);
     throw new ExitError(`exec failed: ${problem}`, execFailed, { cause });

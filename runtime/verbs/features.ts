@@ -41,7 +41,8 @@ export function features(_args: readonly string[], { print }: VerbContext): numb
       netDevices: { enabled: true },
     },
     annotations: { "org.manyworlds.checkpoint.enabled": "false" },
-    potentiallyUnsafeConfigAnnotations: [],
+    // features.md: a name that ends in a dot stands for all that begin with it.
+    potentiallyUnsafeConfigAnnotations: ["org.systemd.property."],
   };
   print(`${JSON.stringify(document, undefined, 2)}\n`);
   return 0;

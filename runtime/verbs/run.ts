@@ -1,7 +1,9 @@
 /** `run`: create and start in one; in the foreground it waits and leaves nothing behind. */
 import { createContainer } from "../create.ts";
+import { canHandOver, openHandover } from "../door/handover.ts";
 import { runHooks } from "../hooks.ts";
 import { destroyContainer, startContainer } from "../lifecycle.ts";
+import { markPhase, writePhases } from "../phases.ts";
 import { ociState, readContainer } from "../state.ts";
 import { warningsOf } from "../warnings.ts";
 import { readBundle } from "./bundle.ts";
@@ -38,6 +40,11 @@ export async function run(args: readonly string[], context: VerbContext): Promis
   // startContainer hooks run between the two, so then it takes both steps.
   const staged = (config.hooks?.startContainer?.length ?? 0) > 0;
   const systemd = context.systemdCgroup ? await loadSystemd() : undefined;
+  const keeps = options.flag("keep");
+  const door = openHandover(context.calledAs);
+  const handsOver =
+    !(detach || terminal || keeps || systemd !== undefined) &&
+    canHandOver(config, context.stateRoot, id);
   const created = createContainer({
     ...(systemd === undefined ? {} : { systemd }),
     id,
@@ -46,6 +53,7 @@ export async function run(args: readonly string[], context: VerbContext): Promis
     stateRoot: context.stateRoot,
     mode: staged ? "create" : "run",
     detach,
+    ...(door !== undefined && handsOver ? { waitedForBy: "parent" } : {}),
     ...sharedOptions(options, context),
     ...(console === undefined ? {} : { console }),
   });
@@ -71,8 +79,12 @@ export async function run(args: readonly string[], context: VerbContext): Promis
     destroy();
     throw error;
   }
+  markPhase("runs");
+  writePhases();
   if (detach) return 0;
+  if (handsOver) door?.ran(created.pid, context.stateRoot, id);
+  door?.stay();
   const status = await waitInForeground(created.pid, pidfd, pair);
-  if (!options.flag("keep")) destroy();
+  if (!keeps) destroy();
   return status;
 }

@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { type Comparison, type RungResult, workloads } from "../../compare/index.ts";
 import { World, whyNot } from "../cli/end-to-end/world.ts";
+
+const bun = fileURLToPath(new URL("../../node_modules/.bin/bun", import.meta.url));
+const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
 
 describe("manyworlds compare", function () {
   this.timeout(180_000);
@@ -87,6 +92,33 @@ describe("manyworlds compare", function () {
     assert.equal(comparison.interrupted, true);
     assert.ok(find(comparison, "container").start.whole.length > 0);
     assert.deepEqual(find(comparison, "container").work, {});
+    assert.deepEqual(workFolders(), []);
+  });
+
+  it("outlives Ctrl-C, which every process of the terminal hears", async () => {
+    const child = spawn(bun, [main, "compare", "--json", ...rungFlags.slice(0, 4), world.image], {
+      env: world.env(),
+      detached: true, // a process group of its own, as in a terminal
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let stdout = "";
+    child.stdout.on("data", (bytes) => {
+      stdout += bytes;
+    });
+    child.stderr.on("data", (bytes) => {
+      const group = -(child.pid ?? 0);
+      if (String(bytes).includes("Measuring starts")) {
+        setTimeout(() => process.kill(group, "SIGINT"), 1500);
+      }
+    });
+    const status = await new Promise((resolve) => child.once("close", resolve));
+    assert.equal(status, 130);
+    const comparison = JSON.parse(stdout) as Comparison;
+    assert.equal(comparison.interrupted, true);
+    for (const { missing, start } of comparison.rungs) {
+      assert.equal(missing, undefined);
+      assert.ok(start.whole.length > 0);
+    }
     assert.deepEqual(workFolders(), []);
   });
 

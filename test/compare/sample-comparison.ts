@@ -41,9 +41,30 @@ export function sampleComparison(changes: Partial<Comparison> = {}): Comparison 
     interrupted: false,
     tookMs: 61_000,
     rungs: [...rows.map(toRung), missing],
+    guest,
     ...changes,
   };
 }
+
+const guest: NonNullable<Comparison["guest"]> = {
+  translation: {
+    ...{ runs: 20_000, instructions: 220_000, regions: 200, regionInstructions: 17_000 },
+    ...{ regionBytes: 1_000_000, compileMs: 900, invalidations: 300, flushes: 0 },
+  },
+  hitRate: 0.61,
+  exits: { fuel: 5000, lookup: 26_000, fault: 1000, helper: 27_000, hot: 200 },
+  tlb: { misses: 41_000, flushes: 14_000 },
+  helpers: 38_000,
+  slowAccesses: 42_000,
+  interrupts: 222,
+  exceptions: { "14": 1065 },
+  sensitive: [
+    { instruction: "PUSHF", kernel: 21_060, user: 0, handled: "emitted" },
+    { instruction: "SGDT", kernel: 1, user: 0, handled: "helper" },
+    { instruction: "SMSW", kernel: 0, user: 0, handled: "helper" },
+  ],
+  refused: { instructions: {}, msrs: [] },
+};
 
 const missing: RungResult = {
   name: "docker",

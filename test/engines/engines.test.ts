@@ -12,7 +12,10 @@ import { swarmRows } from "./swarm.ts";
 
 const underTest = fileURLToPath(new URL("../../dist/manyworlds-oci", import.meta.url));
 const runc = "/usr/sbin/runc";
-const engineNames = ["docker", "containerd", "docker-userns", "podman", "swarm"] as const;
+// biome-ignore format: table
+const engineNames = [
+  "docker", "containerd", "docker-userns", "podman", "podman-rootless", "swarm",
+] as const;
 const chosen = (process.env["MANYWORLDS_ENGINES"] ?? "docker containerd").split(" ");
 const rowLimitMs = 130_000;
 

@@ -26,8 +26,7 @@ const needed: Readonly<Record<EngineName, readonly string[]>> = {
   swarm:           ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd"],
   containerd:      ["/usr/bin/containerd", "/usr/bin/ctr"],
   podman:          ["/usr/bin/podman", "/usr/bin/conmon"],
-  // Somebody with a systemd of their own: scripts/test-cgroup2.ts makes them.
-  "podman-rootless": ["/usr/bin/podman", "/usr/bin/conmon", "/usr/bin/newuidmap", "/run/user/1000/systemd/private"],
+  "podman-rootless": ["/usr/bin/podman", "/usr/bin/conmon", "/usr/bin/newuidmap"],
 };
 
 export function missingFor(
@@ -173,27 +172,44 @@ create() { e create ${limits} ${parent} --name "$NAME" "$@"; }`,
   };
 }
 
-/** As the user 1000, whose systemd makes the scopes; without limits, which depend on the machine. */
-async function startRootlessPodman({ directory, runc, underTest }: Place): Promise<Engine> {
-  const uid = 1000;
-  chownSync(directory, uid, uid);
+/**
+ * As the user 1000, whose systemd makes the scopes; or as nobody, for whom ranges are written down
+ * just in Podman's mount namespace, and without cgroups.
+ */
+async function startRootlessPodman(place: Place): Promise<Engine> {
+  const { directory, runc, underTest, systemd } = place;
+  const uid = systemd === true ? 1000 : 65_534;
   const home = join(directory, "home");
-  mkdirSync(home);
-  chownSync(home, uid, uid);
-  const env = `env -i PATH=/usr/bin:/usr/sbin:/bin:/sbin HOME=${home} XDG_RUNTIME_DIR=/run/user/${uid}`;
-  const user = `setpriv --reuid ${uid} --regid ${uid} --init-groups ${env}`;
-  const store = `--root ${home}/root --cgroup-manager systemd --events-backend file --storage-driver vfs`;
-  importInto([...user.split(" "), "podman", ...store.split(" ")], directory);
+  const run = systemd === true ? `/run/user/${uid}` : join(directory, "run");
+  for (const path of [directory, home, run]) {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    chownSync(path, uid, uid);
+  }
+  const env = `env -i PATH=/usr/bin:/usr/sbin:/bin:/sbin HOME=${home} XDG_RUNTIME_DIR=${run}`;
+  const user = `setpriv --reuid ${uid} --regid ${uid} --clear-groups ${env}`;
+  const manager = systemd === true ? "systemd" : "cgroupfs";
+  const store = `--root ${home}/root --runroot ${home}/run --cgroup-manager ${manager} --events-backend file --storage-driver vfs`;
+  const podman = [...withRanges(directory), ...user.split(" "), "podman", ...store.split(" ")];
+  importInto(podman, directory);
+  const quoted = podman.map((word) => `'${word}'`).join(" ");
   return {
     name: "podman-rootless",
     prelude: `
 [ "$RUNTIME" = under-test ] && BINARY=${underTest} || BINARY=${runc}
-e() { (cd /; ${user} podman --runtime "$BINARY" ${store} "$@"); }
-run() { e run --network none --stop-timeout 0 --name "$NAME" "$@"; }`,
+e() { (cd /; ${quoted} --runtime "$BINARY" "$@"); }
+run() { e run --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --network none --stop-timeout 0 --name "$NAME" "$@"; }`,
     async [Symbol.asyncDispose]() {
+      spawnSync(podman[0] ?? "", [...podman.slice(1), "system", "migrate"]); // ends its pause process
       unmountBelow(directory);
     },
   };
+}
+
+function withRanges(directory: string): readonly string[] {
+  const ranges = join(directory, "ranges");
+  writeFileSync(ranges, "nobody:700000:65536\n1000:700000:65536\n");
+  const script = `mount --bind ${ranges} /etc/subuid && mount --bind ${ranges} /etc/subgid && exec "$@"`;
+  return ["unshare", "-m", "--propagation", "slave", "sh", "-c", script, "sh"];
 }
 
 function importInto(client: readonly string[], directory: string): void {

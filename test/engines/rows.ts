@@ -153,4 +153,9 @@ export const engineRows: readonly EngineRow[] = [
     script: 'export NAME BINARY; (declare -f e; echo "e run --runc-binary $BINARY --rootfs --rm -t $IMAGE $NAME /bin/sh -c \\"tty; echo done\\"") > $DIR/s; sleep 2 | script -qec "bash $DIR/s" /dev/null', expect: /\/dev\/pts\/\d+[\r\n]+done/ },
   { id: "ctr-missing", engines: containerd, claim: "ctr run of a program that is not there fails and leaves nothing",
     script: "run --rm $IMAGE $NAME nosuch 2>&1 | grep -o 'executable file not found in \\$PATH'; e tasks ls -q | grep -c $NAME", expect: /^executable file not found in \$PATH\n0/ },
+  { id: "rootless-run", engines: ["podman-rootless"], claim: "an ordinary user's run prints what the program prints, has many IDs and a writable root",
+    script: 'run --rm $IMAGE sh -c "touch /made && chown 5:6 /made && stat -c %u:%g /made; cat /proc/self/uid_map | wc -l; exit 3"; echo rc=$?', expect: /^5:6\n2\nrc=3$/ },
+  { id: "rootless-life", engines: ["podman-rootless"], claim: "an ordinary user's container is entered, stopped, started again and removed",
+    script: `run -d $IMAGE sh -c '${graceful}' >/dev/null; e exec -u 33:34 $NAME id; e exec $NAME sh -c "ls -d /sys/fs/cgroup; exit 7"; echo rc=$?; e stop -t 9 $NAME >/dev/null; e inspect -f '{{.State.ExitCode}}' $NAME; e start $NAME >/dev/null; e exec $NAME echo again; e rm -f -t 0 $NAME >/dev/null; e ps -aq | wc -l`,
+    expect: /^uid=33 gid=34\n\/sys\/fs\/cgroup\nrc=7\n9\nagain\n0$/ },
 ];

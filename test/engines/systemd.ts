@@ -50,7 +50,4 @@ e exec $NAME sh -c "id -u; exit 7"; echo rc=$?; e exec -u 33:34 $NAME id -u
 e pause $NAME >/dev/null 2>&1; cat $CGROUP/cgroup.freeze; e unpause $NAME >/dev/null 2>&1
 e rm -f -t 0 $NAME >/dev/null; ls -d $CGROUP 2>&1 | grep -o "No such file"`,
     expect: /^user@1000\.service\/user\.slice\/libpod-\n67108864\n77\n0\nrc=7\n33\n1\nNo such file$/ },
-  { id: "rootless-run", engines: ["podman-rootless"], claim: "an ordinary user's run prints what the program prints, has many IDs and a writable root",
-    script: 'run --rm $IMAGE sh -c "touch /made && chown 5:6 /made && stat -c %u:%g /made; cat /proc/self/uid_map | wc -l; exit 3"; echo rc=$?',
-    expect: /^5:6\n2\nrc=3$/ },
 ];

@@ -15,6 +15,7 @@ import { encodeElf } from "../../linux/index.ts";
 import { freezeCgroup } from "../../runtime/cgroups/cgroup.ts";
 import { planDoor } from "../../runtime/door/door.ts";
 import { facts } from "../../runtime/door/facts.ts";
+import { leaveExecProgram } from "../../runtime/door/prepare.ts";
 import { waitForChild } from "../../runtime/index.ts";
 import { startContainer } from "../../runtime/lifecycle.ts";
 import { readContainer } from "../../runtime/state.ts";
@@ -72,7 +73,9 @@ describe("runtime/door", function () {
     isDone(say(...options, "start", sandbox.id));
     isDone(say(...options, "kill", sandbox.id, "9"));
     waitForChild(pid);
-    isDone(say(...options, "delete", "--force", sandbox.id));
+    const [root = ""] = options;
+    const others = [root, "--systemd-cgroup", `--log=${log}`, "--log-format=json", "--debug"];
+    isDone(say(...others, "delete", "--force", sandbox.id));
     assert.ok(!existsSync(log));
     pidfd.close();
   });
@@ -165,7 +168,7 @@ describe("runtime/door", function () {
   for (const [why, words] of [
     ["no word at all", []],
     ["--version", ["--version"]],
-    ["an option it does not know", ["--systemd-cgroup", "start", "x"]],
+    ["an option it does not know", ["--criu", "criu", "start", "x"]],
     ["a log format that does not exist", ["--log-format", "xml", "start", "x"]],
     ["a root without its value", ["--root"]],
     ["a verb of the executable", ["--root", "/tmp", "state", "x"]],
@@ -189,6 +192,8 @@ describe("runtime/door", function () {
       pid = created.pid;
       created.pidfd.close();
       isDone(verb("start", sandbox.id));
+      isExecutable(verb("exec", sandbox.id, "true"), words("true"));
+      leaveExecProgram(readContainer(sandbox.stateRoot, sandbox.id));
     });
     afterEach(() => {
       isDone(verb("delete", "--force", sandbox.id));
@@ -275,6 +280,19 @@ describe("runtime/door", function () {
       assert.deepEqual(readFileSync(door), before);
       assert.deepEqual(readFileSync(join(sandbox.stateRoot, sandbox.id, "exec")), program);
     });
+  });
+
+  it("hands its environment on, with Bun's options before it", () => {
+    const script = "#!/bin/sh\nexec env\n";
+    writeFileSync(join(sandbox.directory, "manyworlds"), script, { mode: 0o755 });
+    const env = { COLOUR: "red", EMPTY: "", ["X".repeat(3000)]: "y".repeat(3000) };
+    const variables = spawnSync(door, ["--version"], { encoding: "utf8", env }).stdout.split("\n");
+    for (const [name, value] of Object.entries(env))
+      assert.ok(variables.includes(`${name}=${value}`), name);
+    assert.ok(variables.some((variable) => variable.startsWith("BUN_JSC_")));
+    const many = Object.fromEntries(Array.from({ length: 4001 }, (_, index) => [`V${index}`, ""]));
+    const all = spawnSync(door, ["--version"], { encoding: "utf8", env: many }).stdout.split("\n");
+    assert.ok(all.includes("V0=") && all.includes("V4000="));
   });
 
   it("finds the executable through a link, and without /proc", () => {

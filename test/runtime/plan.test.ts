@@ -91,6 +91,27 @@ describe("planLaunch()", () => {
     assertGolden("exec.txt", program);
   });
 
+  it("labels the process first and every new file system; and waits where systemd moves it", () => {
+    const base = exampleConfig();
+    const config: RuntimeConfig = {
+      ...base,
+      process: {
+        cwd: "/",
+        ...base.process,
+        apparmorProfile: "strict",
+        selinuxLabel: "u:r:t:s0",
+      },
+      linux: { ...base.linux, mountLabel: "u:r:f:s0:c1,c2", rootfsPropagation: "shared" },
+    };
+    const { program } = planLaunch(config, {
+      ...context,
+      labelsMounts: true,
+      awaitsCgroup: true,
+      mountAbove: "/above",
+    });
+    assertGolden("labels.txt", program);
+  });
+
   it("joins each namespace or fails: the attempt after the user namespace is strict", () => {
     const config = exampleConfig();
     const namespaces = [

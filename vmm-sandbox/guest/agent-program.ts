@@ -25,11 +25,10 @@ import {
   SIG_BLOCK,
   SIG_SETMASK,
   SIGCHLD,
-  SOCK_CLOEXEC,
-  SOCK_STREAM,
   sigsetSizeBytes,
   WNOHANG,
 } from "../../linux/index.ts";
+import { dial } from "./dial.ts";
 import { loadModules } from "./kernel-modules.ts";
 import { ARENA_ADDRESS, ARENA_BYTES, message, messageKinds } from "./protocol.ts";
 
@@ -104,8 +103,7 @@ function openConnection({ family, address }: AgentOptions): readonly Row[] {
       args: [SIG_BLOCK, childSignal, { buffer: "mask" }, sigsetSizeBytes],
     },
     { call: "signalfd4", args: [-1, childSignal, sigsetSizeBytes, SFD_CLOEXEC], as: "signals" },
-    { call: "socket", args: [family, SOCK_STREAM | SOCK_CLOEXEC, 0], as: "control" },
-    { call: "connect", args: [control, address, address.length], note: "dial the host" },
+    ...dial(family, address, "control"),
     ...watch(0, control),
     ...watch(1, { result: "signals" }),
     ...answer("ready", { kind: "ready" }),

@@ -24,6 +24,7 @@ import {
   TIOCSWINSZ,
   winsize,
 } from "../../linux/index.ts";
+import { dial } from "./dial.ts";
 
 /** How the guest reaches a port of the host. */
 export interface HostAddress {
@@ -46,6 +47,7 @@ export interface TerminalPorts {
 }
 
 export const PUMP_BYTES = 64 * 1024;
+const SHUT_WR = 1;
 const CONTROL_BYTES = 24; // cmsghdr and one descriptor, padded
 
 /** Buffers that the rows of this file use; a program that has them must declare these. */
@@ -59,9 +61,7 @@ export const stdioBuffers = {
 
 /** A connection to the host, kept as result `as`. */
 export function connectHost(host: HostAddress, port: number, as: string): readonly Row[] {
-  const address = host.address(port);
-  const call = { call: "socket", args: [host.family, SOCK_STREAM | SOCK_CLOEXEC, 0], as } as const;
-  return [call, { call: "connect", args: [{ result: as }, address, address.length] }];
+  return dial(host.family, host.address(port), as);
 }
 
 /** Makes the pipes and their pumps, and puts the process's ends on descriptors 0 to 2. */
@@ -116,7 +116,10 @@ export function connectTerminal(
       ...[{ result: "console" }, ...foreign].map((fd): Row => ({ call: "close", args: [fd] })),
       ...receiveDescriptor({ load: "pipes", width: 4 }),
       ...forkPump("terminal-input", { result: "host-terminal" }, { result: "master" }),
-      ...forkPump("terminal-output", { result: "master" }, { result: "host-terminal" }),
+      ...forkPump("terminal-output", { result: "master" }, { result: "host-terminal" }, [
+        // The host sees the end of the output; the other pump still holds the connection.
+        { call: "shutdown", args: [1, SHUT_WR] },
+      ]),
       // So that the host sees the end of the output.
       { call: "close", args: [{ result: "host-terminal" }] },
       ...pumpWindowSizes(),
@@ -156,7 +159,12 @@ function pumpWindowSizes(): readonly Row[] {
 }
 
 /** Forks a child that copies from one descriptor to another until the first one ends. */
-function forkPump(name: string, from: Argument, to: Argument): readonly Row[] {
+function forkPump(
+  name: string,
+  from: Argument,
+  to: Argument,
+  atEnd: readonly Row[] = [],
+): readonly Row[] {
   const copy = `pump-${name}`;
   const done: Argument = { load: "pump-done", width: 8 };
   return fork(copy, [
@@ -164,8 +172,13 @@ function forkPump(name: string, from: Argument, to: Argument): readonly Row[] {
     { call: "dup3", args: [to, 1, 0] },
     { call: "close_range", args: [2, ALL_FDS, 0] },
     { label: `${copy}-read` },
-    { call: "read", args: [0, { buffer: "pump" }, PUMP_BYTES], as: `${copy}-count` },
-    { jump: `${copy}-end`, if: [{ last: true }, "==", 0] },
+    {
+      call: "read",
+      args: [0, { buffer: "pump" }, PUMP_BYTES],
+      as: `${copy}-count`,
+      onError: `${copy}-ended`,
+    },
+    { jump: `${copy}-ended`, if: [{ last: true }, "==", 0] },
     { store: { buffer: "pump-done" }, value: 0, width: 8 },
     { label: `${copy}-write` },
     { compute: [{ buffer: "pump" }, "+", done], as: `${copy}-at` },
@@ -175,6 +188,8 @@ function forkPump(name: string, from: Argument, to: Argument): readonly Row[] {
     { compute: [{ last: true }, "+", done], as: `${copy}-written` },
     { store: { buffer: "pump-done" }, value: { last: true }, width: 8 },
     { jump: `${copy}-write` },
+    { label: `${copy}-ended` },
+    ...atEnd,
   ]);
 }
 

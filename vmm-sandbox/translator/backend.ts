@@ -24,6 +24,7 @@ import { HostChannel, MAX_BELLS } from "./host-channel.ts";
 import { layout, state } from "./state.ts";
 import { createCpuMemory } from "./system/cpu-memory.ts";
 import type { IoApicState } from "./system/io-apic.ts";
+import type { CpuReport } from "./system/statistics.ts";
 
 export interface SoftwareSetup {
   readonly memory: WebAssembly.Memory;
@@ -34,6 +35,7 @@ export interface SoftwareSetup {
 
 export type SoftwareCommand =
   | { readonly kind: "bells"; readonly bells: readonly Pick<Bell, "address" | "value">[] }
+  | { readonly kind: "report" }
   | { readonly kind: "save chips" }
   | { readonly kind: "restore chips"; readonly chips: IoApicState };
 
@@ -142,6 +144,12 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
     // SAFE: a state comes from `save` of this class; io-apic.ts checks its size.
     await this.#thread.send({ kind: "restore chips", chips: chips as IoApicState });
     await this.#thread.restore(vcpu);
+  }
+
+  /** What the CPU has counted since it began. Only while it is at rest. */
+  async report(): Promise<CpuReport> {
+    // SAFE: the thread answers this command with reportOf()'s.
+    return (await this.#thread.send({ kind: "report" })) as CpuReport;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -6,6 +6,7 @@ import { HOLE_START, IO_APIC_ADDRESS } from "../machine/layout.ts";
 import type { Command, Reply } from "../machine/vcpu-thread.ts";
 import type { SoftwareCommand, SoftwareSetup } from "./backend.ts";
 import { HostChannel } from "./host-channel.ts";
+import { reportOf } from "./system/statistics.ts";
 import { createSoftwareMachine } from "./vcpu.ts";
 
 const port = parentPort;
@@ -59,6 +60,8 @@ function obey(command: Command<SoftwareCommand>): unknown {
       for (const [index, { address, value }] of command.bells.entries())
         bells.set(address, new Map([...(bells.get(address) ?? []), [value, index]]));
       return undefined;
+    case "report":
+      return reportOf(vcpu.cpu);
     case "save chips":
       return ioApic.save();
     case "restore chips":

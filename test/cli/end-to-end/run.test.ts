@@ -191,7 +191,7 @@ describe("manyworlds run, end to end", function () {
     ["125 for an unknown user", ["-u", "nobody", "IMAGE"], 125, /Cannot find user "nobody"/],
     ["125 for too many CPUs", ["--cpus", "10000", "IMAGE"], 125, /expected 0.01 to/],
     ["125 for a missing device", ["--device", "/dev/nope", "IMAGE"], 125, /Cannot add the device/],
-    ["125 for a virtual machine", ["--isolation", "vm", "IMAGE"], 125, /"vm" is not supported yet/],
+    ["125 for a virtual machine without a kernel", ["--isolation", "vm", "--kernel", "/nonexistent", "IMAGE"], 125, /as guest kernel: expected a bzImage/],
     ["125 for a bridge", ["--network", "bridge", "IMAGE"], 125, /use --network none/],
     ["125 for another platform's image", ["--pull", "always", "--platform", "linux/s390x", "IMAGE"], 125, /s390x/],
     ["1 for -t without a terminal", ["-it", "IMAGE"], 1, /not a terminal/],

@@ -57,6 +57,13 @@ function rootless(uid: number, isRange = false): Edit {
     config.linux.gidMappings = [{ containerID: 0, hostID: uid, size: 1 }];
     delete config.linux.cgroupsPath;
     delete config.linux.resources;
+    const options = ["rprivate", "nosuid", "noexec", "nodev", "relatime", "ro"];
+    config.mounts.push({
+      destination: "/sys/fs/cgroup",
+      type: "cgroup",
+      source: "cgroup",
+      options,
+    });
     if (isRange) {
       const more = { containerID: 1, hostID: firstSubordinate, size: 1000 };
       config.linux.uidMappings.push(more);

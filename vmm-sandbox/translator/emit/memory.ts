@@ -9,7 +9,17 @@
  */
 
 import { layout, state, tlbEntry } from "../state.ts";
-import { call, type I32, type I64, i32, i64, type Local, local, when } from "../wasm/assembler.ts";
+import {
+  type Callee,
+  call,
+  type I32,
+  type I64,
+  i32,
+  i64,
+  type Local,
+  local,
+  when,
+} from "../wasm/assembler.ts";
 
 /** Flags beside the size in the slow path's `kind`. */
 export const accessKind = { write: 0x100, page: 0x200 } as const;
@@ -17,9 +27,9 @@ export const accessKind = { write: 0x100, page: 0x200 } as const;
 /** Indexes of the functions the fast path falls back to, in the module being built. */
 export type MemoryFunctions = {
   /** (address i64, kind i32, site i32) → host address or 0. */
-  readonly slow: number;
+  readonly slow: Callee;
   /** (): writes what was staged in scratch to where it belongs. */
-  readonly commit: number;
+  readonly commit: Callee;
 };
 
 /** The entry's address, or its offset in the TLB when `tlbBase` is known and added by the loads. */

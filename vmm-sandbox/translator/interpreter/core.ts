@@ -33,6 +33,7 @@ import {
   when,
 } from "../wasm/assembler.ts";
 import { type MemoryLimits, ModuleBuilder } from "../wasm/module.ts";
+import { coreFunctions, defineOwn } from "./core-functions.ts";
 import type { HandlerPlan } from "./forms.ts";
 import { type CoreFunctions, RecordSite } from "./record-site.ts";
 
@@ -68,7 +69,8 @@ export const specialHandlers = {
   addressLegacy32: 15,
   addressLegacy16: 16,
 } as const;
-export const firstPlanHandler = 17;
+/** Slots 24 to 31 hold functions: core-functions.ts. */
+export const firstPlanHandler = 32;
 
 export type Core = { readonly bytes: Uint8Array<ArrayBuffer>; readonly tableSize: number };
 
@@ -76,34 +78,15 @@ export function buildCore(plans: readonly HandlerPlan[], memory: MemoryLimits): 
   const tableSize = firstPlanHandler + plans.length;
   const module = new ModuleBuilder(memory, tableSize);
   const handlerType = module.type(["i32", "i64"], []);
-  const slowImport = module.import("slow", module.type(["i32", "i32"], ["i32"]));
-  const commit = module.import("commit", module.type([], []));
-  const raise = module.import("raise", module.type(["i32", "i32"], []));
-  const helper = module.import("helper", module.type(["i32"], ["i32"]));
-  const validate = module.import("validate", module.type(["i32"], ["i32"]));
-  const slow = module.declare(module.type(["i64", "i32", "i32"], ["i32"]));
-  const jump = module.declare(module.type(["i64", "i32"], []));
+  const core: CoreFunctions = { handlerType, ...coreFunctions(module) };
   const enter = module.declare(module.type(["i32"], []));
   const resume = module.declare(module.type([], []));
-  const core: CoreFunctions = { handlerType, slow, commit, raise, helper, jump };
-  module.define(slow, slowBody(slowImport));
-  module.define(jump, jumpBody(core));
   module.define(enter, enterBody(core));
   module.define(resume, resumeBody(core));
   module.export("enter", enter);
   module.export("resume", resume);
-  module.export("slow", slow);
-  // Engines compile a wrapper for every function of ours that a module imports, once a module:
-  // regions import these instead.
-  const forward = (name: string, to: number, parameters: readonly "i32"[], hasResult: boolean) => {
-    const index = module.declare(module.type(parameters, hasResult ? ["i32"] : []));
-    module.define(index, forwardBody(to, parameters.length));
-    module.export(name, index);
-  };
-  forward("commit", commit, [], false);
-  forward("raise", raise, ["i32", "i32"], false);
-  forward("validate", validate, ["i32"], true);
-  module.export("jump", jump);
+  defineOwn(module, "slow", () => slowBody(core));
+  defineOwn(module, "jump", () => jumpBody(core));
   const add = (slot: number, body: Body): void => {
     const index = module.declare(handlerType);
     module.define(index, body);
@@ -123,12 +106,7 @@ export function buildLegacyCore(
 ): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder(memory, 1);
   const handlerType = module.type(["i32", "i64"], []);
-  const slow = module.import("slow", module.type(["i64", "i32", "i32"], ["i32"]));
-  const commit = module.import("commit", module.type([], []));
-  const raise = module.import("raise", module.type(["i32", "i32"], []));
-  const helper = module.import("helper", module.type(["i32"], ["i32"]));
-  const jump = module.import("jump", module.type(["i64", "i32"], []));
-  const core: CoreFunctions = { handlerType, slow, commit, raise, helper, jump };
+  const core: CoreFunctions = { handlerType, ...coreFunctions(module) };
   for (const [index, plan] of plans.entries()) {
     if (!plan.legacy) continue;
     const declared = module.declare(handlerType);
@@ -138,18 +116,11 @@ export function buildLegacyCore(
   return module.build();
 }
 
-function forwardBody(to: number, parameters: number): Body {
-  beginFunction(parameters);
-  const values = Array.from({ length: parameters }, (_, i) => new Local<I32>(i).get());
-  returnCall(to, ...values);
-  return endFunction();
-}
-
-function slowBody(slowImport: number): Body {
+function slowBody(core: CoreFunctions): Body {
   beginFunction(3);
   const address = new Local<I64>(0);
   i64.store(i32.const(0), address.get(), layout.state + state.slowAddress);
-  call<I32>(slowImport, new Local<I32>(1).get(), new Local<I32>(2).get());
+  call<I32>(core.slowHost, new Local<I32>(1).get(), new Local<I32>(2).get());
   return endFunction();
 }
 

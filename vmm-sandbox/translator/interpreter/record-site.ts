@@ -5,12 +5,12 @@
  *   handler(record i32, ea i64) → (), ending in a tail call to the next record's handler
  */
 import { wrapCodeAddress } from "../emit/legacy.ts";
-import type { MemoryFunctions } from "../emit/memory.ts";
 import { commitIfStaged, translate } from "../emit/memory.ts";
 import { memoryPlace, mmxPlace } from "../emit/memory-place.ts";
 import { asInt, type Int, keepInt, type Place, type Site, type VectorPlace } from "../emit/site.ts";
 import { exitReason, layout, record, state } from "../state.ts";
 import {
+  type Callee,
   call,
   type I32,
   type I64,
@@ -26,16 +26,11 @@ import {
   when,
 } from "../wasm/assembler.ts";
 import { v128 } from "../wasm/simd.ts";
+import type { CoreFunctionName } from "./core-functions.ts";
 
-export type CoreFunctions = MemoryFunctions & {
+export type CoreFunctions = Readonly<Record<CoreFunctionName, Callee>> & {
   /** Type of all handlers. */
   readonly handlerType: number;
-  /** (vector i32, record i32): notes an exception of the instruction. */
-  readonly raise: number;
-  /** (target i64, record i32): goes on there; `record` is the direct jump to link, or 0. */
-  readonly jump: number;
-  /** (record i32) → i32: 0 goes on, else leaves. */
-  readonly helper: number;
 };
 
 /** What distinguishes the handlers: where operands come from. */

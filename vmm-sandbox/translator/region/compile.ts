@@ -9,6 +9,7 @@
 import type { Emitter } from "../emit/integer.ts";
 import { stringEmitter, stringOperations } from "../emit/string.ts";
 import type { RegionCode } from "../interpreter/code-page.ts";
+import { coreFunctions } from "../interpreter/core-functions.ts";
 import { emitters } from "../interpreter/forms.ts";
 import type { Instruction } from "../isa/decode.ts";
 import { jumpCacheEntries, jumpCost, layout, record, regionCellBytes, state } from "../state.ts";
@@ -18,6 +19,7 @@ import {
   beginFunction,
   block,
   br,
+  type Callee,
   call,
   endFunction,
   type I32,
@@ -48,9 +50,9 @@ export type RegionJob = {
 };
 
 type ModuleFunctions = RegionFunctions & {
-  readonly jump: number;
+  readonly jump: Callee;
   /** (region i32) → i32: whether its pages are where they were; then its cell says so, too. */
-  readonly validate: number;
+  readonly validate: Callee;
   readonly handlerType: number;
 };
 
@@ -61,12 +63,7 @@ export function compileRegions(
 ): { readonly bytes: Uint8Array<ArrayBuffer>; readonly done: readonly RegionJob[] } {
   const module = new ModuleBuilder(memory, 1);
   const handlerType = module.type(["i32", "i64"], []);
-  const slow = module.import("slow", module.type(["i64", "i32", "i32"], ["i32"]));
-  const commit = module.import("commit", module.type([], []));
-  const raise = module.import("raise", module.type(["i32", "i32"], []));
-  const jump = module.import("jump", module.type(["i64", "i32"], []));
-  const validate = module.import("validate", module.type(["i32"], ["i32"]));
-  const functions = { slow, commit, raise, jump, validate, handlerType };
+  const functions = { handlerType, ...coreFunctions(module) };
   const done: RegionJob[] = [];
   for (const job of jobs) {
     const body = compileRegion(job, functions);

@@ -54,6 +54,8 @@ export type Block = {
 export type Region = {
   readonly blocks: ReadonlyMap<number, Block>;
   readonly pages: readonly number[];
+  /** Calls taken in line. */
+  readonly calls: number;
 };
 
 const conditionalBranches = new Set(["jcc", "loop", "loope", "loopne", "jcxz"]);
@@ -113,7 +115,7 @@ class Discovery {
     if (!blocks.has(0)) return undefined;
     const pages = new Set<number>();
     for (const { code } of blocks.values()) for (const { offset } of code) pages.add(offset >> 12);
-    return { blocks, pages: [...pages] };
+    return { blocks, pages: [...pages], calls: this.contexts.length - 1 };
   }
 
   private enterContext(caller: Context | undefined, returnTo: number): Context {

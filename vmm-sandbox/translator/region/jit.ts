@@ -21,6 +21,7 @@ export type JitStatistics = {
   regions: number;
   modules: number;
   blocks: number;
+  callsInLine: number;
   instructions: number;
   bytes: number;
   irreducible: number;
@@ -39,9 +40,6 @@ type HotHead = {
 /** A call is taken in line when it was made this part of the times that made the head hot. */
 const hotCallPart = 1 / 8;
 
-/** Exports of the core, functions that regions call among them. */
-export type RegionImports = Readonly<Record<string, unknown>>;
-
 /** Physical page number of code at an address in the current mode, or -1; raises nothing. */
 export type CodePageAt = (low: number, high: number) => number;
 
@@ -56,6 +54,7 @@ export class Jit {
     regions: 0,
     modules: 0,
     blocks: 0,
+    callsInLine: 0,
     instructions: 0,
     bytes: 0,
     irreducible: 0,
@@ -73,7 +72,6 @@ export class Jit {
   private readonly table: WebAssembly.Table;
   private readonly firstSlot: number;
   private readonly translator: Translator;
-  private readonly imports: RegionImports;
   private count = 0;
   private waitingSince = 0;
 
@@ -81,7 +79,6 @@ export class Jit {
     memory: WebAssembly.Memory,
     table: WebAssembly.Table,
     translator: Translator,
-    imports: RegionImports,
     pageAt: CodePageAt,
     hostOf: (physical: number) => number,
   ) {
@@ -90,7 +87,6 @@ export class Jit {
     this.table = table;
     this.firstSlot = table.length;
     this.translator = translator;
-    this.imports = imports;
     this.pageAt = pageAt;
     this.hostOf = hostOf;
     this.words = new Int32Array(memory.buffer);
@@ -198,7 +194,7 @@ export class Jit {
     });
     const module = new WebAssembly.Module(bytes);
     new WebAssembly.Instance(module, {
-      env: { memory: this.memory, table: this.table, ...this.imports },
+      env: { memory: this.memory, table: this.table },
     });
     this.statistics.modules++;
     this.statistics.bytes += bytes.length;
@@ -206,6 +202,7 @@ export class Jit {
     for (const { region, code, slot } of done) {
       this.statistics.regions++;
       this.statistics.blocks += region.blocks.size;
+      this.statistics.callsInLine += region.calls;
       for (const node of region.blocks.values()) this.statistics.instructions += node.code.length;
       this.translator.link(code, slot);
     }

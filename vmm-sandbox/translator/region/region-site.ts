@@ -19,6 +19,7 @@ import { type Instruction, noRegister, operandKind, ripRegister } from "../isa/d
 import { layout, state } from "../state.ts";
 import {
   br,
+  type Callee,
   call,
   type I32,
   type I64,
@@ -34,7 +35,7 @@ import {
 } from "../wasm/assembler.ts";
 import { v128 } from "../wasm/simd.ts";
 
-export type RegionFunctions = MemoryFunctions & { readonly raise: number };
+export type RegionFunctions = MemoryFunctions & { readonly raise: Callee };
 
 /** Everything the instructions of one function share. */
 export class RegionFrame {

@@ -1,5 +1,6 @@
 /** The generated interpreter, compiled once in a process. */
 import { buildCore, buildLegacyCore } from "../interpreter/core.ts";
+import { buildBridge } from "../interpreter/core-functions.ts";
 import { HandlerSet } from "../interpreter/forms.ts";
 import { allowBranchHints } from "../wasm/engine.ts";
 
@@ -31,4 +32,14 @@ export function legacyCore(): WebAssembly.Module {
     buildLegacyCore(corePlans.plans, { initialPages: 1, maximumPages: 65_536, shared: true }),
   );
   return legacyModule;
+}
+
+let bridgeModule: WebAssembly.Module | undefined;
+
+/** Puts TypeScript's functions where all modules find them. */
+export function bridge(): WebAssembly.Module {
+  bridgeModule ??= new WebAssembly.Module(
+    buildBridge({ initialPages: 1, maximumPages: 65_536, shared: true }),
+  );
+  return bridgeModule;
 }

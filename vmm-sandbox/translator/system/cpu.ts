@@ -9,13 +9,14 @@
  * ```
  */
 import type { Machine } from "../../machine/machine.ts";
+import type { HostFunctionName } from "../interpreter/core-functions.ts";
 import { RunCaches } from "../interpreter/run-caches.ts";
 import { access } from "../mmu/paging.ts";
 import { Jit } from "../region/jit.ts";
 import { delegated, exitReason, layout, record, state } from "../state.ts";
 import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
-import { core, legacyCore } from "./core-instance.ts";
+import { bridge, core, legacyCore } from "./core-instance.ts";
 import { GuestFault, generalProtection } from "./fault.ts";
 import { GuestAccess } from "./guest-access.ts";
 import { helperOf } from "./helper-table.ts";
@@ -27,7 +28,7 @@ import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
 
 /** Instructions, roughly, between looks at the clock. */
-const fuelSlice = 20_000;
+const fuelSlice = 40_000;
 
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
@@ -55,13 +56,15 @@ export class Cpu extends GuestAccess {
     this.apic = new LocalApic(machine.clock);
     this.msrs = new Msrs(this);
     const table = new WebAssembly.Table({ element: "anyfunc", initial: tableSize });
-    const commit = () => this.commit();
-    const raise = (number: number, at: number) => this.fault(new GuestFault(number), at);
-    const helper = (at: number) => this.helper(at);
-    const slow = (kind: number, at: number) => this.slow(kind, at);
-    const env = { memory, table, commit, raise, helper };
-    const validate = (region: number) => this.jit.validate(region);
-    const { exports } = new WebAssembly.Instance(module, { env: { ...env, slow, validate } });
+    const host: Readonly<Record<HostFunctionName, (a: number, b: number) => unknown>> = {
+      slowHost: (kind, at) => this.slow(kind, at),
+      commit: () => this.commit(),
+      raise: (number, at) => this.fault(new GuestFault(number), at),
+      helper: (at) => this.helper(at),
+      validate: (region) => this.jit.validate(region),
+    };
+    new WebAssembly.Instance(bridge(), { env: { memory, table, ...host } });
+    const { exports } = new WebAssembly.Instance(module, { env: { memory, table } });
     // SAFE: `core.ts` exports it with this type.
     this.enter = exports["enter"] as (record: number) => void;
     // SAFE: as above.
@@ -70,11 +73,10 @@ export class Cpu extends GuestAccess {
       memory,
       table,
       this.translator,
-      exports,
       (low, high) => this.codePageAt(low, high),
       (physical) => this.paging.hostOf(physical),
     );
-    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { ...env, ...exports } });
+    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { memory, table } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
   }

@@ -35,6 +35,7 @@ export abstract class GuestAccess {
   readonly statistics: CpuStatistics = newStatistics();
   protected readonly words: Int32Array;
   protected readonly bytes: Uint8Array;
+  private readonly view: DataView;
   /** Of translated code: bit 0 is set at CPL 3; see `codeSizeOf` for the rest. */
   protected mode = 0;
   get codeMode(): number {
@@ -50,6 +51,7 @@ export abstract class GuestAccess {
     this.registers = new Registers(memory);
     this.words = this.registers.words;
     this.bytes = this.registers.bytes;
+    this.view = new DataView(memory.buffer);
     this.paging = new Paging(memory, machine.memory.sizeBytes);
     this.translator = new Translator(memory, set, (page) => this.paging.protect(page));
   }
@@ -219,6 +221,10 @@ export abstract class GuestAccess {
   }
 
   private load(host: number, bytes: number): bigint {
+    const { view } = this;
+    if (bytes === 8) return view.getBigUint64(host, true);
+    if (bytes === 4) return BigInt(view.getUint32(host, true));
+    if (bytes === 2) return BigInt(view.getUint16(host, true));
     let value = 0n;
     for (let i = bytes - 1; i >= 0; i--)
       value = (value << 8n) | BigInt(this.bytes[host + i] as number);
@@ -226,10 +232,13 @@ export abstract class GuestAccess {
   }
 
   private store(host: number, bytes: number, value: bigint): void {
-    let rest = value;
-    for (let i = 0; i < bytes; i++) {
-      this.bytes[host + i] = Number(rest & 0xffn);
-      rest >>= 8n;
+    if (bytes === 8) this.view.setBigUint64(host, value, true);
+    else {
+      let rest = value;
+      for (let i = 0; i < bytes; i++) {
+        this.bytes[host + i] = Number(rest & 0xffn);
+        rest >>= 8n;
+      }
     }
     if (host < layout.scratchEnd) this.commit();
   }

@@ -41,6 +41,10 @@ export class GuestStack {
   }
 
   private move(by: number): void {
+    if (this.shape === flatStack) {
+      this.pointer = BigInt.asUintN(64, this.pointer + BigInt(by));
+      return;
+    }
     const { mask } = this.shape;
     const moved = (this.pointer + BigInt(by)) & mask;
     this.pointer = (this.pointer & ~mask) | moved;

@@ -339,16 +339,30 @@ export function drop(_value: Value): void {
   byte(0x1a);
 }
 
-/** Calls a function by index; the caller states the result's type. */
-export function call<T = void>(functionIndex: number, ..._args: Value[]): T {
-  byte(0x10);
-  unsigned(functionIndex);
+/** A function: its index in the module, or the slot of table 0 where it lies. */
+export type Callee = number | { readonly slot: number; readonly type: number };
+
+function callee(target: Callee, direct: number): void {
+  if (typeof target === "number") {
+    byte(direct);
+    unsigned(target);
+    return;
+  }
+  byte(0x41); // i32.const
+  signed32(target.slot);
+  byte(direct + 1); // the indirect form
+  unsigned(target.type);
+  unsigned(0);
+}
+
+/** Calls a function; the caller states the result's type. */
+export function call<T = void>(target: Callee, ..._args: Value[]): T {
+  callee(target, 0x10);
   return phantom;
 }
 
-export function returnCall(functionIndex: number, ..._args: Value[]): void {
-  byte(0x12);
-  unsigned(functionIndex);
+export function returnCall(target: Callee, ..._args: Value[]): void {
+  callee(target, 0x12);
 }
 
 /** Tail call through table 0; `typeIndex` is the module's. */
