@@ -117,6 +117,7 @@ export function planLaunch(plan: LaunchPlan): Program {
     rows: [
       ...enterNamespaces(plan.sync),
       ...plan.entries.map(openSource),
+      ...becomeNobody(),
       { call: "mount", args: [0, "/", 0, MS_REC | MS_PRIVATE, 0], note: "mounts stay ours" },
       {
         call: "mount",
@@ -163,6 +164,11 @@ function enterNamespaces(sync: number): readonly Row[] {
     { jump: "mapped", if: [{ last: true }, "==", IDS_ARE_MAPPED] },
     { end: LAUNCH_FAILED },
     { label: "mapped" },
+  ];
+}
+
+function becomeNobody(): readonly Row[] {
+  return [
     { call: "setgroups", args: [0, 0], ignore: ["EPERM"], note: "denied without privileges" },
     { call: "setresgid", args: [0, 0, 0] },
     { call: "setresuid", args: [0, 0, 0] },
@@ -171,7 +177,7 @@ function enterNamespaces(sync: number): readonly Row[] {
   ];
 }
 
-/** Before the scaffold covers anything. */
+/** As whoever starts it, who may enter folders that nobody may; before the scaffold covers any. */
 function openSource({ source }: RootEntry, index: number): Row {
   return {
     call: "open_tree",

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import {
   closeSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readFileSync,
@@ -121,6 +122,15 @@ describe("a confined monitor", function () {
     const script = `console.log(require("fs").readFileSync(${disk}, "utf8"))`;
     assert.equal(run(["-e", script], { keep: [disk] }).output, "sectors\n");
     closeSync(disk);
+    rmSync(folder, { recursive: true });
+  });
+
+  it("reads what lies below a folder that only its starter may enter", () => {
+    const folder = mkdtempSync(join(tmpdir(), "confine-closed-")); // 0700
+    mkdirSync(join(folder, "inner"));
+    writeFileSync(join(folder, "inner/script.js"), "console.log('read')");
+    const readable = [join(folder, "inner")];
+    assert.equal(run([join(folder, "inner/script.js")], { readable }).output, "read\n");
     rmSync(folder, { recursive: true });
   });
 

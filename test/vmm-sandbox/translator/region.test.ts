@@ -107,4 +107,18 @@ describe("a region with a call in line", () => {
     assert.equal(guest.words[frame + 1], BigInt(calleeAt));
     assert.equal(guest.vcpu.getRegisters().system.cr2, 0x30_7000n);
   });
+
+  it("is dropped with all others when they are too much, and found again", () => {
+    const guest = heated();
+    const { jit, translator } = guest.cpu;
+    jit.bytesLimit = 1;
+    const regions = jit.statistics.regions;
+    guest.machine.memory.copyIn(loopAt + 3, Uint8Array.from(le32(times))); // asks for a new run
+    assert.equal(run(guest), 3 * times);
+    assert.ok(translator.statistics.flushes > 0);
+    jit.bytesLimit = 1 << 20;
+    jit.compilePending();
+    assert.equal(run(guest), 3 * times);
+    assert.ok(jit.statistics.regions > regions);
+  });
 });

@@ -92,8 +92,12 @@ export class Jit {
     this.words = new Int32Array(memory.buffer);
   }
 
+  /** WebAssembly that is kept; engines make three to five times as much machine code of it. */
+  bytesLimit = 48 << 20;
+  private bytesKept = 0;
+
   get isFull(): boolean {
-    return this.count >= maxRegions;
+    return this.count >= maxRegions || this.bytesKept >= this.bytesLimit;
   }
 
   /** Forgets all regions; the translator was flushed. */
@@ -103,6 +107,7 @@ export class Jit {
     const cells = layout.regionCells >> 2;
     this.words.fill(0, cells, cells + (this.count * regionCellBytes) / 4);
     this.pages.length = 0;
+    this.bytesKept = 0;
     this.count = 0;
   }
 
@@ -198,6 +203,7 @@ export class Jit {
     });
     this.statistics.modules++;
     this.statistics.bytes += bytes.length;
+    this.bytesKept += bytes.length;
     this.statistics.irreducible += jobs.length - done.length;
     for (const { region, code, slot } of done) {
       this.statistics.regions++;
