@@ -13,6 +13,7 @@ import type { RunningContainer, RunRequest } from "./library.ts";
 import type { Places } from "./places.ts";
 import type { OnProgress } from "./progress.ts";
 import type { ForegroundRequest, ForegroundResult } from "./run.ts";
+import type { BootRequest } from "./vm/boot.ts";
 import type { VmForegroundRequest } from "./vm/foreground.ts";
 
 export type { Classification } from "../vmm-sandbox/index.ts";
@@ -60,6 +61,11 @@ export async function classifyProgram(path: string): Promise<Classification> {
 /** Runs another process in a running container, on our own streams. */
 export async function execForeground(request: ExecRequest): Promise<number> {
   return (await import("./exec.ts")).execForeground(request);
+}
+
+/** Boots any kernel, its serial console on this process's terminal. @returns the exit status */
+export async function bootKernel(request: BootRequest): Promise<number> {
+  return (await import("./vm/boot.ts")).bootKernel(request);
 }
 
 export interface TransferOptions {

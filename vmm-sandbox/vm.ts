@@ -136,6 +136,11 @@ export class Vm implements AsyncDisposable {
     }
   }
 
+  /** Typed on the serial console; returns how many bytes it had room for. */
+  serialInput(bytes: Uint8Array): number {
+    return this.#serial.input(bytes);
+  }
+
   /** Brings the guest to rest: `run` returns "paused", and goes on when it is called again. */
   pause(): void {
     this.#backend.pause();

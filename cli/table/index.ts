@@ -4,7 +4,7 @@ import { compare } from "./compare.ts";
 import * as image from "./image.ts";
 import * as other from "./other.ts";
 import { explain, run } from "./run.ts";
-import { vmClassify } from "./vm.ts";
+import { vmClassify, vmRun } from "./vm.ts";
 
 // SAFE: a handler is only ever called with what its own flags parsed to (main.ts)
 export const commands = [
@@ -31,6 +31,7 @@ export const commands = [
   image.imagePrune,
   image.prune,
   image.df,
+  vmRun,
   vmClassify,
   other.doctor,
   other.info,

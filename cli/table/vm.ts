@@ -1,5 +1,30 @@
-/** Verbs about virtual machines themselves. */
-import { asText, command, one } from "../command.ts";
+/** Verbs on virtual machines that are no containers. */
+import { asText, choice, command, list, one } from "../command.ts";
+import { parseBytes, parseCpus } from "../values/scalar.ts";
+
+// biome-ignore format: table
+export const vmRunFlags = {
+  "cmdline": one("string", asText, "Command line of the kernel", { fallback: "console=ttyS0 panic=-1 reboot=k" }),
+  "cpu": choice(["auto", "kvm", "software"], "Which CPU it uses", { fallback: "auto" }),
+  "cpus": one("decimal", parseCpus, "Number of CPUs; the software CPU is one", { fallback: "1" }),
+  "disk": list("file", asText, "A file as disk, /dev/vda and on; FILE:ro is read-only", { completes: "file" }),
+  "initrd": one("file", asText, "Initial RAM disk", { completes: "file" }),
+  "kernel": one("file", asText, "The kernel: a bzImage or a vmlinux", { completes: "file" }),
+  "memory": one("bytes", parseBytes, "Memory of the machine", { short: "m", fallback: "256m" }),
+} as const;
+
+export const vmRun = command({
+  name: "vm run",
+  summary: "Boot a kernel, its serial console on this terminal",
+  usage: "[OPTIONS] --kernel FILE",
+  group: "other",
+  flags: vmRunFlags,
+  minArgs: 0,
+  maxArgs: 0,
+  interspersed: true,
+  notes: ["ctrl-] ends the machine. Exit status: 0 after power-off, 1 after a crash."],
+  load: async () => (await import("../verbs/vm-run.ts")).vmRun,
+});
 
 export const vmClassifyFlags = {
   format: one("string", asText, "table, json, jsonl, or a template such as '{{.Count}}'", {

@@ -34,7 +34,7 @@ would fit in this machine's memory is extrapolated from that, never tried.</p>
 <div class="scroll"><table>
 <thead><tr><th>World</th><th>Processes</th><th class="n">Each one more</th><th class="n">Tried</th><th class="n">Would fit</th></tr></thead><tbody>
 ${weighed.map(
-  ({ name, memory, density }) => html`<tr><td>${name}</td><td>${memory.processes
+  ({ name, memory, density }) => html`<tr><td class="w">${name}</td><td>${memory.processes
     .map((each) => `${each.name} ${formatKiB(each.pssKiB)}`)
     .join(
       ", ",
@@ -56,7 +56,7 @@ ${known.map(
   ({
     name,
     boundary,
-  }) => html`<tr><td>${name}</td><td class="w">${boundary.kernel === "own" ? "its own (the row: its monitor)" : "the host's"}</td>
+  }) => html`<tr><td class="w">${name}</td><td class="w">${boundary.kernel === "own" ? "its own; behind a monitor:" : "the host's"}</td>
 <td class="n">${boundary.reachableSyscalls ?? "filtered"} of ${boundary.knownSyscalls}</td>
 <td>${capabilityWords(boundary.capabilities)}</td><td class="n">${boundary.hostUser ?? "–"}</td>
 <td>${boundary.namespaces.join(", ") || "none"}</td></tr>

@@ -52,8 +52,9 @@ code { font: .9em ui-monospace, "Liberation Mono", monospace; overflow-wrap: any
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .35rem 1.4rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; white-space: nowrap; }
-td.n, th.n { text-align: right; white-space: nowrap; }
+th { font-weight: 600; vertical-align: bottom; }
+td.n, th.n { text-align: right; }
+td.n { white-space: nowrap; }
 td.w { white-space: nowrap; }
 .warn { color: var(--warn); }
 details { margin: .75rem 0; } summary { cursor: pointer; }

@@ -70,6 +70,17 @@ describe("compare --html in Chromium", () => {
       await page.close();
     });
 
+  it("shows every table whole at a desk", async () => {
+    const page = await open();
+    await page.goto(url);
+    const cut =
+      await page.evaluate(`[...document.querySelectorAll(".scroll:not(details.raw .scroll)")]
+      .filter((each) => each.scrollWidth > each.clientWidth)
+      .map((each) => each.textContent.slice(0, 40))`);
+    assert.deepEqual(cut, []);
+    await page.close();
+  });
+
   it("keeps the words of an axis apart", async () => {
     for (const viewport of [PHONE, DESK]) {
       const page = await open({ viewport });

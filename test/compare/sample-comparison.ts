@@ -107,13 +107,13 @@ function toRung({ name, kind, startMs, slowdown, pssKiB, kernel }: RungRow): Run
     },
     boundary: {
       kernel,
-      capabilities: ["CAP_CHOWN"],
+      capabilities: ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE"],
       hostUser: 0,
       noNewPrivileges: true,
       seccomp: "filter",
       reachableSyscalls: 300,
       knownSyscalls: 382,
-      namespaces: ["mnt"],
+      namespaces: ["mnt", "pid", "net", "ipc", "uts", "cgroup"],
     },
   };
 }

@@ -36,7 +36,8 @@ export const registers = {
   QueueSel: 0x030, QueueNumMax: 0x034, QueueNum: 0x038, QueueReady: 0x044, QueueNotify: 0x050,
   InterruptStatus: 0x060, InterruptACK: 0x064, Status: 0x070,
   QueueDescLow: 0x080, QueueDescHigh: 0x084, QueueDriverLow: 0x090, QueueDriverHigh: 0x094,
-  QueueDeviceLow: 0x0a0, QueueDeviceHigh: 0x0a4, ConfigGeneration: 0x0fc, Config: 0x100,
+  QueueDeviceLow: 0x0a0, QueueDeviceHigh: 0x0a4, SHMSel: 0x0ac, SHMLenLow: 0x0b0, SHMLenHigh: 0x0b4,
+  SHMBaseLow: 0x0b8, SHMBaseHigh: 0x0bc, ConfigGeneration: 0x0fc, Config: 0x100,
 } as const;
 
 const VENDOR = 0x4d57_4d57; // "WMWM"
@@ -102,6 +103,8 @@ export class VirtioMmio implements BusDevice {
   read(offset: number, sizeBytes: AccessSize): number {
     if (offset >= registers.Config) return this.#readConfig(offset - registers.Config, sizeBytes);
     if (sizeBytes !== 4) return this.#violation();
+    // VIRTIO 1.2 §4.2.2.1: a shared memory region that does not exist, as ours, has length -1.
+    if (offset >= registers.SHMLenLow && offset <= registers.SHMBaseHigh) return 0xffff_ffff;
     const queue = this.#registers[this.#queueSel];
     switch (offset) {
       case registers.MagicValue:

@@ -6,7 +6,9 @@ const forbid = (what) => () => {
 };
 process.dlopen = forbid("process.dlopen");
 if ("Bun" in globalThis) {
-  const ffi = createRequire(import.meta.url)("bun:ffi");
-  for (const name of ["dlopen", "linkSymbols", "CFunction", "cc"]) ffi[name] = forbid(`bun:ffi ${name}`);
+  const names = ["dlopen", "linkSymbols", "CFunction", "cc"];
+  for (const ffi of [globalThis.Bun.FFI, createRequire(import.meta.url)("bun:ffi")])
+    for (const name of names)
+      if (ffi !== undefined && name in ffi) ffi[name] = forbid(`bun:ffi ${name}`);
 }
 globalThis.nativeIsForbidden = true;

@@ -60,6 +60,8 @@ export class Differential {
       before.push(copy);
     }
     if (ours.length === 0) return undefined;
+    // The last line before a crash of the host names what only it refuses.
+    if (process.env["TRACE"]) console.error(hex(bytes));
     this.host.run(bytes, ours.length);
     for (const [i, state] of ours.entries()) {
       const theirs = this.host.states.subarray(i * stateBytes, (i + 1) * stateBytes);

@@ -268,7 +268,7 @@ const compareExchangePair: Emitter = (site) => {
   const bytes = size / 4;
   const address = keep.i64(site.address());
   if (size === 64) when(i32.and(i32.wrap(address.get()), i32.const(15)), () => site.raise(13));
-  const host = site.host(address, bytes, true);
+  const host = site.host(address, bytes, "update");
   const op = integerOps(size);
   const load = (offset: number): Int =>
     size === 64 ? asInt(i64.load(host.get(), offset)) : asInt(i32.load(host.get(), offset));

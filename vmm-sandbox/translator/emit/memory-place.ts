@@ -28,7 +28,7 @@ export function memoryPlace(
     size,
     read: () => load(site.host(address, bytes, false)),
     begin: () => {
-      begun = site.host(address, bytes, true);
+      begun = site.host(address, bytes, "update");
       return load(begun);
     },
     finish: (value) => {

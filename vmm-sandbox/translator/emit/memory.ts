@@ -20,9 +20,10 @@ import {
   local,
   when,
 } from "../wasm/assembler.ts";
+import type { Writing } from "./site.ts";
 
 /** Flags beside the size in the slow path's `kind`. */
-export const accessKind = { write: 0x100, page: 0x200 } as const;
+export const accessKind = { write: 0x100, page: 0x200, update: 0x400 } as const;
 
 /** Indexes of the functions the fast path falls back to, in the module being built. */
 export type MemoryFunctions = {
@@ -53,7 +54,7 @@ function matches(address: Local<I64>, bytes: number, entry: Local<I32>, tag: num
 export function translate(
   address: Local<I64>,
   bytes: number,
-  write: boolean | "page",
+  write: Writing,
   functions: MemoryFunctions,
   site: () => I32,
   fault: () => void,
@@ -63,7 +64,8 @@ export function translate(
   const host = local.i32();
   const base = tlbBase ?? 0;
   entry.set(entryOf(address, tlbBase));
-  const kind = bytes | (write ? accessKind.write : 0) | (write === "page" ? accessKind.page : 0);
+  const extra = write === "page" ? accessKind.page : write === "update" ? accessKind.update : 0;
+  const kind = bytes | (write ? accessKind.write : 0) | extra;
   when(
     matches(address, bytes, entry, base + (write ? tlbEntry.writeTag : tlbEntry.readTag)),
     () => {

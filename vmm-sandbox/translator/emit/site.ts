@@ -132,6 +132,8 @@ export interface VectorPlace {
   write(value: Local<V128>): void;
 }
 
+export type Writing = boolean | "page" | "update";
+
 /** A comparison whose operands are still at hand, so that a condition need not look at flags. */
 export type Comparison = {
   readonly size: number;
@@ -166,10 +168,11 @@ export interface Site {
   /** Memory of `size` bits at an address: loads and stores with all checks. */
   memory(size: number, address: Local<I64>): Place;
   /**
-   * Host address of `bytes` ≤ 16 bytes for reading or writing, after all checks; "page" announces
+   * Host address of `bytes` ≤ 16 bytes for reading or writing, after all checks; "update": for
+   * reading what is there and writing it back, a device's register included; "page" announces
    * that the rest of the page may be written as well.
    */
-  host(address: Local<I64>, bytes: number, write: boolean | "page"): Local<I32>;
+  host(address: Local<I64>, bytes: number, write: Writing): Local<I32>;
   /** After writing through `host`: tells devices and page-crossing stores. */
   commit(host: Local<I32>): void;
   flagResult(): I64;

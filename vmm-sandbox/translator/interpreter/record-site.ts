@@ -7,7 +7,15 @@
 import { wrapCodeAddress } from "../emit/legacy.ts";
 import { commitIfStaged, translate } from "../emit/memory.ts";
 import { memoryPlace, mmxPlace } from "../emit/memory-place.ts";
-import { asInt, type Int, keepInt, type Place, type Site, type VectorPlace } from "../emit/site.ts";
+import {
+  asInt,
+  type Int,
+  keepInt,
+  type Place,
+  type Site,
+  type VectorPlace,
+  type Writing,
+} from "../emit/site.ts";
 import { exitReason, layout, record, state } from "../state.ts";
 import {
   type Callee,
@@ -227,7 +235,7 @@ export class RecordSite implements Site {
     return memoryPlace(this, size, address);
   }
 
-  host(address: Local<I64>, bytes: number, write: boolean | "page"): Local<I32> {
+  host(address: Local<I64>, bytes: number, write: Writing): Local<I32> {
     return translate(
       address,
       bytes,

@@ -14,6 +14,7 @@ import {
   type Place,
   type Site,
   type VectorPlace,
+  type Writing,
 } from "../emit/site.ts";
 import { type Instruction, noRegister, operandKind, ripRegister } from "../isa/decode.ts";
 import { layout, state } from "../state.ts";
@@ -279,7 +280,7 @@ export class RegionSite implements Site {
     return memoryPlace(this, size, address);
   }
 
-  host(address: Local<I64>, bytes: number, write: boolean | "page"): Local<I32> {
+  host(address: Local<I64>, bytes: number, write: Writing): Local<I32> {
     return translate(
       address,
       bytes,

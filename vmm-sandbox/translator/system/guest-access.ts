@@ -113,7 +113,7 @@ export abstract class GuestAccess {
     const page = this.page(low, high, write ? access.write : access.read, isUser);
     if (page < 0) return 0;
     const host = this.paging.hostOf(page);
-    if (host < 0) return this.stageDevice(page + offset, bytes, write);
+    if (host < 0) return this.stageDevice(page + offset, bytes, kind);
     const number = page / 4096;
     if (write && this.translator.hasCode(number)) {
       const end = kind & accessKind.page ? 4096 : offset + bytes;
@@ -160,24 +160,29 @@ export abstract class GuestAccess {
     return staging;
   }
 
-  /** Into memory at `to`; what is no RAM reads as all ones. */
+  /** Into memory at `to`. */
   private readPhysical(address: number, bytes: number, to: number): void {
     const host = this.paging.hostOf(address);
-    if (host < 0) this.bytes.fill(0xff, to, to + bytes);
+    if (host < 0)
+      for (let i = 0; i < bytes; i++) this.bytes[to + i] = this.machine.mmio.read(address + i, 1);
     else this.bytes.copyWithin(to, host, host + bytes);
   }
 
   private writePhysical(address: number, bytes: number, from: number): void {
     const host = this.paging.hostOf(address);
-    if (host < 0) return;
+    if (host < 0) {
+      for (let i = 0; i < bytes; i++)
+        this.machine.mmio.write(address + i, 1, this.bytes[from + i] as number);
+      return;
+    }
     this.codeWritten(address, bytes);
     this.bytes.copyWithin(host, from, from + bytes);
   }
 
-  private stageDevice(address: number, bytes: number, write: boolean): number {
-    if (write) {
+  private stageDevice(address: number, bytes: number, kind: number): number {
+    if (kind & accessKind.write) {
       this.staged = { kind: "mmio", address, bytes };
-      return staging;
+      if (!(kind & accessKind.update)) return staging;
     }
     const bus = this.machine.mmio;
     for (let at = 0; at < bytes; at += 4) {

@@ -9,7 +9,7 @@ import { state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
 import { checkTarget } from "./far-transfers.ts";
 import { GuestFault, generalProtection, hasErrorCode, vector } from "./fault.ts";
-import type { InterruptKind } from "./interrupts.ts";
+import { type InterruptKind, pushedFlags } from "./interrupts.ts";
 import { segmentIndex } from "./registers.ts";
 import { loadCodeSegment, readDescriptor, realSegment, stackDescriptor } from "./segments.ts";
 import { GuestStack, stackShape } from "./stack.ts";
@@ -79,7 +79,7 @@ function deliverProtected(cpu: Cpu, number: number, errorCode: number, kind: Int
     stack.push(bytes, BigInt(oldSs));
     stack.push(bytes, oldRsp);
   }
-  stack.push(bytes, BigInt(registers.rflags));
+  stack.push(bytes, BigInt(pushedFlags(cpu, number, kind)));
   stack.push(bytes, BigInt(registers.selector(segmentIndex.cs)));
   stack.push(bytes, cpu.codeOffset);
   if (kind === "exception" && hasErrorCode(number)) stack.push(bytes, BigInt(errorCode >>> 0));

@@ -65,7 +65,7 @@ export function deliver(cpu: Cpu, number: number, errorCode: number, kind: Inter
   else if (newCpl < registers.cpl) rsp = cpu.readSystem(taskState(cpu, 4 + newCpl * 8), 8);
   if (!canonical(rsp)) throw new GuestFault(vector.stackFault);
   rsp &= ~15n;
-  const rflags = BigInt(registers.rflags);
+  const rflags = BigInt(pushedFlags(cpu, number, kind));
   const words = [BigInt(oldSs), oldRsp, rflags, BigInt(oldCs), cpu.codeOffset];
   if (kind === "exception" && hasErrorCode(number)) words.push(BigInt(errorCode >>> 0));
   for (const word of words) {
@@ -98,6 +98,12 @@ export function deliverFault(cpu: Cpu, first: GuestFault): "delivered" | "triple
       fault = combines ? new GuestFault(vector.doubleFault) : second;
     }
   }
+}
+
+/** Faults push RF set, so that coming back does not break at the same place. SDM vol. 3B §17.3.1.1. */
+export function pushedFlags(cpu: Cpu, number: number, kind: InterruptKind): number {
+  const isFault = kind === "exception" && number !== vector.debug;
+  return cpu.registers.rflags | (isFault ? flag.rf : 0);
 }
 
 function taskState(cpu: Cpu, offset: number): bigint {
