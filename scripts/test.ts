@@ -30,6 +30,9 @@ const staticChecks: readonly Check[] = [
   ["Imports and file sizes", ["--import", "tsx", "scripts/check-imports.ts"]],
 ];
 
+/** Machines are tested where there is a kernel to boot; built once for each configuration. */
+const guestKernel: Check = ["Guest kernel", ["--import", "tsx", "scripts/guest-kernel.ts"]];
+
 interface Command {
   readonly command: string;
   readonly args: readonly string[];
@@ -49,7 +52,7 @@ async function main(only: readonly string[]): Promise<number> {
   let total: TestCounts = { passed: 0, failed: 0, skipped: 0, finished: true };
   // The executable first: the suites of the runtime and the engines test what is shipped.
   total = add(total, await runChecks([["Build", ["--import", "tsx", "scripts/build.ts"]]]));
-  if (only.length === 0) total = add(total, await runChecks(staticChecks));
+  if (only.length === 0) total = add(total, await runChecks([...staticChecks, guestKernel]));
   const groups = planGroups(only);
   const withKvm = only.length === 0 || only.includes("kvm");
   if (groups.length === 0 && !withKvm) {

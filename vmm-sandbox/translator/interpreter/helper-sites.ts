@@ -21,23 +21,7 @@ export class HelperSites {
 
   /** One number per distinct instruction. */
   numberOf(it: Instruction): number {
-    const key = [
-      it.row.index,
-      it.opcode,
-      it.modRm,
-      it.size,
-      it.length,
-      it.base,
-      it.index,
-      it.segment,
-      it.addressSize,
-      it.immediate,
-      it.immediate2,
-      it.wide,
-      it.repeat,
-      ...it.kinds,
-      ...it.values,
-    ].join();
+    const key = keyOf(it);
     const known = this.byContent.get(key);
     if (known !== undefined) return known;
     const copy = Object.assign(new Instruction(), it, {
@@ -49,4 +33,10 @@ export class HelperSites {
     this.byContent.set(key, number);
     return number;
   }
+}
+
+/** Every field: instructions that differ in one only, a displacement say, are not the same. */
+function keyOf(it: Instruction): string {
+  const { row, kinds, values, sizes, ...fields } = it;
+  return [row.index, ...Object.values(fields), ...kinds, ...values, ...sizes].join();
 }
