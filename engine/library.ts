@@ -1,7 +1,6 @@
 /** `run` for programs: streams instead of descriptors, promises instead of blocking. */
 import { createReadStream } from "node:fs";
 import { Socket } from "node:net";
-import { constants } from "node:os";
 import { Readable, Writable } from "node:stream";
 import {
   call,
@@ -17,7 +16,7 @@ import {
   syscall,
 } from "../linux/index.ts";
 import { waitForChild } from "../runtime/index.ts";
-import { ContainerError } from "./errors.ts";
+import { killOnAbort, numberOfSignal } from "./kill-on-abort.ts";
 import { cleanUp, type Launched, launch } from "./launch.ts";
 import type { ContainerOptions, PullPolicy } from "./options.ts";
 import { openPlaces, type Places } from "./places.ts";
@@ -118,11 +117,7 @@ class Running implements RunningContainer {
     this.stderr = toReadable(errors?.read);
     this.#end = this.#awaitEnd();
     this.#end.catch(() => undefined); // whoever waits hears of it
-    const abort = (): void => this.kill("SIGKILL");
-    request.signal?.addEventListener("abort", abort, { once: true });
-    if (request.signal?.aborted) abort();
-    const forget = (): void => request.signal?.removeEventListener("abort", abort);
-    this.#end.then(forget, forget);
+    killOnAbort(request.signal, () => this.kill("SIGKILL"), this.#end);
   }
 
   get id(): string {
@@ -138,8 +133,7 @@ class Running implements RunningContainer {
   }
 
   kill(signal: NodeJS.Signals = "SIGTERM"): void {
-    const number = constants.signals[signal];
-    if (number === undefined) throw new ContainerError(`Cannot send "${signal}": no such signal`);
+    const number = numberOfSignal(signal);
     const { pidfd } = this.#launched.container;
     if (this.#running) syscall("pidfd_send_signal", pidfd, number, 0, 0);
   }

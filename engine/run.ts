@@ -1,5 +1,4 @@
 /** `run` in the foreground: our own descriptors, signals forwarded, exit status passed on. */
-import { writeFileSync } from "node:fs";
 import {
   call,
   F_GETFL,
@@ -12,6 +11,7 @@ import {
 } from "../linux/index.ts";
 import { waitForChild } from "../runtime/index.ts";
 import { ContainerError } from "./errors.ts";
+import { writeIdFile } from "./id-file.ts";
 import { cleanUp, type Launched, launch } from "./launch.ts";
 import type { ContainerOptions, PullPolicy } from "./options.ts";
 import { markPhase } from "./phases.ts";
@@ -162,15 +162,4 @@ function copySize(terminal: Fd): void {
   if (size === undefined) return;
   const { height, width } = size;
   syscall("ioctl", terminal, TIOCSWINSZ, winsize.encode({ ws_row: height, ws_col: width }));
-}
-
-function writeIdFile(path: string, id: string): void {
-  try {
-    writeFileSync(path, id, { flag: "wx" });
-  } catch (cause) {
-    throw new ContainerError(`Cannot write the container's ID to "${path}"`, {
-      cause,
-      hint: "expected a file that does not exist yet",
-    });
-  }
 }

@@ -1,7 +1,7 @@
 /** `run --isolation vm` in the foreground: our streams and terminal, signals, exit status. */
-import { writeFileSync } from "node:fs";
 import type { GuestProcess } from "../../vmm-sandbox/index.ts";
 import { ContainerError } from "../errors.ts";
+import { writeIdFile } from "../id-file.ts";
 import { markPhase } from "../phases.ts";
 import type { ForegroundRequest, ForegroundResult } from "../run.ts";
 import { forwardSignals } from "../signals.ts";
@@ -114,17 +114,6 @@ async function pump(from: ReadableStream<Uint8Array>, to: NodeJS.WriteStream): P
     await new Promise<void>((resolve) => {
       to.once("drain", resolve);
       to.once("close", resolve); // nobody reads any more
-    });
-  }
-}
-
-function writeIdFile(path: string, id: string): void {
-  try {
-    writeFileSync(path, id, { flag: "wx" });
-  } catch (cause) {
-    throw new ContainerError(`Cannot write the container's ID to "${path}"`, {
-      cause,
-      hint: "expected a file that does not exist yet",
     });
   }
 }

@@ -1,6 +1,6 @@
 /** A container in a virtual machine, for programs: the library's `run` with `isolation: "vm"`. */
 import { constants } from "node:os";
-import { ContainerError } from "../errors.ts";
+import { killOnAbort, numberOfSignal } from "../kill-on-abort.ts";
 import type { RunningContainer, RunRequest } from "../library.ts";
 import type { VmContainer } from "./container.ts";
 import { serveMonitor } from "./monitor-socket.ts";
@@ -43,11 +43,7 @@ class RunningInMachine implements RunningContainer {
       server,
     );
     this.#end.catch(() => undefined); // whoever waits hears of it
-    const abort = (): void => this.kill("SIGKILL");
-    request.signal?.addEventListener("abort", abort, { once: true });
-    if (request.signal?.aborted) abort();
-    const forget = (): void => request.signal?.removeEventListener("abort", abort);
-    this.#end.then(forget, forget);
+    killOnAbort(request.signal, () => this.kill("SIGKILL"), this.#end);
   }
 
   get id(): string {
@@ -63,8 +59,7 @@ class RunningInMachine implements RunningContainer {
   }
 
   kill(signal: NodeJS.Signals = "SIGTERM"): void {
-    const number = constants.signals[signal];
-    if (number === undefined) throw new ContainerError(`Cannot send "${signal}": no such signal`);
+    const number = numberOfSignal(signal);
     this.#container.kill(number).catch(() => undefined); // it has ended
   }
 
