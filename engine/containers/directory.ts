@@ -25,6 +25,7 @@ import {
 import { join } from "node:path";
 import {
   AT_FDCWD,
+  AT_SYMLINK_FOLLOW,
   Fd,
   hasErrno,
   LOCK_EX,
@@ -32,6 +33,7 @@ import {
   O_CLOEXEC,
   O_CREAT,
   O_RDWR,
+  O_TMPFILE,
   syscall,
 } from "../../linux/index.ts";
 import { ContainerError } from "../errors.ts";
@@ -150,6 +152,25 @@ export class ContainerDirectories {
   /** Makes the file that says that it runs, locked; the lock ends with the process. */
   lock(id: string): Fd {
     this.#make("running");
+    return this.#lockUnnamed(id) ?? this.#lockHidden(id);
+  }
+
+  /** A file that has no name before it is locked; undefined where the file system has no such. */
+  #lockUnnamed(id: string): Fd | undefined {
+    const flags = O_TMPFILE | O_RDWR | O_CLOEXEC;
+    const made = syscall("openat", AT_FDCWD, join(this.root, "running"), flags, 0o600);
+    if (made < 0) return undefined;
+    const fd = Fd.take(made);
+    const [from, to] = [`/proc/self/fd/${made}`, this.runningPath(id)];
+    const named =
+      syscall("flock", fd, LOCK_EX | LOCK_NB) === 0 &&
+      syscall("linkat", AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) === 0;
+    if (named) return fd;
+    fd.close();
+    return undefined;
+  }
+
+  #lockHidden(id: string): Fd {
     const hidden = join(this.root, "running", `.${id}`);
     const fd = Fd.from("openat", AT_FDCWD, hidden, O_RDWR | O_CREAT | O_CLOEXEC, 0o600);
     // locked before it gets its name: whoever sees it there, sees it locked

@@ -16,6 +16,8 @@ import {
   CLOSE_RANGE_CLOEXEC,
   encodeUtf8,
   KEYCTL_JOIN_SESSION_KEYRING,
+  MSG_DONTWAIT,
+  MSG_PEEK,
   O_CLOEXEC,
   O_WRONLY,
   PR_SET_DUMPABLE,
@@ -335,6 +337,14 @@ function planBecoming(
   const bindLife = () => {
     if (context.dieWithParent !== true) return;
     rows.call("prctl", [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0], { note: "die with the runtime" });
+    // It may have died before that; then its end of the socket is closed.
+    const peek = MSG_PEEK | MSG_DONTWAIT;
+    const answer = rows.buffer("answer", 8);
+    rows.call("recvfrom", [{ load: reportBuffer, width: 4 }, answer, 1, peek, 0, 0], {
+      ignore: ["EAGAIN"],
+      note: "does the runtime live?",
+    });
+    rows.add({ jump: "abandoned", if: [{ last: true }, "==", 0] });
   };
   bindLife();
   if (context.init === true)
