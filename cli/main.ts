@@ -3,6 +3,7 @@
  * before anything else of the command line is loaded, and each verb loads only its own code. No
  * node: module is imported here: "node:path" alone takes 0.4 ms.
  */
+
 /** As vmm-sandbox/monitor/monitor-command.ts has it, which is too much to load here. */
 const MONITOR_VERB = "vm-monitor";
 /** Words of the command line after the program's own name. */

@@ -40,23 +40,21 @@ export const kvm: Rung = {
   name: "vm-kvm",
   kind: "ours",
   description: "manyworlds run --isolation vm: a kernel of its own on VT-x or AMD-V",
-  async open(space) {
-    await expectRung("vm on kvm", space);
-    const flags = ["--isolation", "vm", "--cpu", "kvm"];
-    return runner(space, { flags, root: space.root, ownKernel: true });
-  },
+  open: (space) => openMachine(space, "vm on kvm", "kvm"),
 };
 
 export const software: Rung = {
   name: "vm-software",
   kind: "ours",
   description: "manyworlds run --isolation vm: a kernel of its own on the software CPU",
-  async open(space) {
-    await expectRung("vm on the software CPU", space);
-    const flags = ["--isolation", "vm", "--cpu", "software"];
-    return runner(space, { flags, root: space.root, ownKernel: true });
-  },
+  open: (space) => openMachine(space, "vm on the software CPU", "software"),
 };
+
+async function openMachine(space: Workspace, rung: string, cpu: string): Promise<OpenRung> {
+  await expectRung(rung, space);
+  const flags = ["--isolation", "vm", "--cpu", cpu];
+  return runner(space, { flags, root: space.root, ownKernel: true });
+}
 
 async function expectRung(name: string, space: Workspace): Promise<void> {
   const { rungs } = await diagnose(space.root);

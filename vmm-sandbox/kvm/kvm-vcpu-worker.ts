@@ -1,6 +1,7 @@
 /** Thread of one vCPU: makes it, then obeys one command at a time. Protocol: machine/vcpu-thread.ts. */
 import { parentPort, workerData } from "node:worker_threads";
 import { RemoteBus } from "../machine/exit-mailbox.ts";
+import { obeyCommand, serveVcpu } from "../machine/serve-vcpu.ts";
 import type { Command, Reply } from "../machine/vcpu-thread.ts";
 import type { ThreadSetup } from "./backend.ts";
 import { KvmVcpu } from "./vcpu.ts";
@@ -10,8 +11,7 @@ const port = parentPort;
 if (port === null) throw new Error("Cannot run a vCPU on the main thread: expected a worker");
 // SAFE: backend.ts starts this worker with exactly this data.
 const setup = workerData as ThreadSetup;
-const reply = (message: Reply) => port.postMessage(message);
-const access = () => reply({ kind: "access" });
+const access = () => port.postMessage({ kind: "access" } satisfies Reply);
 
 const vcpu = new KvmVcpu(adopt(setup.vm), setup.index, setup.count, {
   pio: new RemoteBus(setup.mailbox, "pio", access),
@@ -19,31 +19,4 @@ const vcpu = new KvmVcpu(adopt(setup.vm), setup.index, setup.count, {
   // The device thread kicks when the machine is to stop.
   stopReason: undefined,
 });
-reply({ kind: "ready", ready: vcpu.kickTarget });
-
-port.on("message", (command: Command) => {
-  try {
-    reply({ kind: "done", result: obey(command) });
-  } catch (error) {
-    reply({ kind: "failed", error });
-  }
-});
-
-function obey(command: Command): unknown {
-  switch (command.kind) {
-    case "run":
-      return vcpu.run();
-    case "get":
-      return vcpu.getRegisters();
-    case "set":
-      return vcpu.setRegisters(command.registers);
-    case "save":
-      return vcpu.save();
-    case "restore":
-      return vcpu.restore(command.state);
-    case "end":
-      return vcpu[Symbol.dispose]();
-    default:
-      return command satisfies never;
-  }
-}
+serveVcpu(port, (command: Command) => obeyCommand(vcpu, command), vcpu.kickTarget);

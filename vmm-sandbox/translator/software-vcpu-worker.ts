@@ -3,6 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { BusDevice } from "../machine/bus.ts";
 import { RemoteBus } from "../machine/exit-mailbox.ts";
 import { HOLE_START, IO_APIC_ADDRESS } from "../machine/layout.ts";
+import { obeyCommand, serveVcpu } from "../machine/serve-vcpu.ts";
 import type { Command, Reply } from "../machine/vcpu-thread.ts";
 import type { SoftwareCommand, SoftwareSetup } from "./backend.ts";
 import { HostChannel } from "./host-channel.ts";
@@ -34,28 +35,10 @@ machine.mmio.attach({
   sizeBytes: IO_APIC_ADDRESS - HOLE_START,
   device: withBells(new RemoteBus(setup.mailbox, "mmio", access).device(HOLE_START)),
 });
-reply({ kind: "ready", ready: undefined });
-
-port.on("message", (command: Command<SoftwareCommand>) => {
-  try {
-    reply({ kind: "done", result: obey(command) });
-  } catch (error) {
-    reply({ kind: "failed", error });
-  }
-});
+serveVcpu(port, obey);
 
 function obey(command: Command<SoftwareCommand>): unknown {
   switch (command.kind) {
-    case "run":
-      return vcpu.run();
-    case "get":
-      return vcpu.getRegisters();
-    case "set":
-      return vcpu.setRegisters(command.registers);
-    case "save":
-      return vcpu.save();
-    case "restore":
-      return vcpu.restore(command.state);
     case "bells":
       for (const [index, { address, value }] of command.bells.entries())
         bells.set(address, new Map([...(bells.get(address) ?? []), [value, index]]));
@@ -66,10 +49,8 @@ function obey(command: Command<SoftwareCommand>): unknown {
       return ioApic.save();
     case "restore chips":
       return ioApic.restore(command.chips);
-    case "end":
-      return vcpu[Symbol.dispose]();
     default:
-      return command satisfies never;
+      return obeyCommand(vcpu, command);
   }
 }
 
