@@ -19,6 +19,9 @@ export function setsOf(pids: readonly number[], guestBytes: number): Start["memo
   return { guestKiB, ownKiB: whole - guestKiB };
 }
 
+/** What the kernel may join with RAM: a heap of the C library beside it. */
+const NEIGHBOUR_BYTES = 2 ** 20;
+
 /** RAM may be several areas (parts of the kernel's file), one behind the other, of its size in all. */
 function guestSet(areas: readonly Area[], guestBytes: number): number | undefined {
   for (const [first, { start }] of areas.entries()) {
@@ -26,7 +29,8 @@ function guestSet(areas: readonly Area[], guestBytes: number): number | undefine
     for (let i = first, end = start; areas[i]?.start === end && end - start < guestBytes; i++) {
       end = areas[i]?.end ?? end;
       set += areas[i]?.pssKiB ?? 0;
-      if (end - start === guestBytes && set > 0) return set;
+      const excess = end - start - guestBytes;
+      if (excess >= 0 && excess < NEIGHBOUR_BYTES && set > 0) return set;
     }
   }
   return undefined;
