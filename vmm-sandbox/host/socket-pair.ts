@@ -1,0 +1,9 @@
+import { AF_UNIX, call, Fd, SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/index.ts";
+
+/** Two connected stream sockets, as raw descriptors. socketpair(2) */
+export function socketPair(): readonly [Fd, Fd] {
+  const pair = new Int32Array(2);
+  call("socketpair", AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, new Uint8Array(pair.buffer));
+  const [ours = -1, theirs = -1] = pair;
+  return [Fd.take(ours), Fd.take(theirs)];
+}
