@@ -5,8 +5,13 @@
 import { execFileSync } from "node:child_process";
 import { copyFileSync, cpSync, mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
-import { formatComparison } from "../cli/verbs/compare-tables.ts";
-import type { Comparison } from "../compare/index.ts";
+import {
+  type Comparison,
+  formatOperation,
+  type RungResult,
+  workloads,
+  workSpread,
+} from "../compare/index.ts";
 import { guestKernels, runNested } from "./nested-guest.ts";
 import type { Bench, BenchOptions, Report } from "./report.ts";
 
@@ -32,8 +37,7 @@ echo "${mark}$(tr -d '\\n' < /tmp/result)"`,
   });
   const [comparison] = found;
   if (comparison === undefined) throw new Error("The comparison in the guest printed nothing");
-  console.log(formatComparison(comparison, process.stdout.isTTY === true));
-  return [describe(comparison)];
+  return [describeStart(comparison), describeWhole(comparison)];
 }
 
 function stage(folder: string): void {
@@ -47,17 +51,45 @@ function stage(folder: string): void {
   execFileSync("tar", ["-C", tree, "-cf", join(folder, "image.tar"), "."]);
 }
 
-function describe({ rungs: results }: Comparison): Report {
-  const measured = results.filter(({ start }) => start.firstInstruction.length > 0);
+const emulated = "in a machine whose processor is emulated";
+
+function describeStart(comparison: Comparison): Report {
+  const pick = ({ start }: RungResult) => start.firstInstruction;
+  const notes = comparison.rungs.flatMap((rung) => [...workOf(rung), ...memoryOf(rung)]);
+  return { ...tabulate(comparison, `Start to the first instruction, ${emulated}`, pick), notes };
+}
+
+function describeWhole(comparison: Comparison): Report {
+  return tabulate(comparison, `The whole command, ${emulated}`, ({ start }) => start.whole);
+}
+
+function tabulate(
+  { rungs: results }: Comparison,
+  title: string,
+  pick: (rung: RungResult) => readonly number[],
+): Report {
+  const measured = results.filter((rung) => pick(rung).length > 0);
   return {
-    title: "Start to the first instruction, in a machine whose processor is emulated",
-    rounds: Math.min(...measured.map(({ start }) => start.firstInstruction.length)),
+    title,
+    rounds: Math.min(...measured.map((rung) => pick(rung).length)),
     measured: {
-      samples: measured.map(({ name, start }) => ({ name, ms: start.firstInstruction })),
+      samples: measured.map((rung) => ({ name: rung.name, ms: pick(rung) })),
       left: results.flatMap(({ name, missing }) =>
         missing === undefined ? [] : [{ name, why: missing.reason }],
       ),
     },
     goals: [{ ours: "vm-kvm", peer: "qemu-kvm", atMost: 1 }],
   };
+}
+
+function workOf(rung: RungResult): readonly string[] {
+  const each = workloads.flatMap(({ name }) => {
+    const spread = workSpread(rung, name);
+    return spread === undefined ? [] : [`${name} ${formatOperation(name, spread.median)}`];
+  });
+  return each.length === 0 ? [] : [`${rung.name}: ${each.join(", ")}`];
+}
+
+function memoryOf({ name, memory }: RungResult): readonly string[] {
+  return memory === undefined ? [] : [`${name}: ${Math.round(memory.pssKiB / 1024)} MiB`];
 }
