@@ -187,6 +187,11 @@ export class Vm implements AsyncDisposable {
     };
   }
 
+  /** What its CPU has made of code, if it makes anything. Only while the machine is at rest. */
+  async saveCode(): Promise<Uint8Array | undefined> {
+    return await this.#backend.saveCode?.();
+  }
+
   /** Into a machine made alike, whose RAM holds what that one's held. */
   async restore(state: VmState): Promise<void> {
     if (state.transports.length !== this.transports.length) {

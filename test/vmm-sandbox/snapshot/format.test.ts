@@ -12,11 +12,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { GuestMemory } from "../../../vmm-sandbox/machine/index.ts";
-import { SnapshotError } from "../../../vmm-sandbox/snapshot/index.ts";
+import { type CpuBackend, GuestMemory } from "../../../vmm-sandbox/machine/index.ts";
+import { loadSnapshot, SnapshotError } from "../../../vmm-sandbox/snapshot/index.ts";
 import { findPages } from "../../../vmm-sandbox/snapshot/pages.ts";
 import { decodeData, encodeData } from "../../../vmm-sandbox/snapshot/plain-data.ts";
-import { readSnapshot, writeSnapshot } from "../../../vmm-sandbox/snapshot/snapshot-file.ts";
+import { type OpenSnapshot, writeSnapshot } from "../../../vmm-sandbox/snapshot/snapshot-file.ts";
 import { randomNumbers } from "../../oci/fuzz.ts";
 
 const MiB = 2 ** 20;
@@ -26,6 +26,15 @@ const state = {
   cpu: { rip: 0xffff_ffff_8100_0000n, xsave: Uint8Array.of(1, 0, 255) },
   list: [1, null],
 };
+
+const code = Buffer.from("what was made of code");
+
+/** The state; fills RAM. */
+function read(file: OpenSnapshot, backend: Pick<CpuBackend, "memory" | "mapFile">): unknown {
+  const snapshot = loadSnapshot(file, backend.memory.sizeBytes);
+  snapshot.fill(backend);
+  return snapshot.state;
+}
 
 function memoryWith(pages: readonly number[], sizeBytes = 4 * MiB): GuestMemory {
   const memory = GuestMemory.over(new SharedArrayBuffer(sizeBytes), sizeBytes);
@@ -45,7 +54,7 @@ describe("a snapshot's file", () => {
 
   function write(memory: GuestMemory): number {
     const fd = openSync(join(folder, "file"), "w+", 0o600);
-    const size = writeSnapshot({ fd, key }, memory, state);
+    const size = writeSnapshot({ fd, key }, { memory, state, code });
     assert.equal(readFileSync(join(folder, "file")).length, size);
     return fd;
   }
@@ -54,8 +63,10 @@ describe("a snapshot's file", () => {
     const memory = memoryWith([0, 1, 2, 40, 41, 511, 512, 1023]);
     const fd = write(memory);
     const other = memoryWith([]);
-    assert.deepEqual(readSnapshot({ fd, key }, { memory: other }), state);
+    assert.deepEqual(read({ fd, key }, { memory: other }), state);
     assert.ok(bytesOf(other).equals(bytesOf(memory)));
+    const saved = loadSnapshot({ fd, key }, memory.sizeBytes).code ?? new SharedArrayBuffer(0);
+    assert.deepEqual(Buffer.from(saved), code);
     closeSync(fd);
   });
 
@@ -68,7 +79,7 @@ describe("a snapshot's file", () => {
       mapped.push(where);
       return true;
     };
-    readSnapshot({ fd, key, file: "the file" }, { memory: memoryWith([]), mapFile });
+    read({ fd, key, file: "the file" }, { memory: memoryWith([]), mapFile });
     assert.deepEqual(mapped, [
       [PAGE, 3 * PAGE, PAGE],
       [2 * PAGE, 700 * PAGE, PAGE],
@@ -93,14 +104,14 @@ describe("a snapshot's file", () => {
     ["one byte longer", (fd: number, size: number) => ftruncateSync(fd, size + 1)],
     ["without a header, as one that was not finished", (fd: number) => overwrite(fd, 0, PAGE)],
     ["damaged in its header", (fd: number) => overwrite(fd, 24, 1)],
-    ["damaged in its list of runs", (fd: number) => overwrite(fd, 4 * PAGE, 8)],
+    ["damaged in its list of runs", (fd: number) => overwrite(fd, 4 * PAGE + code.length, 8)],
     ["damaged in its state", (fd: number, size: number) => overwrite(fd, size - 10, 2)],
   ] as const)
     it(`is not used when it is ${why}`, () => {
       const fd = write(memoryWith([5, 6, 600]));
       damage(fd, readFileSync(join(folder, "file")).length);
       const other = memoryWith([]);
-      assert.throws(() => readSnapshot({ fd, key }, { memory: other }), SnapshotError);
+      assert.throws(() => read({ fd, key }, { memory: other }), SnapshotError);
       assert.deepEqual(findPages(other), [], "nothing was changed");
       closeSync(fd);
     });
@@ -108,12 +119,9 @@ describe("a snapshot's file", () => {
   it("is not used for another machine, or one with other RAM", () => {
     const fd = write(memoryWith([5]));
     const foreign = { fd, key: Buffer.alloc(32, 1) };
-    assert.throws(() => readSnapshot(foreign, { memory: memoryWith([]) }), /another key/);
+    assert.throws(() => read(foreign, { memory: memoryWith([]) }), /another key/);
     const larger = { memory: memoryWith([], 8 * MiB) };
-    assert.throws(
-      () => readSnapshot({ fd, key }, larger),
-      /4194304 bytes of RAM: expected 8388608/,
-    );
+    assert.throws(() => read({ fd, key }, larger), /4194304 bytes of RAM: expected 8388608/);
     closeSync(fd);
   });
 
@@ -134,7 +142,7 @@ describe("a snapshot's file", () => {
       ftruncateSync(fd, 0);
       writeSync(fd, bytes, 0, bytes.length, 0);
       try {
-        readSnapshot({ fd, key }, { memory: memoryWith([]) });
+        read({ fd, key }, { memory: memoryWith([]) });
       } catch (error) {
         assert.ok(error instanceof SnapshotError, `round ${round}: ${error}`);
       }
@@ -166,7 +174,8 @@ function overwrite(fd: number, at: number, length: number): void {
 /** What an attacker or a bug with the right digests would write. */
 function seal(bytes: Buffer): void {
   const sha256 = (part: Uint8Array) => createHash("sha256").update(part).digest();
-  const trailerAt = PAGE + Number(bytes.readBigUInt64LE(24) & 0xffffn) * PAGE;
+  const pages = Number(bytes.readBigUInt64LE(24) & 0xffffn);
+  const trailerAt = PAGE + pages * PAGE + bytes.readUInt32LE(36);
   sha256(bytes.subarray(Math.min(trailerAt, bytes.length))).copy(bytes, 96);
   sha256(bytes.subarray(0, 128)).copy(bytes, 128);
 }
