@@ -163,6 +163,10 @@ export class Vm implements AsyncDisposable {
     }
   }
 
+  get cpu(): CpuBackend["name"] {
+    return this.#backend.name;
+  }
+
   /** For drives that were empty so far. */
   insertDisks(): void {
     for (const drive of this.#drives) drive.insert();

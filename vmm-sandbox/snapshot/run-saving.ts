@@ -13,6 +13,7 @@ import type { Vsock } from "../devices/index.ts";
 import type { StopReason } from "../machine/index.ts";
 import { Vm, type VmParts, type VmState } from "../vm.ts";
 import { type LoadedSnapshot, type OpenSnapshot, writeSnapshot } from "./snapshot-file.ts";
+import { touchedPages } from "./touched-pages.ts";
 
 export interface SnapshotUse extends OpenSnapshot {
   readonly kind: "save" | "restore";
@@ -70,7 +71,10 @@ async function save(vm: Vm, use: SnapshotUse): Promise<SaveResult> {
   try {
     const state = await vm.save();
     const code = await vm.saveCode();
-    return { sizeBytes: writeSnapshot(use, { memory: vm.machine.memory, state, code }) };
+    const { memory } = vm.machine;
+    // RAM with parts of files in it (KVM's kernel) has pages that nobody touched, and are not zeros.
+    const touched = vm.cpu === "software" ? touchedPages : undefined;
+    return { sizeBytes: writeSnapshot(use, { memory, state, code, touched }) };
   } catch (error) {
     return { failure: error instanceof Error ? error.message : String(error) };
   }

@@ -14,7 +14,7 @@ import {
   PAGES_OFFSET,
   SnapshotError,
 } from "./format.ts";
-import { findPages, type PageRun } from "./pages.ts";
+import { findPages, type PageRun, type Touched } from "./pages.ts";
 import { decodeData, encodeData } from "./plain-data.ts";
 
 /** Copied at once: views of RAM may end at some border, and few are needed larger. */
@@ -39,13 +39,15 @@ export function writeSnapshot(
     memory,
     state,
     code,
+    touched,
   }: {
     readonly memory: GuestMemory;
     readonly state: unknown;
     readonly code: Uint8Array | undefined;
+    readonly touched?: Touched | undefined;
   },
 ): number {
-  const runs = findPages(memory);
+  const runs = findPages(memory, touched);
   const { header, trailer, codeOffset, trailerOffset } = encodeSnapshot({
     key,
     memorySizeBytes: memory.sizeBytes,

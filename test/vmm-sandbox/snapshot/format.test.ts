@@ -94,6 +94,12 @@ describe("a snapshot's file", () => {
       { page: 1023, count: 1 },
     ]);
     assert.deepEqual(findPages(memoryWith([])), []);
+    // Those that nobody touched are not looked at.
+    const touched = () => Uint8Array.from({ length: 512 }, (_, page) => (page < 4 ? 0 : 1));
+    assert.deepEqual(findPages(memoryWith([1, 100, 513, 600]), touched), [
+      { page: 100, count: 1 },
+      { page: 600, count: 1 },
+    ]);
   });
 
   for (const [why, damage] of [
