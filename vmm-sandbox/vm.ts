@@ -168,6 +168,10 @@ export class Vm implements AsyncDisposable {
     }
   }
 
+  get cpu(): CpuBackend["name"] {
+    return this.#backend.name;
+  }
+
   /** For drives that were empty so far. */
   insertDisks(): void {
     for (const drive of this.#drives) drive.insert();
@@ -190,6 +194,11 @@ export class Vm implements AsyncDisposable {
       transports: this.transports.map((transport) => transport.save()),
       serial: this.#serial.save(),
     };
+  }
+
+  /** What its CPU has made of code, if it makes anything. Only while the machine is at rest. */
+  async saveCode(): Promise<Uint8Array | undefined> {
+    return await this.#backend.saveCode?.();
   }
 
   /** Into a machine made alike, whose RAM holds what that one's held. */

@@ -32,16 +32,20 @@ export interface SoftwareSetup {
   readonly ramBytes: number;
   readonly channel: SharedArrayBuffer;
   readonly mailbox: SharedArrayBuffer;
+  /** saved-code.ts */
+  readonly code?: SharedArrayBuffer;
 }
 
 export type SoftwareCommand =
   | { readonly kind: "bells"; readonly bells: readonly Pick<Bell, "address" | "value">[] }
-  | { readonly kind: "report" }
+  | { readonly kind: "report" | "save code" }
   | { readonly kind: "save chips" }
   | { readonly kind: "restore chips"; readonly chips: IoApicState };
 
 export interface SoftwareOptions {
   readonly memorySizeBytes: number;
+  /** What `saveCode` gave, for a machine that is restored to that moment. */
+  readonly code?: SharedArrayBuffer | undefined;
 }
 
 const MADV_DONTNEED = 4;
@@ -56,7 +60,7 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   readonly #lines: readonly InterruptLine[];
   readonly #thread: VcpuThread<SoftwareCommand>;
 
-  constructor({ memorySizeBytes: ramBytes }: SoftwareOptions) {
+  constructor({ memorySizeBytes: ramBytes, code }: SoftwareOptions) {
     const memory = createCpuMemory(ramBytes);
     const channel = HostChannel.create(ramBytes);
     this.#cpuWords = new Int32Array(memory.buffer);
@@ -70,7 +74,13 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
       },
     }));
     const mailbox = new SharedArrayBuffer(MAILBOX_BYTES);
-    const workerData: SoftwareSetup = { memory, ramBytes, channel: channel.buffer, mailbox };
+    const workerData: SoftwareSetup = {
+      memory,
+      ramBytes,
+      channel: channel.buffer,
+      mailbox,
+      ...(code !== undefined && { code }),
+    };
     const path = "vmm-sandbox/translator/software-vcpu-worker.ts";
     this.#thread = new VcpuThread({
       worker: startWorker(path, import.meta.url, { workerData }),
@@ -148,6 +158,11 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
     // SAFE: a state comes from `save` of this class; io-apic.ts checks its size.
     await this.#thread.send({ kind: "restore chips", chips: chips as IoApicState });
     await this.#thread.restore(vcpu);
+  }
+
+  async saveCode(): Promise<Uint8Array> {
+    // SAFE: the thread answers this command with encodeCode()'s.
+    return (await this.#thread.send({ kind: "save code" })) as Uint8Array;
   }
 
   /** What the CPU has counted since it began. Only while it is at rest. */
