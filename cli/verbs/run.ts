@@ -5,6 +5,7 @@ import { toContainerOptions } from "../container-options.ts";
 import { UsageError } from "../errors.ts";
 import { openProgress } from "../output/progress.ts";
 import type { runFlags } from "../table/run.ts";
+import { statsRequest } from "./cpu-stats.ts";
 
 export const run: Handler<typeof runFlags> = async ({ values, args }, { env, root }) => {
   const [image = "", ...command] = args;
@@ -28,6 +29,7 @@ export const run: Handler<typeof runFlags> = async ({ values, args }, { env, roo
   const { status, id } = isMachine
     ? await runVmForeground({
         ...request,
+        ...statsRequest("run", values["cpu-stats"]),
         cpu: values.cpu,
         kernel: values.kernel,
         ...(values["vm-console"] && { onConsole: (bytes) => process.stderr.write(bytes) }),
@@ -42,12 +44,17 @@ function wantsMachine({
   isolation,
   cpu,
   kernel,
+  "cpu-stats": stats,
   "vm-console": console,
-}: Pick<ValuesOf<typeof runFlags>, "isolation" | "cpu" | "kernel" | "vm-console">): boolean {
+}: Pick<
+  ValuesOf<typeof runFlags>,
+  "isolation" | "cpu" | "cpu-stats" | "kernel" | "vm-console"
+>): boolean {
   if (isolation === "vm") return true;
-  if (cpu === undefined && kernel === undefined && !console) return false;
+  if (cpu === undefined && stats === undefined && kernel === undefined && !console) return false;
   if (isolation !== "container") return true;
-  throw new UsageError("run", "--cpu, --kernel and --vm-console are about virtual machines", {
+  const flags = "--cpu, --cpu-stats, --kernel and --vm-console";
+  throw new UsageError("run", `${flags} are about virtual machines`, {
     hint: "leave them out, or use --isolation vm",
   });
 }

@@ -3,7 +3,7 @@ import { type Fd, syscall } from "../../linux/index.ts";
 import { BootError, KernelImageError } from "../boot/index.ts";
 import type { HostPorts, PendingConnection } from "../guest/index.ts";
 import type { Connection } from "../guest/remote-kernel.ts";
-import type { StopReason } from "../machine/index.ts";
+import { type CpuReport, parseCpuReport, type StopReason } from "../machine/index.ts";
 import type { SandboxVm, StartedMachine } from "../sandbox.ts";
 import { FIRST_PORT, vsockAddress } from "../vsock-ports.ts";
 import { Bridge } from "./bridge.ts";
@@ -46,6 +46,7 @@ export class ConfinedMachine implements StartedMachine {
   readonly #waiting = new Map<number, (connection: Connection) => void>();
   readonly #onConsole: ((bytes: Uint8Array) => void) | undefined;
   #report = settle<string>();
+  #counted = settle<CpuReport | undefined>();
   #tail = "";
   #nextPort = FIRST_PORT;
   #isReaped = false;
@@ -65,6 +66,7 @@ export class ConfinedMachine implements StartedMachine {
     this.#bridge.closed.then(() => this.#lose());
     this.#running.promise.catch(() => undefined); // reported by start
     this.#report.promise.catch(() => undefined); // reported to whoever asks
+    this.#counted.promise.catch(() => undefined); // as above
     this.vm = this.#describe();
     this.host = {
       family: AF_VSOCK,
@@ -99,6 +101,10 @@ export class ConfinedMachine implements StartedMachine {
       describeCrash: () => {
         this.#bridge.send(frameKinds.describe);
         return this.#report.promise;
+      },
+      stats: () => {
+        this.#bridge.send(frameKinds.stats);
+        return this.#counted.promise;
       },
     };
   }
@@ -144,6 +150,11 @@ export class ConfinedMachine implements StartedMachine {
       case frameKinds.report:
         this.#report.resolve(Buffer.from(payload).toString());
         return;
+      case frameKinds.counted:
+        this.#counted.resolve(readCounted(payload));
+        this.#counted = settle();
+        this.#counted.promise.catch(() => undefined); // of interest only when somebody asks
+        return;
       default:
         throw new FrameError(`Expected a frame of a monitor, got kind ${kind}`);
     }
@@ -154,6 +165,7 @@ export class ConfinedMachine implements StartedMachine {
     const why = this.#reap();
     this.#running.reject(new MonitorError(`The machine's monitor ended early: ${why}`));
     this.#report.reject(new MonitorError(`The machine's monitor cannot be asked: ${why}`));
+    this.#counted.reject(new MonitorError(`The machine's monitor cannot be asked: ${why}`));
     this.#end.resolve({ kind: "crash", why: `its monitor ended: ${why}` });
   }
 
@@ -185,6 +197,11 @@ function readFailure(payload: Uint8Array): Error {
   if (name === "KernelImageError") return new KernelImageError(text);
   if (name === "BootError") return new BootError(text, typeof hint === "string" ? hint : undefined);
   return new MonitorError(text);
+}
+
+function readCounted(payload: Uint8Array): CpuReport | undefined {
+  const value: unknown = JSON.parse(Buffer.from(payload).toString());
+  return value === null ? undefined : parseCpuReport(value);
 }
 
 function readReason(payload: Uint8Array): StopReason {
