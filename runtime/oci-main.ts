@@ -6,6 +6,9 @@
 
 import { encodeUtf8, syscall } from "../linux/index.ts";
 import { writeFd } from "./files.ts";
+import { makeImage } from "./frozen/freeze.ts";
+import { calledAs } from "./frozen/layout.ts";
+import { freezeHere } from "./frozen/subject.ts";
 import { markPhase } from "./phases.ts";
 import { defaultStateRoot, ociVersion } from "./state.ts";
 import { parseOptions, UsageError } from "./verbs/command-line.ts";
@@ -49,6 +52,20 @@ const verbs: Readonly<Record<string, () => Verb | Promise<Verb>>> = {
   checkpoint: () => refuseCheckpoint,
   restore: () => refuseCheckpoint,
 };
+
+/** `main` for the executable, which may be started to be frozen (frozen/README.md). */
+export async function begin(
+  words: readonly string[],
+  env: Environment,
+  name: string,
+): Promise<number> {
+  if (name === calledAs.maker) return makeImage();
+  if (name === calledAs.subject) {
+    const thawed = freezeHere();
+    return main(thawed.words, thawed.environment, thawed.name);
+  }
+  return main(words, env, name);
+}
 
 /** The exit status; messages go to stderr and the log, results to stdout. */
 export async function main(

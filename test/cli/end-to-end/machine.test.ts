@@ -58,7 +58,7 @@ describe("run --isolation vm --cpu software", function () {
       assert.match(stderr, words);
     const { cpu, report } = JSON.parse(readFileSync(file, "utf8"));
     assert.equal(cpu, "software");
-    assert.ok(parseCpuReport(report).translation.instructions > 100_000);
+    assert.ok(parseCpuReport(report).translation.instructions > 1000);
     const refused = world.mw(["run", "--rm", "--isolation", "container", "--cpu-stats", "x"]);
     assert.match(refused.stderr, /--cpu-stats.* are about virtual machines/);
     const nowhere = inMachine(["--cpu-stats=/nowhere/x"], ["true"]);
