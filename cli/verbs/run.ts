@@ -32,6 +32,7 @@ export const run: Handler<typeof runFlags> = async ({ values, args }, { env, roo
         ...statsRequest("run", values["cpu-stats"]),
         cpu: values.cpu,
         kernel: values.kernel,
+        cold: values["vm-cold"],
         ...(values["vm-console"] && { onConsole: (bytes) => process.stderr.write(bytes) }),
       })
     : await runForeground(request);
@@ -45,15 +46,17 @@ function wantsMachine({
   cpu,
   kernel,
   "cpu-stats": stats,
+  "vm-cold": cold,
   "vm-console": console,
 }: Pick<
   ValuesOf<typeof runFlags>,
-  "isolation" | "cpu" | "cpu-stats" | "kernel" | "vm-console"
+  "isolation" | "cpu" | "cpu-stats" | "kernel" | "vm-cold" | "vm-console"
 >): boolean {
   if (isolation === "vm") return true;
-  if (cpu === undefined && stats === undefined && kernel === undefined && !console) return false;
+  const asked = [cpu, stats, kernel].some((value) => value !== undefined) || cold || console;
+  if (!asked) return false;
   if (isolation !== "container") return true;
-  const flags = "--cpu, --cpu-stats, --kernel and --vm-console";
+  const flags = "--cpu, --cpu-stats, --kernel, --vm-cold and --vm-console";
   throw new UsageError("run", `${flags} are about virtual machines`, {
     hint: "leave them out, or use --isolation vm",
   });

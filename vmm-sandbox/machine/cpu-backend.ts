@@ -58,6 +58,8 @@ export interface CpuBackend extends AsyncDisposable {
   save(): Promise<CpuState>;
   /** What the CPU counts, as plain data; a processor that executes guests itself counts nothing. */
   report?(): Promise<CpuReport>;
+  /** What it has made of the guest's code, if it makes anything: for backends of the same build. */
+  saveCode?(): Promise<Uint8Array>;
   /** Into a backend with as many vCPUs, whose RAM is what it was. */
   restore(state: CpuState): Promise<void>;
 }
