@@ -129,7 +129,6 @@ class Monitor {
     return await Vm.create({
       ...parts,
       kernel: kernel.bytes,
-      kernelFile: kernel.fd,
       initrd: joinInitrd(this.#initrd.splice(0)),
       commandLine,
     });
