@@ -9,6 +9,7 @@
 import {
   type Argument,
   call,
+  F_SETFD,
   Fd,
   type Program,
   SIG_SETMASK,
@@ -56,6 +57,8 @@ export interface ExecOptions {
   readonly console?: Fd;
   readonly stdio?: readonly [number, number, number];
   readonly preserveFds?: number;
+  /** Stays open in the command, under the same number. */
+  readonly handed?: Fd;
   /** For a container whose cgroup systemd made. */
   readonly systemd?: SystemdDriver;
 }
@@ -98,6 +101,7 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
   });
   const keep = [theirs.number, target.number, ...entrances.map(({ number }) => number)];
   if (options.console !== undefined) keep.push(options.console.number);
+  if (options.handed !== undefined) keep.push(options.handed.number);
   if (listener !== undefined) keep.push(listener.number);
   let maker = 0;
   try {
@@ -210,11 +214,13 @@ export function planExec(
     process,
     console: socket,
     preserveFds = 0,
+    handed,
   }: Omit<ExecOptions, "console"> & { readonly console?: { readonly number: number } },
   context: ExecContext,
   rows = new RowList(),
 ): Program {
   planPrologue(rows, { preserveFds, sync: context.sync });
+  if (handed !== undefined) rows.call("fcntl", [handed.number, F_SETFD, 0]);
   planOomScore(rows, config.process);
   planLabels(rows, process);
   planHidden(rows);

@@ -6,9 +6,10 @@
 
 import { encodeUtf8, syscall } from "../linux/index.ts";
 import { writeFd } from "./files.ts";
+import type { IsolationWish } from "./machine/wish.ts";
 import { markPhase } from "./phases.ts";
 import { defaultStateRoot, ociVersion } from "./state.ts";
-import { parseOptions, UsageError } from "./verbs/command-line.ts";
+import { type ParsedOptionsOf, parseOptions, UsageError } from "./verbs/command-line.ts";
 import { ExitError, Log, type VerbContext } from "./verbs/context.ts";
 import { create } from "./verbs/create.ts";
 import { events } from "./verbs/events.ts";
@@ -27,6 +28,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const globalOptions = {
   root: "text", log: "text", "log-format": "text", "systemd-cgroup": "boolean", debug: "boolean",
   rootless: "text", criu: "text", "cgroup-manager": "text", version: "boolean", help: "boolean",
+  isolation: "text", cpu: "text", kernel: "text",
 } as const;
 
 // biome-ignore format: table
@@ -50,11 +52,18 @@ const verbs: Readonly<Record<string, () => Verb | Promise<Verb>>> = {
   restore: () => refuseCheckpoint,
 };
 
+export interface CalledAs {
+  /** The name we were executed by. */
+  readonly calledAs?: string;
+  /** Words that execute this program again. */
+  readonly self?: readonly string[];
+}
+
 /** The exit status; messages go to stderr and the log, results to stdout. */
 export async function main(
   argv: readonly string[],
   env: Environment,
-  calledAs = "",
+  { calledAs = "", self = [process.execPath] }: CalledAs = {},
 ): Promise<number> {
   markPhase("javascript");
   let log = new Log(undefined, "text");
@@ -81,6 +90,8 @@ export async function main(
     return await verb(args, {
       name,
       calledAs,
+      self,
+      isolation: readIsolation(options, calledAs),
       env,
       log,
       print,
@@ -117,6 +128,30 @@ function readDriver(manager: string | undefined, systemd: boolean) {
   if (manager !== undefined && !["cgroupfs", "systemd", "disabled"].includes(manager))
     throw new UsageError(`unknown cgroup-manager "${manager}"`);
   return { systemdCgroup: systemd || manager === "systemd", noCgroups: manager === "disabled" };
+}
+
+/** The name manyworlds-vm is for engines that can pass a runtime no options. */
+function readIsolation(options: ParsedOptionsOf, calledAs: string): IsolationWish {
+  const name = calledAs.slice(calledAs.lastIndexOf("/") + 1);
+  const named = name.startsWith("manyworlds-vm") ? "vm" : undefined;
+  const kernel = options.text("kernel");
+  return {
+    isolation: oneOf(options, "isolation", ["vm", "container"]) ?? named,
+    cpu: oneOf(options, "cpu", ["auto", "kvm", "software"]) ?? "auto",
+    ...(kernel && { kernel }),
+  };
+}
+
+function oneOf<T extends string>(
+  options: ParsedOptionsOf,
+  name: string,
+  values: readonly T[],
+): T | undefined {
+  const text = options.text(name);
+  const value = values.find((each) => each === text);
+  if (text && value === undefined)
+    throw new UsageError(`unknown ${name} "${text}", expected one of ${values.join(", ")}`);
+  return value;
 }
 
 function refuseCheckpoint(): never {

@@ -53,20 +53,22 @@ const phaseWords = {
 export interface Attachment {
   readonly interactive: boolean;
   readonly tty: boolean;
+  readonly makeRaw?: () => Disposable | undefined;
 }
 
 /** Carries bytes until the process has ended and its last output is out. */
 export async function attach(
   guest: GuestProcess,
-  { interactive, tty }: Attachment,
+  { interactive, tty, makeRaw = enterRaw }: Attachment,
   status: Promise<unknown>,
 ): Promise<void> {
-  using _raw = interactive && tty ? enterRaw() : undefined;
+  using _raw = interactive && tty ? makeRaw() : undefined;
   const resize = (): void => {
     const size = terminalSize();
     if (tty && size !== undefined) guest.resize(size.width, size.height).catch(() => undefined);
   };
   process.on("SIGWINCH", resize);
+  resize(); // it may have changed since the process was told
   const input = interactive ? feed(guest.stdin) : closeInput(guest, tty);
   try {
     const outputs = [pump(guest.stdout, process.stdout)];

@@ -19,12 +19,13 @@ import { ContainerError } from "../errors.ts";
 import type { CpuKind } from "./choose-cpu.ts";
 import type { KernelFiles } from "./guest-kernel.ts";
 import { type GuestShare, planGuestSetup, probeCgroups } from "./guest-launch.ts";
+import { type GuestNetwork, planGuestNetwork } from "./guest-network.ts";
 
 export interface HostShare extends GuestShare {
   /** Directory of the host. */
   readonly source: string;
-  /** The one file of it that the guest may see. */
-  readonly only?: string;
+  /** The files of it that the guest may see. */
+  readonly only?: readonly string[];
 }
 
 export interface MachineRequest {
@@ -32,7 +33,9 @@ export interface MachineRequest {
   readonly cpus: number;
   readonly memoryBytes: number;
   readonly kernel: KernelFiles;
-  readonly rootImage: string;
+  /** An image as a block device, or a directory that becomes the root as it is. */
+  readonly root: { readonly image: string } | { readonly directory: string };
+  readonly network?: GuestNetwork | undefined;
   readonly shares: readonly HostShare[];
   readonly files: ReadonlyMap<string, string>;
   readonly resources: NonNullable<RuntimeConfig["linux"]>["resources"];
@@ -40,6 +43,9 @@ export interface MachineRequest {
   readonly onPhase?: ((phase: Phase) => void) | undefined;
   readonly onWarning?: ((text: string) => void) | undefined;
 }
+
+/** Tag of the share that is the container's root. */
+const ROOT_TAG = "rootfs";
 
 /** What has been reached, for those who measure. */
 export type Phase = "kernel" | "agent" | "root";
@@ -52,7 +58,7 @@ export interface ContainerMachine extends AsyncDisposable {
 }
 
 export async function startMachine(request: MachineRequest): Promise<ContainerMachine> {
-  const { shares, files, resources, onPhase } = request;
+  const { shares, files, resources, root, network, onPhase } = request;
   const directories: VirtioFs[] = [];
   const close = (): void => {
     for (const directory of directories.splice(0)) directory[Symbol.dispose]();
@@ -75,10 +81,12 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
     };
     try {
       const { kernel: agent } = sandbox;
-      await mustRun(agent, planGuestRoot({ imageDisk: "/dev/vda" }), "its root file system");
+      const where = "image" in root ? { imageDisk: "/dev/vda" } : { shareTag: ROOT_TAG };
+      await mustRun(agent, planGuestRoot(where), "its root file system");
       const { value } = await agent.run(probeCgroups);
       const cgroups = value === 1;
       await mustRun(agent, planGuestSetup({ shares, files, resources, cgroups }), "its files");
+      if (network !== undefined) await connectGuest(agent, network);
       onPhase?.("root");
       return { ...machine, cgroups };
     } catch (error) {
@@ -96,19 +104,25 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
  * own WebAssembly memory alone, runs here; `directories` are then this process's.
  */
 async function openSandbox(request: MachineRequest, directories: VirtioFs[]): Promise<Sandbox> {
-  const { cpu, cpus, memoryBytes: memorySizeBytes, kernel, rootImage, shares, onConsole } = request;
+  const { cpu, cpus, memoryBytes: memorySizeBytes, kernel, root, network, onConsole } = request;
+  const shares: readonly HostShare[] =
+    "image" in root
+      ? request.shares
+      : [{ tag: ROOT_TAG, target: "", readOnly: false, source: root.directory }, ...request.shares];
   const modules = readModules(kernel);
   const common = {
-    disks: [{ path: rootImage, readOnly: true }],
+    disks: "image" in root ? [{ path: root.image, readOnly: true }] : [],
     commandLine: onConsole === undefined ? "" : "loglevel=7",
     ...(onConsole !== undefined && { onConsole }),
   };
   if (hasNativeCode())
     try {
-      const own = { cpu, cpus, memorySizeBytes, kernel: kernel.path, modules, shares };
+      const nets = network?.devices ?? [];
+      const own = { cpu, cpus, memorySizeBytes, kernel: kernel.path, modules, shares, nets };
       return await startConfinedSandbox({ ...common, ...own });
     } catch (error) {
-      if (!(error instanceof ConfinementError) || cpu === "kvm") throw error;
+      const needsConfinement = cpu === "kvm" || network !== undefined || "directory" in root;
+      if (!(error instanceof ConfinementError) || needsConfinement) throw error;
       request.onWarning?.(`${error.message}; the software CPU runs in this process instead`);
     }
   directories.push(...openShares(shares));
@@ -153,13 +167,21 @@ function openShares(shares: readonly HostShare[]): VirtioFs[] {
   return opened;
 }
 
+async function connectGuest(agent: Sandbox["kernel"], { interfaces }: GuestNetwork): Promise<void> {
+  const { program, explain } = planGuestNetwork(interfaces);
+  const problem = explain(await mustRun(agent, program, "its network"));
+  if (problem === undefined) return;
+  throw new ContainerError(`Cannot connect the guest to the network: ${problem}`);
+}
+
+/** What the program ended with. */
 async function mustRun(
   agent: Sandbox["kernel"],
   program: Parameters<Sandbox["kernel"]["run"]>[0],
   what: string,
-): Promise<void> {
-  const { failure } = await agent.run(program);
-  if (failure === undefined) return;
+): Promise<number> {
+  const { failure, value } = await agent.run(program);
+  if (failure === undefined) return value;
   const { call, errno, note, args } = failure;
   const detail = note === undefined ? `${call}(${args.join(", ")})` : `${note}: ${call}`;
   throw new ContainerError(`Cannot prepare the guest, ${what}: ${detail} failed with ${errno}`);

@@ -3,6 +3,7 @@ import { createContainer } from "../create.ts";
 import { canHandOver, openHandover } from "../door/handover.ts";
 import { runHooks } from "../hooks.ts";
 import { destroyContainer, startContainer } from "../lifecycle.ts";
+import { chooseHalf } from "../machine/verbs.ts";
 import { markPhase, writePhases } from "../phases.ts";
 import { ociState, readContainer } from "../state.ts";
 import { warningsOf } from "../warnings.ts";
@@ -31,19 +32,21 @@ const runOptions = {
 export async function run(args: readonly string[], context: VerbContext): Promise<number> {
   const options = parseOptions(args, runOptions, { ...launchAliases, d: "detach" });
   const id = containerId(options, "run");
-  const { path, config } = readBundle(options.text("bundle") ?? ".");
+  const { path, config: whole } = readBundle(options.text("bundle") ?? ".");
+  const shared = sharedOptions(options, context);
+  const { config, machine } = chooseHalf(whole, { ...context, ...shared, id });
   const detach = options.flag("detach");
   const terminal = config.process?.terminal === true;
   using asked = consoleSocket(options, terminal, detach);
   const pair = terminal && !detach ? terminalPair() : undefined;
   const console = asked ?? pair?.theirs;
-  // startContainer hooks run between the two, so then it takes both steps.
-  const staged = (config.hooks?.startContainer?.length ?? 0) > 0;
+  // startContainer hooks run between the two, so then it takes both steps; and a machine's boot.
+  const staged = (config.hooks?.startContainer?.length ?? 0) > 0 || machine !== undefined;
   const systemd = context.systemdCgroup ? await loadSystemd() : undefined;
   const keeps = options.flag("keep");
   const door = openHandover(context.calledAs);
   const handsOver =
-    !(detach || terminal || keeps || systemd !== undefined) &&
+    !(detach || terminal || keeps || systemd !== undefined || machine !== undefined) &&
     canHandOver(config, context.stateRoot, id);
   const created = createContainer({
     ...(systemd === undefined ? {} : { systemd }),
@@ -54,7 +57,8 @@ export async function run(args: readonly string[], context: VerbContext): Promis
     mode: staged ? "create" : "run",
     detach,
     ...(door !== undefined && handsOver ? { waitedForBy: "parent" } : {}),
-    ...sharedOptions(options, context),
+    ...shared,
+    ...(machine === undefined ? {} : { machine }),
     ...(console === undefined ? {} : { console }),
   });
   for (const warning of warningsOf(config)) context.log.write("warning", warning);

@@ -6,8 +6,8 @@ export interface MonitorShare {
   /** In the monitor's own root. */
   readonly path: string;
   readonly readOnly: boolean;
-  /** The one file of it that the guest may see. */
-  readonly only?: string;
+  /** The files of it that the guest may see. */
+  readonly only?: readonly string[];
 }
 
 export interface MonitorNet {
