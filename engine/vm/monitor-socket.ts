@@ -66,6 +66,8 @@ class Client {
   readonly #door: MachineDoor;
   readonly #socket: Socket;
   #guest: GuestProcess | undefined;
+  #isGone = false;
+  #hasEnded = false;
   /** Input comes before the process is there to take it. */
   #input: Promise<WritableStreamDefaultWriter<Uint8Array> | undefined>;
   #openInput: (writer: WritableStreamDefaultWriter<Uint8Array> | undefined) => void = () =>
@@ -85,7 +87,15 @@ class Client {
         this.#fail(error);
       }
     });
-    socket.once("end", () => this.#endInput());
+    // A client has a frame for the end of its input: this is its own.
+    for (const event of ["end", "close"]) socket.once(event, () => this.#abandon());
+  }
+
+  /** Whoever stood for the process was killed: so is the process. */
+  #abandon(): void {
+    this.#isGone = true;
+    this.#endInput();
+    if (!this.#hasEnded) this.#guest?.kill(SIGKILL).catch(() => undefined); // it has ended
   }
 
   #take(kind: number, payload: Buffer): void {
@@ -123,15 +133,14 @@ class Client {
     }
     const guest = await this.#door.exec(request);
     this.#guest = guest;
-    // Whoever stands for the process was killed: so is the process.
-    this.#socket.once("close", () => guest.kill(SIGKILL).catch(() => undefined));
-    if (this.#socket.destroyed) await guest.kill(SIGKILL);
+    if (this.#isGone) this.#abandon();
     this.#openInput(guest.stdin.getWriter());
     if (request.kind === "exec" && !request.interactive && !request.tty) this.#endInput();
     this.#socket.write(encodeFrame(frameKinds.started));
     const outputs = [this.#pump(guest.stdout, frameKinds.output)];
     if (guest.stderr !== undefined) outputs.push(this.#pump(guest.stderr, frameKinds.errors));
     const [status] = await Promise.all([guest.exited, ...outputs]);
+    this.#hasEnded = true;
     this.#socket.end(encodeJsonFrame(frameKinds.exited, { status: shellStatus(status) }));
   }
 

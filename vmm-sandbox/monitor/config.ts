@@ -16,6 +16,8 @@ export interface MonitorNet {
   readonly fd: number;
   /** Six bytes. */
   readonly mac: readonly number[];
+  /** Of the other end; Ethernet's without it. */
+  readonly mtu?: number;
 }
 
 /** Numbers that end in Fd are descriptors which the monitor was started with. */
