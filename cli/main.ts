@@ -46,6 +46,6 @@ async function inMachine([verb, ...args]: readonly string[]): Promise<number> {
 }
 
 async function runtime(args: readonly string[]): Promise<number> {
-  const { leave, main } = await import("../runtime/oci-main.ts");
-  return leave(await main(args, process.env, { calledAs: process.argv0, self: self() }));
+  const { begin, leave } = await import("../runtime/oci-main.ts");
+  return leave(await begin(args, process.env, { calledAs: process.argv0, self: self() }));
 }

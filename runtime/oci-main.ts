@@ -6,6 +6,9 @@
 
 import { encodeUtf8, syscall } from "../linux/index.ts";
 import { writeFd } from "./files.ts";
+import { makeImage } from "./frozen/freeze.ts";
+import { calledAs as frozenNames } from "./frozen/layout.ts";
+import { freezeHere } from "./frozen/subject.ts";
 import type { IsolationWish } from "./machine/wish.ts";
 import { markPhase } from "./phases.ts";
 import { defaultStateRoot, ociVersion } from "./state.ts";
@@ -57,6 +60,20 @@ export interface CalledAs {
   readonly calledAs?: string;
   /** Words that execute this program again. */
   readonly self?: readonly string[];
+}
+
+/** `main` for the executable, which may be started to be frozen (frozen/README.md). */
+export async function begin(
+  words: readonly string[],
+  env: Environment,
+  { calledAs = "", self }: Required<CalledAs>,
+): Promise<number> {
+  if (calledAs === frozenNames.maker) return makeImage();
+  if (calledAs === frozenNames.subject) {
+    const thawed = freezeHere();
+    return main(thawed.words, thawed.environment, { calledAs: thawed.name, self });
+  }
+  return main(words, env, { calledAs, self });
 }
 
 /** The exit status; messages go to stderr and the log, results to stdout. */

@@ -46,19 +46,25 @@ export interface Disk {
   readonly readOnly: boolean;
 }
 
-export interface VmConfig {
+/** What a machine is made of, whether it boots or goes on from a snapshot. */
+export interface VmParts {
   readonly backend: CpuBackend;
+  /** In this order /dev/vda, /dev/vdb… */
+  readonly disks?: readonly Disk[];
+  /** Drives are there, and empty until `insertDisks`. */
+  readonly disksLater?: boolean;
+  /** More devices, in the order of the DSDT, after the disks. */
+  readonly devices?: readonly VirtioDevice[];
+  readonly onConsole?: (bytes: Uint8Array) => void;
+  readonly onSerial?: (byte: number) => void;
+}
+
+export interface VmConfig extends VmParts {
   /** Its bytes; when they are a mapping of a file, that file too, so that they are not copied. */
   readonly kernel: Uint8Array;
   readonly kernelFile?: unknown;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;
-  /** In this order /dev/vda, /dev/vdb… */
-  readonly disks?: readonly Disk[];
-  /** More devices, in the order of the DSDT, after the disks. */
-  readonly devices?: readonly VirtioDevice[];
-  readonly onConsole?: (bytes: Uint8Array) => void;
-  readonly onSerial?: (byte: number) => void;
 }
 
 /** Plain data, fit for structuredClone. */
@@ -81,9 +87,10 @@ export class Vm implements AsyncDisposable {
   readonly #serial: Serial;
   readonly #generation: GenerationId;
   readonly #disks: readonly FileBackend[];
+  readonly #drives: readonly Block[];
   #tail = "";
 
-  private constructor(config: VmConfig) {
+  private constructor(config: VmParts) {
     const { backend } = config;
     this.#backend = backend;
     this.machine = new Machine(backend);
@@ -92,8 +99,10 @@ export class Vm implements AsyncDisposable {
       this.#remember(bytes);
       config.onConsole?.(bytes);
     });
+    const empty = config.disksLater ?? false;
+    this.#drives = this.#disks.map((disk, index) => new Block(disk, `disk${index}`, { empty }));
     const devices: VirtioDevice[] = [
-      ...this.#disks.map((disk, index) => new Block(disk, `disk${index}`)),
+      ...this.#drives,
       this.console,
       new Entropy(),
       ...(config.devices ?? []),
@@ -134,6 +143,29 @@ export class Vm implements AsyncDisposable {
       await (vm ?? config.backend)[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /**
+   * The machine that was saved, in one made alike: `read` fills RAM and returns the rest of it. The
+   * backend is the machine's, also when this fails.
+   */
+  static async createFrom(parts: VmParts, read: (backend: CpuBackend) => VmState): Promise<Vm> {
+    let vm: Vm | undefined;
+    try {
+      vm = new Vm(parts);
+      const state = read(parts.backend);
+      await parts.backend.attach(vm.machine);
+      await vm.restore(state);
+      return vm;
+    } catch (error) {
+      await (vm ?? parts.backend)[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** For drives that were empty so far. */
+  insertDisks(): void {
+    for (const drive of this.#drives) drive.insert();
   }
 
   /** Typed on the serial console; returns how many bytes it had room for. */

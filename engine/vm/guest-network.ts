@@ -29,6 +29,7 @@ export interface DeviceMessage {
 export interface GuestInterface {
   /** As the container shall see it. */
   readonly name: string;
+  readonly mac: Uint8Array;
   readonly mtu: number;
   /** Addresses, then routes and neighbours, in the order in which they can be made. */
   readonly messages: readonly DeviceMessage[];
@@ -44,7 +45,7 @@ const LOOPBACK = 1;
 /** A guest's devices are numbered as the monitor lists them, behind its loopback device. */
 const FIRST_DEVICE = 2;
 const IFF_UP = 1;
-const [IFLA_IFNAME, IFLA_MTU] = [3, 4];
+const [IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU] = [1, 3, 4];
 const ANSWER_BYTES = 4096;
 /** struct nlmsgerr follows the header: the error, negative. */
 const ERROR_OFFSET = 16;
@@ -90,7 +91,11 @@ function listRequests(interfaces: readonly GuestInterface[]): readonly Request[]
     // First names that nobody wants, because one may want what another still has.
     ...interfaces.map((_, at) => rename(at, `manyworlds${at}`)),
     ...interfaces.map(({ name }, at) => rename(at, name)),
-    ...interfaces.flatMap(({ name, mtu, messages }, at) => [
+    ...interfaces.flatMap(({ name, mac, mtu, messages }, at) => [
+      request(netlinkTypes.SETLINK, `give ${name} its MAC address`, [
+        linkMessage(FIRST_DEVICE + at, 0, 0),
+        encodeAttribute(IFLA_ADDRESS, mac),
+      ]),
       request(netlinkTypes.SETLINK, `start ${name}`, [
         linkMessage(FIRST_DEVICE + at, IFF_UP, IFF_UP),
         encodeAttribute(IFLA_MTU, encodeU32(mtu)),

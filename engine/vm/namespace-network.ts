@@ -28,6 +28,11 @@ export type NamespaceNetwork = GuestNetwork & Disposable;
 
 /** Taps of ours; what an engine makes has other names. */
 const TAP_PREFIX = "manyworlds";
+/**
+ * What a guest's device has until it is told its address: the same for all machines, so that they can
+ * start from one snapshot.
+ */
+const DEVICE_MAC = [0x02, 0x6d, 0x77, 0, 0];
 const IFF_UP = 1;
 const IFLA_MTU = 4;
 const ENOENT = 2;
@@ -55,9 +60,11 @@ export function connectNamespace(): NamespaceNetwork {
       taps.push(tap);
       redirected.push(link);
       redirect(socket, link, tap);
-      devices.push({ kind: "tap", fd: tap.fd.number, mac: [...link.mac], mtu: link.mtu });
+      const mac = [...DEVICE_MAC, devices.length];
+      devices.push({ kind: "tap", fd: tap.fd.number, mac, mtu: link.mtu });
       interfaces.push({
         name: link.name,
+        mac: link.mac,
         mtu: link.mtu,
         messages: messagesOf(socket, link.index),
       });

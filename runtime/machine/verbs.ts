@@ -5,6 +5,7 @@ import { freezeCgroup, signalCgroup } from "../cgroups/cgroup.ts";
 import type { SystemdDriver } from "../cgroups/systemd/scope.ts";
 import { StatusError } from "../errors.ts";
 import { type ExecedProcess, execInContainer } from "../exec.ts";
+import { readLink } from "../files.ts";
 import type { Container, MachineRecord } from "../state.ts";
 import { checkConfig } from "../validate.ts";
 import { askMachine } from "./client.ts";
@@ -41,7 +42,7 @@ export function chooseHalf(
     throw new Error(
       "Cannot pass descriptors to a virtual machine (--preserve-fds, LISTEN_FDS): use a shared directory or the network",
     );
-  const root = stateRoot.startsWith("/") ? stateRoot : `${process.cwd()}/${stateRoot}`;
+  const root = stateRoot.startsWith("/") ? stateRoot : `${readLink("/proc/self/cwd")}/${stateRoot}`;
   const keeper = { args: [...self, KEEPER_VERB, root, id], env: ownVariables(env) };
   const { host, guest } = splitConfig(config, keeper);
   checkConfig({ ...config, ...(guest.process !== undefined && { process: guest.process }) });

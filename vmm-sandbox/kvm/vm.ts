@@ -130,7 +130,7 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
   }
 
   /** The line of an IO-APIC pin: a write to an eventfd. */
-  line(gsi: number): InterruptLine {
+  line(gsi: number): IrqfdLine {
     if (!Number.isInteger(gsi) || gsi < 0 || gsi >= IO_APIC_PINS) {
       throw new RangeError(`Cannot use interrupt line ${gsi}: expected 0 to ${IO_APIC_PINS - 1}`);
     }
@@ -224,7 +224,8 @@ export function drainEventFd(fd: Fd): number {
   return result === 8 ? Number(new DataView(count.buffer).getBigUint64(0, true)) : 0;
 }
 
-class IrqfdLine implements InterruptLine {
+/** A write to its eventfd raises it, from any thread. */
+export class IrqfdLine implements InterruptLine {
   readonly gsi: number;
   readonly fd: Fd;
   constructor(gsi: number, fd: Fd) {
