@@ -1,0 +1,196 @@
+/** The OCI runtime's machines: what runc's verbs do to a container that runs in one. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { whyNoMachine } from "./guest-kernel.ts";
+import { OciMachines, processesWith } from "./oci-machine.ts";
+
+describe("OCI runtime with --isolation=vm", function () {
+  this.timeout(120_000);
+  let machines: OciMachines;
+
+  before(function () {
+    const reason = process.getuid?.() === 0 ? whyNoMachine() : "containers of this suite need root";
+    if (reason !== undefined) {
+      console.log(`      skipped: ${reason}`);
+      this.skip();
+    }
+    machines = new OciMachines();
+  });
+  after(() => machines?.[Symbol.dispose]());
+  afterEach("nothing is left", () => {
+    if (machines === undefined) return;
+    for (const id of existsSync(machines.state) ? readdirSync(machines.state) : [])
+      machines.verb("delete", "--force", id);
+    assert.deepEqual(processesWith(machines.state), []);
+  });
+
+  it("run: streams, status, the bundle's root, volumes, the process as configured", () => {
+    mkdirSync(machines.path("volume"));
+    writeFileSync(machines.path("one"), "file one\n");
+    writeFileSync(machines.path("two"), "file two\n");
+    const bind = (source: string, destination: string, ...more: readonly string[]) => {
+      return {
+        destination,
+        type: "bind",
+        source: machines.path(source),
+        options: ["rbind", ...more],
+      };
+    };
+    machines.configure(
+      `cat; echo to stderr >&2; echo $$; id -u; hostname; cat /etc/one /two; ls /etc
+       echo made > /tmp/made; echo kept > /data/kept; echo x > /two || echo read-only
+       grep CapBnd /proc/self/status; exit 7`,
+      {
+        mounts: [bind("volume", "/data"), bind("one", "/etc/one"), bind("two", "/two", "ro")],
+        process: { user: { uid: 0, gid: 0 } },
+      },
+    );
+    const { status, stdout, stderr } = machines.run(["run", "r1"], { input: "typed\n" });
+    const seen =
+      "typed\n1\n0\nrunc\nfile one\nfile two\none\nread-only\nCapBnd:\t0000000020000420\n";
+    assert.equal(stdout, seen);
+    assert.match(stderr, /to stderr/);
+    assert.equal(status, 7);
+    assert.equal(readFileSync(`${machines.rootfs}/tmp/made`, "utf8"), "made\n");
+    assert.equal(readFileSync(machines.path("volume/kept"), "utf8"), "kept\n");
+  });
+
+  it("create, start, exec, signals, pause, update, kill, delete", async () => {
+    machines.configure(
+      'trap "echo usr1" USR1; trap "exit 9" TERM; echo up; while :; do sleep 0.1; done',
+    );
+    const pid = machines.create("l1");
+    assert.equal(machines.status("l1"), "created");
+    assert.equal(machines.verb("start", "l1").status, 0);
+    assert.equal(machines.status("l1"), "running");
+    assert.match(readFileSync(`/proc/${pid}/cmdline`, "utf8"), /vm-keeper/);
+
+    const script = "echo $A; pwd; cat; exit 5";
+    const exec = machines.run(["exec", "-e", "A=b", "--cwd", "/tmp", "l1", "sh", "-c", script], {
+      input: "in\n",
+    });
+    assert.deepEqual([exec.status, exec.stdout], [5, "b\n/tmp\nin\n"]);
+    const missing = machines.verb("exec", "l1", "/bin/nope");
+    assert.equal(missing.status, 255);
+    assert.match(
+      missing.stderr,
+      /exec: \\"\/bin\/nope\\": stat \/bin\/nope: no such file or directory/,
+    );
+
+    machines.verb("kill", "l1", "USR1");
+    await until(() => machines.output("l1").includes("usr1"));
+    machines.verb("pause", "l1");
+    assert.equal(machines.status("l1"), "paused");
+    machines.verb("resume", "l1");
+    assert.equal(machines.verb("update", "--memory", "100m", "--pids-limit", "50", "l1").status, 0);
+    const limits = machines.verb(
+      "exec",
+      "l1",
+      "cat",
+      "/sys/fs/cgroup/memory.max",
+      "/sys/fs/cgroup/pids.max",
+    );
+    assert.equal(limits.stdout, "104857600\n50\n");
+    const more = machines.verb("update", "--memory", "9000m", "l1");
+    assert.match(more.stderr, /Cannot set a memory limit of \d+ bytes: the machine was made with/);
+
+    assert.match(machines.verb("delete", "l1").stderr, /not stopped/);
+    machines.verb("kill", "l1", "TERM");
+    await until(() => machines.status("l1") === "stopped");
+    assert.match(machines.verb("kill", "l1").stderr, /container not running/);
+    assert.equal(machines.verb("delete", "l1").status, 0);
+    assert.ok(!existsSync(`${machines.state}/l1`));
+  });
+
+  it("a process that stands for an exec and is killed takes it along", async () => {
+    machines.configure("sleep 1000");
+    machines.create("x1");
+    machines.verb("start", "x1");
+    const pidFile = machines.path("exec.pid");
+    machines.verb("exec", "--detach", "--pid-file", pidFile, "x1", "sleep", "77");
+    const sleeps = () => machines.verb("exec", "x1", "pgrep", "-f", "sleep 77").status;
+    assert.equal(sleeps(), 0);
+    process.kill(Number(readFileSync(pidFile, "utf8")), "SIGKILL");
+    await until(() => sleeps() === 1);
+    machines.verb("delete", "--force", "x1");
+  });
+
+  it("the keeper's end is the machine's", async () => {
+    machines.configure("sleep 1000");
+    const pid = machines.create("k1");
+    machines.verb("start", "k1");
+    const monitors = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
+    assert.ok(Number(monitors[0]) > 0);
+    process.kill(pid, "SIGKILL");
+    await until(() => machines.status("k1") === "stopped");
+    await until(() => !existsSync(`/proc/${monitors[0]}/exe`));
+    assert.equal(machines.verb("delete", "k1").status, 0);
+  });
+
+  it("kill and delete --force end a paused one", () => {
+    machines.configure("sleep 1000");
+    machines.create("p1");
+    machines.verb("start", "p1");
+    machines.verb("pause", "p1");
+    assert.match(machines.verb("kill", "p1", "TERM").stderr, /takes SIGKILL alone/);
+    assert.equal(machines.verb("delete", "--force", "p1").status, 0);
+  });
+
+  it("SIGKILL from outside is status 137, and a real-time signal arrives", async () => {
+    machines.configure("trap 'echo got 37' 37; echo up; while :; do sleep 0.1; done");
+    const run = machines.start("run", "s1");
+    const [first] = await once(run.stdout ?? run, "data");
+    assert.equal(String(first), "up\n");
+    machines.verb("kill", "s1", "37");
+    const [second] = await once(run.stdout ?? run, "data");
+    assert.equal(String(second), "got 37\n");
+    machines.verb("kill", "s1", "KILL");
+    const [code] = await once(run, "exit");
+    assert.equal(code, 137);
+  });
+
+  it("start says what is wrong, as runc does", () => {
+    machines.configure("", { process: { args: ["/bin/nosuch"] } });
+    machines.create("e1");
+    const { status, stderr } = machines.verb("start", "e1");
+    assert.equal(status, 1);
+    assert.match(
+      stderr,
+      /exec: \\"\/bin\/nosuch\\": stat \/bin\/nosuch: no such file or directory/,
+    );
+    assert.equal(machines.status("e1"), "stopped");
+    machines.verb("delete", "e1");
+  });
+
+  it("an annotation asks for a machine, and what it cannot have is refused by name", () => {
+    const annotations = { "dev.manyworlds.isolation": "vm" };
+    machines.configure("uname -r", { annotations });
+    const { stdout } = machines.run(["run", "a1"], { isolation: [] });
+    assert.notEqual(stdout.trim(), readFileSync("/proc/sys/kernel/osrelease", "utf8").trim());
+    assert.match(stdout, /^\d+\.\d+/);
+    machines.configure("true", { annotations: { "dev.manyworlds.isolation": "container" } });
+    assert.match(machines.verb("run", "a2").stderr, /was told to use --isolation=vm/);
+    const mount = { destination: "/x", type: "bind", source: "/no/such/place", options: ["bind"] };
+    machines.configure("true", { mounts: [mount] });
+    assert.match(machines.verb("run", "a3").stderr, /Cannot mount \\"\/no\/such\/place\\"/);
+  });
+
+  it("a limit on memory holds in the guest, and a machine without a kernel says what to do", () => {
+    machines.configure("cat /sys/fs/cgroup/memory.max; free -m | awk '/Mem/ {print ($2 < 150)}'", {
+      memory: 64 * 2 ** 20,
+    });
+    assert.equal(machines.verb("run", "m1").stdout, "67108864\n1\n");
+    const { stderr } = machines.verb("--kernel=/no/such/kernel", "run", "m2");
+    assert.match(stderr, /Cannot use \\"\/no\/such\/kernel\\" as guest kernel/);
+  });
+});
+
+async function until(condition: () => boolean, limitMs = 10_000): Promise<void> {
+  const end = Date.now() + limitMs;
+  while (!condition()) {
+    assert.ok(Date.now() < end, `not within ${limitMs} ms: ${condition}`);
+    await sleep(100);
+  }
+}
