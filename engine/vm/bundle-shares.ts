@@ -20,7 +20,12 @@ export interface BundleShares {
   readonly files: readonly string[];
 }
 
-export type FileKind = "directory" | "file" | "other" | "missing";
+/** What the host has at a path. */
+export interface HostFiles {
+  kindOf(path: string): "directory" | "file" | "other" | "missing";
+  /** Without symlinks; of a path that is there. */
+  resolve(path: string): string;
+}
 
 interface Share {
   readonly source: string;
@@ -28,16 +33,14 @@ interface Share {
   readonly only: string[] | undefined;
 }
 
-export function planBundleShares(
-  config: RuntimeConfig,
-  kindOf: (path: string) => FileKind,
-): BundleShares {
+export function planBundleShares(config: RuntimeConfig, host: HostFiles): BundleShares {
   const shares = new Map<string, Share>();
   const files: string[] = [];
   const targetOf = (share: Share): string => `/volumes/${[...shares.values()].indexOf(share)}`;
-  const place = (source: string, readOnly: boolean): string => {
-    const kind = kindOf(source);
-    if (kind === "missing" || kind === "other") throw refuse(source, kind);
+  const place = (named: string, readOnly: boolean): string => {
+    const kind = host.kindOf(named);
+    if (kind === "missing" || kind === "other") throw refuse(named, kind);
+    const source = host.resolve(named);
     const isFile = kind === "file";
     const directory = isFile ? dirname(source) : source;
     const key = `${isFile ? "files" : "whole"} ${readOnly} ${directory}`;

@@ -7,7 +7,7 @@
  * ```
  * We end with the process's status, and the machine ends with us, however that happens.
  */
-import { statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Fd, syscall } from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
@@ -26,7 +26,7 @@ import { GUEST_ROOTFS, type GuestProcess, openSocket } from "../../vmm-sandbox/i
 import { ContainerError } from "../errors.ts";
 import { forwardSignals } from "../signals.ts";
 import { defaultStateRoot } from "../state-root.ts";
-import { type BundleShares, type FileKind, planBundleShares } from "./bundle-shares.ts";
+import { type BundleShares, type HostFiles, planBundleShares } from "./bundle-shares.ts";
 import { type CpuKind, chooseCpu } from "./choose-cpu.ts";
 import { attach } from "./foreground.ts";
 import { baseModules, findGuestKernel } from "./guest-kernel.ts";
@@ -83,7 +83,7 @@ async function launch(container: Container): Promise<KeptMachine> {
   if (wish === undefined)
     throw new ContainerError(`Cannot keep a machine for "${container.id}": it runs in none`);
   const { cpu } = chooseCpu(wish.cpu);
-  const bundle = planBundleShares(wish.guest, kindOf);
+  const bundle = planBundleShares(wish.guest, hostFiles);
   const resources = wish.guest.linux?.resources;
   const memoryBytes = memoryOf(resources?.memory?.limit);
   using opened = new Opened();
@@ -147,11 +147,15 @@ function findKernel(cpu: CpuKind, kernel: string | undefined, network: Namespace
   });
 }
 
-function kindOf(path: string): FileKind {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) return "missing";
-  return stat.isDirectory() ? "directory" : stat.isFile() ? "file" : "other";
-}
+/** mount(2) follows links of the host, which the guest would follow in its own root. */
+const hostFiles: HostFiles = {
+  kindOf(path) {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) return "missing";
+    return stat.isDirectory() ? "directory" : stat.isFile() ? "file" : "other";
+  },
+  resolve: (path) => realpathSync(path),
+};
 
 function memoryOf(limit: number | undefined): number {
   if (limit === undefined || limit <= 0) return DEFAULT_MEMORY_BYTES;

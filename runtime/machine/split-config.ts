@@ -10,6 +10,7 @@
  */
 import {
   type Linux,
+  type LinuxDevice,
   type Mount,
   type Namespace,
   type NamespaceType,
@@ -128,8 +129,10 @@ function guestHalf(config: RuntimeConfig): RuntimeConfig {
 }
 
 function guestSettings(linux: Linux): Linux {
+  const devices = linux.devices?.filter(isOwnDevice);
   const { sysctl, seccomp, rootfsPropagation, maskedPaths, readonlyPaths, personality } = linux;
   return {
+    ...(devices !== undefined && { devices }),
     ...(sysctl !== undefined && { sysctl }),
     ...(seccomp !== undefined && { seccomp }),
     ...(rootfsPropagation !== undefined && { rootfsPropagation }),
@@ -159,9 +162,12 @@ export function isBind({ type, options }: Mount): boolean {
 function checkGuest(config: RuntimeConfig): void {
   checkNamespaces(config);
   const { linux = {}, hooks, mounts = [] } = config;
-  for (const { path, type, major, minor } of linux.devices ?? [])
-    if (!ownDevices.has(`${type} ${major}:${minor}`))
-      throw refusal("linux.devices", `has "${path}", and the host's devices are not the guest's`);
+  const foreign = (linux.devices ?? []).find((device) => !isOwnDevice(device));
+  if (foreign !== undefined && !seesEveryDevice(linux))
+    throw refusal(
+      "linux.devices",
+      `has "${foreign.path}", and the host's devices are not the guest's`,
+    );
   if ((hooks?.startContainer?.length ?? 0) > 0)
     throw refusal("hooks.startContainer", "would run in the guest, which has not the host's files");
   if (linux.seccomp?.listenerPath)
@@ -173,11 +179,23 @@ function checkGuest(config: RuntimeConfig): void {
   });
 }
 
-/** What every Linux has: null, zero, full, random, urandom, tty, fuse, net/tun. */
+/** What every Linux has: null, zero, full, random, urandom, kmsg, tty, fuse, net/tun. */
 // biome-ignore format: table
 const ownDevices = new Set([
-  "c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 5:0", "c 10:229", "c 10:200",
+  "c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 1:11", "c 5:0", "c 10:229", "c 10:200",
 ]);
+
+function isOwnDevice({ type, major, minor }: LinuxDevice): boolean {
+  return ownDevices.has(`${type} ${major}:${minor}`);
+}
+
+/** A privileged container gets every device there is; which ones, its engine has only listed. */
+function seesEveryDevice({ resources }: Linux): boolean {
+  return (resources?.devices ?? []).some(
+    ({ allow, type, major, minor, access = "" }) =>
+      allow && (type ?? "a") === "a" && (major ?? -1) < 0 && (minor ?? -1) < 0 && access === "rwm",
+  );
+}
 
 function checkNamespaces({ linux = {}, annotations }: RuntimeConfig): void {
   const namespaces = new Map<string, Namespace>(

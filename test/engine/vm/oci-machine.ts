@@ -99,6 +99,12 @@ export class OciMachines implements Disposable {
     return { status, stdout, stderr };
   }
 
+  /** A verb that leaves a process, which would hold our pipes. */
+  detached(...args: readonly string[]): void {
+    const cwd = this.path("bundle");
+    spawnSync(program, [...this.words(), ...args], { cwd, env: this.#env(), stdio: "ignore" });
+  }
+
   /** `create`, with the container's output in a file; the process that was made. */
   create(id: string, ...more: readonly string[]): number {
     const pidFile = this.path(`${id}.pid`);

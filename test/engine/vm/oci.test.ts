@@ -49,7 +49,7 @@ describe("OCI runtime with --isolation=vm", function () {
     );
     const { status, stdout, stderr } = machines.run(["run", "r1"], { input: "typed\n" });
     const seen =
-      "typed\n1\n0\nrunc\nfile one\nfile two\none\nread-only\nCapBnd:\t0000000020000420\n";
+      "typed\n1\n0\nmanyworlds\nfile one\nfile two\none\nread-only\nCapBnd:\t0000000020000420\n";
     assert.equal(stdout, seen);
     assert.match(stderr, /to stderr/);
     assert.equal(status, 7);
@@ -109,7 +109,7 @@ describe("OCI runtime with --isolation=vm", function () {
     machines.create("x1");
     machines.verb("start", "x1");
     const pidFile = machines.path("exec.pid");
-    machines.verb("exec", "--detach", "--pid-file", pidFile, "x1", "sleep", "77");
+    machines.detached("exec", "--detach", "--pid-file", pidFile, "x1", "sleep", "77");
     const sleeps = () => machines.verb("exec", "x1", "pgrep", "-f", "sleep 77").status;
     assert.equal(sleeps(), 0);
     process.kill(Number(readFileSync(pidFile, "utf8")), "SIGKILL");

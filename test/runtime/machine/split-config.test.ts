@@ -112,6 +112,19 @@ describe("runtime/machine: a container's two halves", () => {
     assert.equal(devices, undefined);
   });
 
+  it("a privileged container has the guest's devices of those that its engine lists", () => {
+    const devices = [
+      { type: "c", path: "/dev/kvm", major: 10, minor: 232 },
+      { type: "c", path: "/dev/kmsg", major: 1, minor: 11 },
+    ] as const;
+    const resources = { devices: [{ allow: true, access: "rwm" }] };
+    const { guest } = splitConfig(withLinux({ devices, resources }), keeper);
+    assert.deepEqual(
+      guest.linux?.devices?.map(({ path }) => path),
+      ["/dev/kmsg"],
+    );
+  });
+
   const without = (...types: readonly string[]) =>
     withLinux({ namespaces: namespaces.filter(({ type }) => !types.includes(type)) });
   const joining = (type: string) =>
