@@ -110,7 +110,8 @@ describe("OCI runtime with --isolation=vm", function () {
     machines.verb("start", "x1");
     const pidFile = machines.path("exec.pid");
     machines.detached("exec", "--detach", "--pid-file", pidFile, "x1", "sleep", "77");
-    const sleeps = () => machines.verb("exec", "x1", "pgrep", "-f", "sleep 77").status;
+    const sleeps = () =>
+      machines.verb("exec", "x1", "sh", "-c", "ps | grep -q '[s]leep 77'").status;
     assert.equal(sleeps(), 0);
     process.kill(Number(readFileSync(pidFile, "utf8")), "SIGKILL");
     await until(() => sleeps() === 1);
