@@ -71,8 +71,10 @@ export async function attach(
   resize(); // it may have changed since the process was told
   const input = interactive ? feed(guest.stdin) : closeInput(guest, tty);
   try {
-    const outputs = [pump(guest.stdout, process.stdout)];
-    if (guest.stderr !== undefined) outputs.push(pump(guest.stderr, process.stderr));
+    const broken = (): void => undefined; // with its machine, as the status then says
+    const outputs = [pump(guest.stdout, process.stdout).catch(broken)];
+    if (guest.stderr !== undefined)
+      outputs.push(pump(guest.stderr, process.stderr).catch(broken));
     // The machine may end with its streams open.
     const failed = status.then(() => Promise.all(outputs));
     await Promise.race([Promise.all([...outputs, status]), failed]);

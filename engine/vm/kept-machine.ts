@@ -128,7 +128,9 @@ export class KeptMachine implements MachineDoor {
     const { sandbox } = this.#parts.machine;
     const reason = await sandbox.ended;
     const why =
-      reason.kind === "crash" ? await sandbox.vm.describeCrash() : `it ended by ${reason.kind}`;
+      reason.kind === "crash"
+        ? await sandbox.vm.describeCrash().catch(() => reason.why)
+        : `it ended by ${reason.kind}`;
     return `The virtual machine of "${this.container.id}" ended: ${why}`;
   }
 }
