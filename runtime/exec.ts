@@ -57,7 +57,10 @@ export interface ExecOptions {
   readonly console?: Fd;
   readonly stdio?: readonly [number, number, number];
   readonly preserveFds?: number;
-  /** Stays open in the command, under the same number. */
+  /**
+   * Stays open in the command, under the same number: that speaks for a process in a machine, and
+   * enters none of the container's namespaces here.
+   */
   readonly handed?: Fd;
   /** For a container whose cgroup systemd made. */
   readonly systemd?: SystemdDriver;
@@ -78,7 +81,7 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
   if (container.status === "paused")
     throw new StatusError("cannot exec in a paused container (use --ignore-paused to override)");
   using target = Fd.from("pidfd_open", container.pid, 0);
-  const types = differingNamespaces(container.pid);
+  const types = options.handed === undefined ? differingNamespaces(container.pid) : [];
   // What comes from outside a user's own systemd, only systemd can move in.
   const isMoved = container.cgroup?.systemd !== undefined && isOrdinaryUser();
   const { cgroup, resctrl } = container;
@@ -241,7 +244,8 @@ export function planExec(
   rows.call("setsid", []);
   const uid = process.user?.uid ?? 0;
   if (process.terminal === true && socket !== undefined) {
-    const tty = planTerminal(rows, undefined, socket.number, process.consoleSize);
+    const isRaw = handed !== undefined;
+    const tty = planTerminal(rows, undefined, socket.number, process.consoleSize, isRaw);
     planControllingTerminal(rows, tty, uid);
   } else if (uid !== 0) planStdioOwner(rows, uid);
   planSignals(rows);

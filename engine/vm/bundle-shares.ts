@@ -25,6 +25,8 @@ export interface HostFiles {
   kindOf(path: string): "directory" | "file" | "other" | "missing";
   /** Without symlinks; of a path that is there. */
   resolve(path: string): string;
+  /** Bytes of the file system that it is on. */
+  sizeOf(path: string): number;
 }
 
 interface Share {
@@ -52,9 +54,12 @@ export function planBundleShares(config: RuntimeConfig, host: HostFiles): Bundle
     files.push(`${targetOf(share)}/${name}`);
     return `${targetOf(share)}/${name}`;
   };
-  const mounts = (config.mounts ?? []).map((mount) =>
-    isBind(mount) ? { ...mount, source: place(mount.source ?? "", isReadOnly(mount)) } : mount,
-  );
+  const mounts = (config.mounts ?? []).map((mount) => {
+    if (!isBind(mount)) return mount;
+    const { source = "" } = mount;
+    if (mount.destination === SHARED_MEMORY) return ownMemory(host.sizeOf(source));
+    return { ...mount, source: place(source, isReadOnly(mount)) };
+  });
   if (shares.size > MAX_BUNDLE_SHARES)
     throw new ContainerError(
       `Cannot share ${shares.size} directories with a virtual machine: expected ${MAX_BUNDLE_SHARES} at most`,
@@ -71,6 +76,14 @@ export function planBundleShares(config: RuntimeConfig, host: HostFiles): Bundle
       ...(only !== undefined && { only }),
     })),
   };
+}
+
+/** Engines bind a tmpfs of the host's there; memory that programs share is the guest's. */
+const SHARED_MEMORY = "/dev/shm";
+
+function ownMemory(sizeBytes: number): Mount {
+  const options = ["nosuid", "noexec", "nodev", "mode=1777", `size=${sizeBytes}`];
+  return { destination: SHARED_MEMORY, type: "tmpfs", source: "shm", options };
 }
 
 function isReadOnly({ options }: Mount): boolean {

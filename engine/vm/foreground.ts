@@ -73,8 +73,7 @@ export async function attach(
   try {
     const broken = (): void => undefined; // with its machine, as the status then says
     const outputs = [pump(guest.stdout, process.stdout).catch(broken)];
-    if (guest.stderr !== undefined)
-      outputs.push(pump(guest.stderr, process.stderr).catch(broken));
+    if (guest.stderr !== undefined) outputs.push(pump(guest.stderr, process.stderr).catch(broken));
     // The machine may end with its streams open.
     const failed = status.then(() => Promise.all(outputs));
     await Promise.race([Promise.all([...outputs, status]), failed]);

@@ -7,7 +7,7 @@
  * ```
  * We end with the process's status, and the machine ends with us, however that happens.
  */
-import { realpathSync, statSync } from "node:fs";
+import { realpathSync, statfsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type Fd, syscall } from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
@@ -155,6 +155,10 @@ const hostFiles: HostFiles = {
     return stat.isDirectory() ? "directory" : stat.isFile() ? "file" : "other";
   },
   resolve: (path) => realpathSync(path),
+  sizeOf(path) {
+    const { bsize, blocks } = statfsSync(path);
+    return bsize * blocks;
+  },
 };
 
 function memoryOf(limit: number | undefined): number {

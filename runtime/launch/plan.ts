@@ -49,6 +49,7 @@ import { planMemoryPolicy } from "./placement.ts";
 import { planCredentials, planLimits } from "./process.ts";
 import { planRootFileSystem } from "./root-file-system.ts";
 import { type CallOptions, RowList } from "./row-list.ts";
+import { planStandIn } from "./stand-in.ts";
 import { planSignals, planStdioOwner, planWorkingDirectory } from "./surroundings.ts";
 import { message, planFailureReport, planMessage, planRendezvous, reportBuffer } from "./sync.ts";
 import { planControllingTerminal, planTerminal } from "./terminal.ts";
@@ -316,7 +317,7 @@ function planHostFiles(
 ): Argument | undefined {
   if (context.hooks) planRendezvous(rows, message.hooks);
   return process?.terminal === true && context.console !== undefined
-    ? planTerminal(rows, undefined, context.console, process.consoleSize)
+    ? planTerminal(rows, undefined, context.console, process.consoleSize, true)
     : undefined;
 }
 
@@ -378,6 +379,7 @@ function planBecoming(
         bindLife();
       },
     });
+  if (context.keepsMachine === true) planStandIn(rows, context.rootfs, tty !== undefined);
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   planExecute(rows, command);

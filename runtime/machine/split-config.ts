@@ -115,7 +115,7 @@ function guestHalf(config: RuntimeConfig): RuntimeConfig {
   return {
     ...others,
     ...(name !== undefined && { hostname: name }),
-    mounts: mounts.map(withoutHostMemory),
+    mounts,
     ...(process !== undefined && { process: rest }),
     linux: {
       ...guestSettings(linux),
@@ -146,13 +146,6 @@ function guestSettings(linux: Linux): Linux {
 function podHostname({ annotations, process }: RuntimeConfig): string | undefined {
   if (!isInPod(annotations)) return undefined;
   return process?.env?.find((text) => text.startsWith("HOSTNAME="))?.slice("HOSTNAME=".length);
-}
-
-/** Engines bind a tmpfs of the host's on /dev/shm; memory that programs share is the guest's. */
-function withoutHostMemory(mount: Mount): Mount {
-  if (mount.destination !== "/dev/shm" || !isBind(mount)) return mount;
-  const options = ["nosuid", "noexec", "nodev", "mode=1777"];
-  return { destination: "/dev/shm", type: "tmpfs", source: "shm", options };
 }
 
 export function isBind({ type, options }: Mount): boolean {

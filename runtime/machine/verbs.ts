@@ -6,8 +6,11 @@ import type { SystemdDriver } from "../cgroups/systemd/scope.ts";
 import { StatusError } from "../errors.ts";
 import { type ExecedProcess, execInContainer } from "../exec.ts";
 import { readLink } from "../files.ts";
+import { resolveRoot } from "../root-facts.ts";
 import type { Container, MachineRecord } from "../state.ts";
 import { checkConfig } from "../validate.ts";
+import type { Bundle } from "../verbs/bundle.ts";
+import { checkCommand } from "./check-command.ts";
 import { askMachine } from "./client.ts";
 import { splitConfig } from "./split-config.ts";
 import { type IsolationWish, wantsMachine } from "./wish.ts";
@@ -33,7 +36,7 @@ export interface MachineContext {
 
 /** The configuration to make here, and what runs in a machine when one is wanted. */
 export function chooseHalf(
-  config: RuntimeConfig,
+  { config, path }: Bundle,
   { id, stateRoot, env, isolation, self, preserveFds }: MachineContext,
 ): { readonly config: RuntimeConfig; readonly machine?: MachineRecord } {
   const wish = wantsMachine(config, isolation);
@@ -46,6 +49,7 @@ export function chooseHalf(
   const keeper = { args: [...self, KEEPER_VERB, root, id], env: ownVariables(env) };
   const { host, guest } = splitConfig(config, keeper);
   checkConfig({ ...config, ...(guest.process !== undefined && { process: guest.process }) });
+  checkCommand(guest, resolveRoot(config, path));
   return { config: host, machine: { ...wish, guest } };
 }
 

@@ -30,7 +30,7 @@ export async function create(args: readonly string[], context: VerbContext): Pro
   using console = consoleSocket(options, bundle.config.process?.terminal === true, true);
   const systemd = context.systemdCgroup ? { systemd: await loadSystemd() } : {};
   const shared = sharedOptions(options, context);
-  const half = chooseHalf(bundle.config, { ...context, ...shared, id });
+  const half = chooseHalf(bundle, { ...context, ...shared, id });
   const { pid, pidfd } = createContainer({
     ...systemd,
     id,
@@ -42,7 +42,8 @@ export async function create(args: readonly string[], context: VerbContext): Pro
     ...shared,
     ...(console === undefined ? {} : { console }),
   });
-  for (const warning of warningsOf(half.config)) context.log.write("warning", warning);
+  for (const warning of warningsOf(bundle.config, half.machine !== undefined))
+    context.log.write("warning", warning);
   sendPidfd(options, pidfd);
   pidfd.close();
   writePidFile(options, pid);

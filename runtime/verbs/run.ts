@@ -32,9 +32,10 @@ const runOptions = {
 export async function run(args: readonly string[], context: VerbContext): Promise<number> {
   const options = parseOptions(args, runOptions, { ...launchAliases, d: "detach" });
   const id = containerId(options, "run");
-  const { path, config: whole } = readBundle(options.text("bundle") ?? ".");
+  const bundle = readBundle(options.text("bundle") ?? ".");
+  const { path } = bundle;
   const shared = sharedOptions(options, context);
-  const { config, machine } = chooseHalf(whole, { ...context, ...shared, id });
+  const { config, machine } = chooseHalf(bundle, { ...context, ...shared, id });
   const detach = options.flag("detach");
   const terminal = config.process?.terminal === true;
   using asked = consoleSocket(options, terminal, detach);
@@ -61,7 +62,8 @@ export async function run(args: readonly string[], context: VerbContext): Promis
     ...(machine === undefined ? {} : { machine }),
     ...(console === undefined ? {} : { console }),
   });
-  for (const warning of warningsOf(config)) context.log.write("warning", warning);
+  for (const warning of warningsOf(bundle.config, machine !== undefined))
+    context.log.write("warning", warning);
   using pidfd = created.pidfd;
   const destroy = () => {
     const { record, directory } = created;

@@ -13,6 +13,7 @@
  */
 export type EngineName =
   | "docker"
+  | "docker-bridge"
   | "podman"
   | "podman-rootless"
   | "containerd"

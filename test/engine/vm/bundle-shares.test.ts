@@ -12,6 +12,7 @@ const host = {
           ? ("other" as const)
           : ("file" as const),
   resolve: (path: string) => (path === "/link" ? "/real/file" : path),
+  sizeOf: () => 4096,
 };
 const bind = (source: string, ...more: readonly string[]): Mount => {
   return { destination: source, type: "bind", source, options: ["rbind", ...more] };
@@ -49,6 +50,14 @@ describe("engine/vm/bundle-shares", () => {
   it("links are the host's", () => {
     assert.deepEqual(plan(bind("/link")).shares[0]?.only, ["file"]);
     assert.equal(plan(bind("/link")).shares[0]?.source, "/real");
+  });
+
+  it("what an engine binds on /dev/shm becomes the guest's own memory, of that size", () => {
+    const shm = { ...bind("/var/x/shm"), destination: "/dev/shm" };
+    const { config, shares } = plan(shm);
+    assert.equal(config.mounts?.[0]?.type, "tmpfs");
+    assert.ok(config.mounts?.[0]?.options?.includes("size=4096"));
+    assert.deepEqual(shares, []);
   });
 
   it("other mounts stay as they are", () => {

@@ -72,18 +72,6 @@ describe("runtime/machine: a container's two halves", () => {
     assert.equal(guest.process?.selinuxLabel, undefined);
   });
 
-  it("what an engine binds on /dev/shm becomes the guest's own memory", () => {
-    const mounts = [
-      { destination: "/dev/shm", type: "bind", source: "/var/x/shm", options: ["rbind"] },
-      { destination: "/data", type: "bind", source: "/data", options: ["rbind"] },
-    ];
-    const { guest } = splitConfig({ ...base, mounts }, keeper);
-    assert.deepEqual(
-      guest.mounts?.map(({ type }) => type),
-      ["tmpfs", "bind"],
-    );
-  });
-
   it("a pod's container has the pod's name, which it gets as HOSTNAME", () => {
     const { hostname: _, ...nameless } = base;
     const process = { ...base.process, cwd: "/", env: ["PATH=/bin", "HOSTNAME=pod-1"] };
@@ -175,7 +163,8 @@ describe("runtime/machine: who wants one", () => {
     }
   });
 
-  it("descriptors cannot be passed to one", () => {
+  it("descriptors cannot be passed to one, and its command is looked for", () => {
+    const bundle = { path: "/", config: { ...base, root: { path: "/" } } };
     const context = {
       id: "one",
       stateRoot: "/run/x",
@@ -184,9 +173,9 @@ describe("runtime/machine: who wants one", () => {
       self: ["/usr/bin/manyworlds"],
     };
     assert.throws(
-      () => chooseHalf(base, { ...context, preserveFds: 2 }),
+      () => chooseHalf(bundle, { ...context, preserveFds: 2 }),
       /Cannot pass descriptors/,
     );
-    assert.ok(chooseHalf(base, { ...context, preserveFds: 0 }).machine);
+    assert.ok(chooseHalf(bundle, { ...context, preserveFds: 0 }).machine);
   });
 });
