@@ -129,7 +129,8 @@ export class OciMachines implements Disposable {
         timeout: VERB_LIMIT_MS,
       },
     );
-    if (status !== 0) throw new Error(`create failed: ${stderr}${this.output(id)}`);
+    if (status !== 0)
+      throw new Error(`create failed: ${stderr}${readFileSync(this.path(`${id}.out`), "utf8")}`);
     return Number(readFileSync(pidFile, "utf8"));
   }
 

@@ -3,6 +3,19 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import {
+  AF_UNIX,
+  call,
+  Fd,
+  POLLIN,
+  pollfd,
+  SOCK_CLOEXEC,
+  SOCK_STREAM,
+  sockaddr_un,
+  syscall,
+} from "../../../linux/index.ts";
+import { receiveDescriptor } from "../../../runtime/index.ts";
+import { resizeTerminal } from "../../../runtime/pty.ts";
 import { whyNoMachine } from "./guest-kernel.ts";
 import { OciMachines, processesWith } from "./oci-machine.ts";
 
@@ -156,15 +169,46 @@ describe("OCI runtime with --isolation=vm", function () {
 
   it("create and start say what is wrong, as runc does", () => {
     machines.configure("", { process: { args: ["/bin/nosuch"] } });
-    machines.create("e1");
-    const { status, stderr } = machines.verb("start", "e1");
+    const missing = /exec: \\"\/bin\/nosuch\\": stat \/bin\/nosuch: no such file or directory/;
+    assert.match(machines.verb("create", "e1").stderr, missing);
+    assert.equal(machines.status("e1"), "");
+    // Only the guest can know what lies in a volume.
+    mkdirSync(machines.path("empty"));
+    const source = machines.path("empty");
+    const mount = { destination: "/opt", type: "bind", source, options: ["rbind"] };
+    machines.configure("", { process: { args: ["/opt/nosuch"] }, mounts: [mount] });
+    machines.create("e2");
+    const { status, stderr } = machines.verb("start", "e2");
     assert.equal(status, 1);
-    assert.match(
-      stderr,
-      /exec: \\"\/bin\/nosuch\\": stat \/bin\/nosuch: no such file or directory/,
-    );
-    assert.equal(machines.status("e1"), "stopped");
-    machines.verb("delete", "e1");
+    assert.match(stderr, /stat \/opt\/nosuch: no such file or directory/);
+    assert.equal(machines.status("e2"), "stopped");
+    machines.verb("delete", "e2");
+  });
+
+  it("create and exec with a terminal send it over the console socket", async () => {
+    machines.configure("stty size; echo in $(tty); read line; echo got $line; exit 4", {
+      process: { terminal: true },
+    });
+    using first = new ConsoleSocket(machines.path("console"));
+    const pid = machines.create("t1", "--console-socket", first.path);
+    using terminal = first.accept();
+    resizeTerminal(terminal.number, { rows: 33, columns: 99 });
+    machines.verb("start", "t1");
+    assert.equal(await readUntil(terminal, "pts/0\r\n"), "33 99\r\nin /dev/pts/0\r\n");
+    call("write", terminal, "typed\n", 6);
+    assert.match(await readUntil(terminal, "got typed"), /^typed\r\ngot typed/);
+    await until(() => !isAlive(pid));
+    machines.verb("delete", "t1");
+
+    machines.configure("sleep 1000");
+    machines.create("t2");
+    machines.verb("start", "t2");
+    using second = new ConsoleSocket(machines.path("console2"));
+    machines.detached("exec", "-t", "-d", "--console-socket", second.path, "t2", "sh");
+    using other = second.accept();
+    call("write", other, "echo $((40 + 2)); exit\n", 23);
+    assert.match(await readUntil(other, "42\r\n"), /42/);
+    machines.verb("delete", "--force", "t2");
   });
 
   it("an annotation asks for a machine, and what it cannot have is refused by name", () => {
@@ -189,6 +233,46 @@ describe("OCI runtime with --isolation=vm", function () {
     assert.match(stderr, /Cannot use \\"\/no\/such\/kernel\\" as guest kernel/);
   });
 });
+
+/** Where an engine gets the terminal of a container. */
+class ConsoleSocket implements Disposable {
+  readonly path: string;
+  readonly #socket: Fd;
+
+  constructor(path: string) {
+    this.path = path;
+    const address = sockaddr_un.encode({ sun_family: AF_UNIX, sun_path: Buffer.from(path) });
+    this.#socket = Fd.from("socket", AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    call("bind", this.#socket, address, 2 + path.length + 1);
+    call("listen", this.#socket, 1);
+  }
+
+  accept(): Fd {
+    using connection = Fd.from("accept4", this.#socket, 0, 0, SOCK_CLOEXEC);
+    return receiveDescriptor(connection);
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.close();
+  }
+}
+
+/** Of a terminal's outer end; what came when the text does not come in time, or the other end goes. */
+async function readUntil(terminal: Fd, text: string, limitMs = 20_000): Promise<string> {
+  const buffer = new Uint8Array(4096);
+  let seen = "";
+  for (const end = Date.now() + limitMs; !seen.includes(text) && Date.now() < end; ) {
+    const entry = pollfd.encode({ fd: terminal.number, events: POLLIN });
+    if (syscall("poll", entry, 1, 0) === 0) {
+      await sleep(50);
+      continue;
+    }
+    const count = syscall("read", terminal, buffer, buffer.length);
+    if (count <= 0) break;
+    seen += Buffer.from(buffer.subarray(0, count)).toString();
+  }
+  return seen;
+}
 
 /** A zombie, which its parent has not asked for, is not. */
 function isAlive(pid: number): boolean {
