@@ -7,10 +7,11 @@
 import { encodeUtf8, syscall } from "../linux/index.ts";
 import { writeFd } from "./files.ts";
 import { makeImage } from "./frozen/freeze.ts";
+import { leaveImage } from "./frozen/image.ts";
 import { calledAs as frozenNames } from "./frozen/layout.ts";
 import { freezeHere } from "./frozen/subject.ts";
 import type { IsolationWish } from "./machine/wish.ts";
-import { markPhase } from "./phases.ts";
+import { markPhase, tellPhases } from "./phases.ts";
 import { defaultStateRoot, ociVersion } from "./state.ts";
 import { type ParsedOptionsOf, parseOptions, UsageError } from "./verbs/command-line.ts";
 import { ExitError, Log, type VerbContext } from "./verbs/context.ts";
@@ -70,11 +71,16 @@ export async function begin(
 ): Promise<number> {
   if (calledAs === frozenNames.maker) return makeImage();
   if (calledAs === frozenNames.subject) {
-    const thawed = freezeHere();
+    const thawed = await freezeHere((words) => main(words, {}));
     return main(thawed.words, thawed.environment, { calledAs: thawed.name, self });
   }
-  return main(words, env, { calledAs, self });
+  const status = await main(words, env, { calledAs, self });
+  if (leavesImage.some((verb) => words.includes(verb))) leaveImage(env);
+  return status;
 }
+
+/** Verbs that a thawed process is wanted for. */
+const leavesImage = ["create", "run", "exec"];
 
 /** The exit status; messages go to stderr and the log, results to stdout. */
 export async function main(
@@ -82,6 +88,7 @@ export async function main(
   env: Environment,
   { calledAs = "", self = [process.execPath] }: CalledAs = {},
 ): Promise<number> {
+  tellPhases(env["MANYWORLDS_PHASES"]);
   markPhase("javascript");
   let log = new Log(undefined, "text");
   try {

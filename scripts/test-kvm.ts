@@ -50,6 +50,7 @@ const monitorSuites = [
   "test/vmm-sandbox/nested/processes.test.ts",
   "test/vmm-sandbox/nested/machines.test.ts",
   "test/vmm-sandbox/monitor/confined-sandbox.test.ts",
+  "test/vmm-sandbox/snapshot/machines.test.ts",
 ];
 const monitorParts = ["linux", "oci", "image", "vmm-sandbox", "test/vmm-sandbox", "scripts"];
 const acceptanceParts = ["test/acceptance", "test/cli", "test/registry-client", "dist/manyworlds"];

@@ -18,7 +18,12 @@ import {
 } from "./guest/index.ts";
 import { encodeInitramfs, type InitramfsEntry } from "./guest/initramfs.ts";
 import type { CpuBackend, StopReason } from "./machine/index.ts";
-import { restoreMachine, runWithSnapshot, type SnapshotConfig } from "./snapshot/index.ts";
+import {
+  loadSnapshot,
+  restoreMachine,
+  runWithSnapshot,
+  type SnapshotConfig,
+} from "./snapshot/index.ts";
 import { type Disk, Vm, type VmParts } from "./vm.ts";
 import { acceptOne, CONTROL_PORT, vsockAddress, vsockPorts } from "./vsock-ports.ts";
 
@@ -110,7 +115,7 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
   };
   const vm =
     snapshot?.kind === "restore"
-      ? await restoreMachine(parts, snapshot)
+      ? await restoreMachine(parts, loadSnapshot(snapshot, config.backend.memory.sizeBytes))
       : await boot(config, parts);
   const ended = runWithSnapshot(vm, vsock, {
     use: snapshot,

@@ -10,7 +10,13 @@ import { mapWholeFile } from "../host/file-mapping.ts";
 import { Passt } from "../host/passt.ts";
 import { Tap } from "../host/tap.ts";
 import { KvmBackend, kvmRequests } from "../kvm/index.ts";
-import { restoreMachine, runWithSnapshot, type SnapshotUse } from "../snapshot/index.ts";
+import {
+  loadSnapshot,
+  restoreMachine,
+  runWithSnapshot,
+  type SavedCode,
+  type SnapshotUse,
+} from "../snapshot/index.ts";
 import { SoftwareBackend } from "../translator/index.ts";
 import { Vm, type VmParts } from "../vm.ts";
 import { CONTROL_PORT } from "../vsock-ports.ts";
@@ -82,17 +88,18 @@ class Monitor {
   async #run(config: MonitorConfig): Promise<void> {
     const shares = config.shares.map(({ tag, ...share }) => new VirtioFs(tag, share));
     using snapshot = openSnapshot(config);
+    const { memorySizeBytes } = config;
+    const saved =
+      snapshot?.kind === "restore" ? loadSnapshot(snapshot, memorySizeBytes) : undefined;
     const parts: VmParts = {
-      backend: openBackend(config),
+      backend: openBackend(config, saved?.code),
       disks: config.disks.map(({ fd, readOnly }) => ({ path: fd, readOnly })),
       disksLater: snapshot !== undefined,
       devices: [this.#vsock, ...shares, ...config.nets.map(openNet)],
       onConsole: (bytes) => this.#console(bytes),
     };
     const vm =
-      snapshot?.kind === "restore"
-        ? await restoreMachine(parts, snapshot)
-        : await this.#boot(config, parts);
+      saved !== undefined ? await restoreMachine(parts, saved) : await this.#boot(config, parts);
     this.#vm = vm;
     sealMonitor({
       files: config.fromSource || shares.length > 0,
@@ -174,10 +181,13 @@ function openSnapshot({ snapshot }: MonitorConfig): (SnapshotUse & Disposable) |
   return { kind, fd, file, key: Buffer.from(key, "hex"), [Symbol.dispose]: () => file.close() };
 }
 
-function openBackend({ cpu, cpus, memorySizeBytes, kvmFd }: MonitorConfig) {
+function openBackend(
+  { cpu, cpus, memorySizeBytes, kvmFd }: MonitorConfig,
+  code: SavedCode | undefined,
+) {
   return cpu === "kvm"
     ? new KvmBackend({ memorySizeBytes, cpus, ...(kvmFd === undefined ? {} : { path: kvmFd }) })
-    : new SoftwareBackend({ memorySizeBytes });
+    : new SoftwareBackend({ memorySizeBytes, code });
 }
 
 function openNet({ kind, fd, mac, mtu }: MonitorNet): Net {

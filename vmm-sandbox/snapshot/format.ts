@@ -8,15 +8,17 @@
  * 16     8   size of the machine's RAM in bytes
  * 24     8   pages in all
  * 32     4   bytes of the state
+ * 36     4   bytes of translated code
  * 64     32  key: which machine this is (engine/vm/snapshot-key.ts)
  * 96     32  SHA-256 of runs and state
  * 128    32  SHA-256 of bytes 0 to 127
  * 4096       the pages of all runs, one after the other: aligned, so that they can be mapped
+ *            what the backend made of code, if anything: translator/saved-code.ts
  *            runs: {first page u32, number of pages u32} each
  *            state: JSON (plain-data.ts)
  * ```
  * The header is written last: a file that was cut short has none. What digests do not cover is the
- * pages: a snapshot is of this boot of the host (its key says which), private to its owner, and never
+ * pages and the code: a snapshot is of this boot of the host (its key says which), private to its owner, and never
  * written once it has a name.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
@@ -33,7 +35,7 @@ export interface SnapshotLayout {
   readonly key: Uint8Array;
   readonly memorySizeBytes: number;
   readonly runs: readonly PageRun[];
-  /** Of the pages in the file: where runs and state begin. */
+  readonly codeBytes: number;
   readonly state: Uint8Array;
 }
 
@@ -46,19 +48,21 @@ const KEY_BYTES = 32;
 const RUN_BYTES = 8;
 const MAX_RUNS = 2 ** 20;
 const MAX_STATE_BYTES = 2 ** 22;
+const MAX_CODE_BYTES = 2 ** 26;
 const [KEY_AT, TRAILER_DIGEST_AT, HEADER_DIGEST_AT] = [64, 96, 128];
 
 /** What stands around the pages: the header, and what follows them. */
 export function encodeSnapshot(layout: SnapshotLayout): {
   readonly header: Uint8Array;
   readonly trailer: Uint8Array;
+  readonly codeOffset: number;
   readonly trailerOffset: number;
 } {
-  const { key, memorySizeBytes, runs, state } = layout;
+  const { key, memorySizeBytes, runs, codeBytes, state } = layout;
   if (key.length !== KEY_BYTES) throw new RangeError(`Expected a key of ${KEY_BYTES} bytes`);
-  if (runs.length > MAX_RUNS || state.length > MAX_STATE_BYTES)
+  if (runs.length > MAX_RUNS || state.length > MAX_STATE_BYTES || codeBytes > MAX_CODE_BYTES)
     throw new SnapshotError(
-      `Cannot save ${runs.length} runs of pages and ${state.length} bytes of state: expected ${MAX_RUNS} and ${MAX_STATE_BYTES} at most`,
+      `Cannot save ${runs.length} runs of pages, ${state.length} bytes of state and ${codeBytes} of code: expected ${MAX_RUNS}, ${MAX_STATE_BYTES} and ${MAX_CODE_BYTES} at most`,
     );
   const trailer = new Uint8Array(runs.length * RUN_BYTES + state.length);
   const table = new DataView(trailer.buffer);
@@ -76,16 +80,20 @@ export function encodeSnapshot(layout: SnapshotLayout): {
   view.setBigUint64(16, BigInt(memorySizeBytes), true);
   view.setBigUint64(24, BigInt(pages), true);
   view.setUint32(32, state.length, true);
+  view.setUint32(36, codeBytes, true);
   header.set(key, KEY_AT);
   header.set(sha256(trailer), TRAILER_DIGEST_AT);
   header.set(sha256(header.subarray(0, HEADER_DIGEST_AT)), HEADER_DIGEST_AT);
-  return { header, trailer, trailerOffset: PAGES_OFFSET + pages * PAGE_SIZE };
+  const codeOffset = PAGES_OFFSET + pages * PAGE_SIZE;
+  return { header, trailer, codeOffset, trailerOffset: codeOffset + codeBytes };
 }
 
 export interface SnapshotHeader {
   readonly memorySizeBytes: number;
   readonly runCount: number;
   readonly stateBytes: number;
+  readonly codeOffset: number;
+  readonly codeBytes: number;
   readonly trailerOffset: number;
   readonly trailerBytes: number;
   readonly trailerDigest: Uint8Array;
@@ -115,22 +123,34 @@ export function decodeHeader(
     );
   const [runCount, stateBytes] = [view.getUint32(12, true), view.getUint32(32, true)];
   const pages = Number(view.getBigUint64(24, true));
-  const trailerOffset = PAGES_OFFSET + pages * PAGE_SIZE;
+  const codeOffset = PAGES_OFFSET + pages * PAGE_SIZE;
+  const codeBytes = view.getUint32(36, true);
+  const trailerOffset = codeOffset + codeBytes;
   const trailerBytes = runCount * RUN_BYTES + stateBytes;
   if (
     runCount > MAX_RUNS ||
     stateBytes > MAX_STATE_BYTES ||
+    codeBytes > MAX_CODE_BYTES ||
     pages * PAGE_SIZE > memorySizeBytes ||
     trailerOffset + trailerBytes !== fileBytes
   )
     throw new SnapshotError(`The snapshot is damaged: ${fileBytes} bytes are not its size`);
   const trailerDigest = header.slice(TRAILER_DIGEST_AT, TRAILER_DIGEST_AT + 32);
-  return { memorySizeBytes, runCount, stateBytes, trailerOffset, trailerBytes, trailerDigest };
+  return {
+    memorySizeBytes,
+    runCount,
+    stateBytes,
+    codeOffset,
+    codeBytes,
+    trailerOffset,
+    trailerBytes,
+    trailerDigest,
+  };
 }
 
 export function decodeTrailer(
   trailer: Uint8Array,
-  { runCount, memorySizeBytes, trailerDigest, trailerOffset, trailerBytes }: SnapshotHeader,
+  { runCount, memorySizeBytes, trailerDigest, codeOffset, trailerBytes }: SnapshotHeader,
 ): { readonly runs: readonly PageRun[]; readonly state: Uint8Array } {
   if (trailer.length !== trailerBytes || !same(trailerDigest, sha256(trailer)))
     throw new SnapshotError("The snapshot is damaged: its state has another digest");
@@ -140,7 +160,7 @@ export function decodeTrailer(
     count: view.getUint32(index * RUN_BYTES + 4, true),
   }));
   const pagesEnd = PAGES_OFFSET + countPages(runs) * PAGE_SIZE;
-  if (!checkRuns(runs, memorySizeBytes) || pagesEnd !== trailerOffset)
+  if (!checkRuns(runs, memorySizeBytes) || pagesEnd !== codeOffset)
     throw new SnapshotError("The snapshot is damaged: its pages are not in order, or no RAM");
   return { runs, state: trailer.subarray(runCount * RUN_BYTES) };
 }

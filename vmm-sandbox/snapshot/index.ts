@@ -7,3 +7,4 @@ export {
   type SnapshotConfig,
   type SnapshotUse,
 } from "./run-saving.ts";
+export { type LoadedSnapshot, loadSnapshot, type SavedCode } from "./snapshot-file.ts";

@@ -20,8 +20,14 @@ const STEPS = [2 * 2 ** 20, 64 * 1024, PAGE_SIZE] as const;
 
 const zeros = Buffer.alloc(STEPS[0]);
 
-/** What is not zero. Looks at all of RAM, so only while nothing runs. */
-export function findPages(memory: GuestMemory): readonly PageRun[] {
+/** One byte for each page of these bytes, 0 for what is zeros for sure; undefined: look. */
+export type Touched = (bytes: Uint8Array) => Uint8Array | undefined;
+
+/** What is not zero. Looks at all of RAM that was touched, so only while nothing runs. */
+export function findPages(
+  memory: GuestMemory,
+  touched: Touched = () => undefined,
+): readonly PageRun[] {
   const runs: { page: number; count: number }[] = [];
   const add = (address: number): void => {
     const page = address / PAGE_SIZE;
@@ -30,29 +36,27 @@ export function findPages(memory: GuestMemory): readonly PageRun[] {
       last.count = page + 1 - last.page;
     else runs.push({ page, count: 1 });
   };
+  const look = (address: number, bytes: Uint8Array, level: number): void => {
+    const step = STEPS[level];
+    if (Buffer.compare(bytes, zeros.subarray(0, bytes.length)) === 0) return;
+    if (step === undefined) add(address);
+    else for (const [at, part] of pieces(bytes, step)) look(address + at, part, level + 1);
+  };
   for (const { guestAddress, sizeBytes } of ramRanges(memory.sizeBytes))
-    search(memory, guestAddress, sizeBytes, 0, add);
+    for (let at = 0; at < sizeBytes; at += STEPS[0]) {
+      const address = guestAddress + at;
+      const bytes = memory.window(address, Math.min(STEPS[0], sizeBytes - at));
+      const pages = touched(bytes);
+      if (pages === undefined) look(address, bytes, 1);
+      else if (pages.includes(1))
+        for (const [offset, part] of pieces(bytes, PAGE_SIZE))
+          if (pages[offset / PAGE_SIZE] !== 0) look(address + offset, part, STEPS.length);
+    }
   return runs;
 }
 
-function search(
-  memory: GuestMemory,
-  address: number,
-  sizeBytes: number,
-  level: number,
-  add: (address: number) => void,
-): void {
-  const step = STEPS[level];
-  if (step === undefined) {
-    add(address);
-    return;
-  }
-  for (let at = 0; at < sizeBytes; at += step) {
-    const length = Math.min(step, sizeBytes - at);
-    const bytes = memory.window(address + at, length);
-    if (Buffer.compare(bytes, zeros.subarray(0, length)) === 0) continue;
-    search(memory, address + at, length, level + 1, add);
-  }
+function* pieces(bytes: Uint8Array, size: number): Generator<readonly [number, Uint8Array]> {
+  for (let at = 0; at < bytes.length; at += size) yield [at, bytes.subarray(at, at + size)];
 }
 
 /** Ascending, apart and inside RAM: anything else is no list of ours. */

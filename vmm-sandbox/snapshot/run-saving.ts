@@ -12,7 +12,8 @@
 import type { Vsock } from "../devices/index.ts";
 import type { StopReason } from "../machine/index.ts";
 import { Vm, type VmParts, type VmState } from "../vm.ts";
-import { type OpenSnapshot, readSnapshot, writeSnapshot } from "./snapshot-file.ts";
+import { type LoadedSnapshot, type OpenSnapshot, writeSnapshot } from "./snapshot-file.ts";
+import { touchedPages } from "./touched-pages.ts";
 
 export interface SnapshotUse extends OpenSnapshot {
   readonly kind: "save" | "restore";
@@ -27,10 +28,13 @@ export interface SnapshotConfig extends SnapshotUse {
   readonly onSaved?: (result: SaveResult) => void;
 }
 
-/** Throws SnapshotError when the file cannot be used. */
-export function restoreMachine(parts: VmParts, use: SnapshotUse): Promise<Vm> {
-  // SAFE: `save` below made it, and its digest is right; what restores it checks counts and sizes.
-  return Vm.createFrom(parts, (backend) => readSnapshot(use, backend) as VmState);
+/** `parts`: of a machine that is made as the saved one was. */
+export function restoreMachine(parts: VmParts, snapshot: LoadedSnapshot): Promise<Vm> {
+  return Vm.createFrom(parts, (backend) => {
+    snapshot.fill(backend);
+    // SAFE: `save` below made it, and its digest is right; what restores it checks counts and sizes.
+    return snapshot.state as VmState;
+  });
 }
 
 /** Runs a machine that was made for this snapshot, until it stops. `port`: where the agent dials. */
@@ -65,7 +69,12 @@ export async function runWithSnapshot(
 /** A machine that cannot be saved still runs. */
 async function save(vm: Vm, use: SnapshotUse): Promise<SaveResult> {
   try {
-    return { sizeBytes: writeSnapshot(use, vm.machine.memory, await vm.save()) };
+    const state = await vm.save();
+    const code = await vm.saveCode();
+    const { memory } = vm.machine;
+    // RAM with parts of files in it (KVM's kernel) has pages that nobody touched, and are not zeros.
+    const touched = vm.cpu === "software" ? touchedPages : undefined;
+    return { sizeBytes: writeSnapshot(use, { memory, state, code, touched }) };
   } catch (error) {
     return { failure: error instanceof Error ? error.message : String(error) };
   }

@@ -14,7 +14,7 @@ import {
   PAGES_OFFSET,
   SnapshotError,
 } from "./format.ts";
-import { findPages, type PageRun } from "./pages.ts";
+import { findPages, type PageRun, type Touched } from "./pages.ts";
 import { decodeData, encodeData } from "./plain-data.ts";
 
 /** Copied at once: views of RAM may end at some border, and few are needed larger. */
@@ -29,49 +29,80 @@ export interface OpenSnapshot {
   readonly key: Uint8Array;
 }
 
+/** What a backend keeps of code it has translated. */
+export type SavedCode = SharedArrayBuffer;
+
 /** @returns the file's size. Only while the machine is at rest. */
 export function writeSnapshot(
   { fd, key }: OpenSnapshot,
-  memory: GuestMemory,
-  state: unknown,
+  {
+    memory,
+    state,
+    code,
+    touched,
+  }: {
+    readonly memory: GuestMemory;
+    readonly state: unknown;
+    readonly code: Uint8Array | undefined;
+    readonly touched?: Touched | undefined;
+  },
 ): number {
-  const runs = findPages(memory);
-  const { header, trailer, trailerOffset } = encodeSnapshot({
+  const runs = findPages(memory, touched);
+  const { header, trailer, codeOffset, trailerOffset } = encodeSnapshot({
     key,
     memorySizeBytes: memory.sizeBytes,
     runs,
+    codeBytes: code?.length ?? 0,
     state: Buffer.from(encodeData(state)),
   });
   for (const { address, sizeBytes, offset } of transfers(runs))
     writeAll(fd, memory.window(address, sizeBytes), offset);
+  if (code !== undefined) writeAll(fd, code, codeOffset);
   writeAll(fd, trailer, trailerOffset);
   writeAll(fd, header, 0);
   return trailerOffset + trailer.length;
 }
 
-/**
- * Fills RAM, which must be zeros, and returns the state. Throws SnapshotError before anything is
- * changed, unless reading fails.
- */
-export function readSnapshot(
+/** A snapshot that was looked through, and is about to become a machine. */
+export interface LoadedSnapshot {
+  readonly state: unknown;
+  readonly code: SavedCode | undefined;
+  /** RAM must be zeros. */
+  fill(backend: Pick<CpuBackend, "memory" | "mapFile">): void;
+}
+
+/** Throws SnapshotError for a file that is not whole, or not of this machine. */
+export function loadSnapshot(
   { fd, file, key }: OpenSnapshot,
-  backend: Pick<CpuBackend, "memory" | "mapFile">,
-): unknown {
-  const { memory } = backend;
+  memorySizeBytes: number,
+): LoadedSnapshot {
   const size = fstatSync(fd).size;
   const bytes = readAll(fd, new Uint8Array(Math.min(HEADER_BYTES, size)), 0);
-  const header = decodeHeader(bytes, size, { key, memorySizeBytes: memory.sizeBytes });
+  const header = decodeHeader(bytes, size, { key, memorySizeBytes });
   const trailer = readAll(fd, new Uint8Array(header.trailerBytes), header.trailerOffset);
   const { runs, state } = decodeTrailer(trailer, header);
-  const data = parseState(state);
+  const { codeBytes, codeOffset } = header;
+  const code = codeBytes === 0 ? undefined : new SharedArrayBuffer(codeBytes);
+  if (code !== undefined) readAll(fd, new Uint8Array(code), codeOffset);
+  return {
+    state: parseState(state),
+    code,
+    fill: (backend) => fillMemory({ fd, file }, runs, backend),
+  };
+}
+
+function fillMemory(
+  { fd, file }: Pick<OpenSnapshot, "fd" | "file">,
+  runs: readonly PageRun[],
+  backend: Pick<CpuBackend, "memory" | "mapFile">,
+): void {
   const isMapped =
     file !== undefined &&
     backend.mapFile !== undefined &&
     mapRuns(runs, (offset, address, length) => backend.mapFile?.(file, offset, address, length));
-  if (!isMapped)
-    for (const { address, sizeBytes, offset } of transfers(runs))
-      readAll(fd, memory.window(address, sizeBytes), offset);
-  return data;
+  if (isMapped) return;
+  for (const { address, sizeBytes, offset } of transfers(runs))
+    readAll(fd, backend.memory.window(address, sizeBytes), offset);
 }
 
 function parseState(bytes: Uint8Array): unknown {

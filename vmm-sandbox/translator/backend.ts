@@ -9,8 +9,9 @@
  *   bells ◄───────────────────────── host channel ────── doorbells, without waiting
  *   registers ◄───────────────────── mailbox ─────────── PIO and MMIO, waiting
  * ```
- * Loads no native code.
+ * Needs no native code: with it, memory that the guest gives up goes back to the host.
  */
+import { hasNativeCode, syscall } from "../../linux/index.ts";
 import { startWorker } from "../host/start-worker.ts";
 import type { Bell, CpuBackend, CpuState, VcpuRegisters } from "../machine/cpu-backend.ts";
 import { MAILBOX_BYTES } from "../machine/exit-mailbox.ts";
@@ -31,18 +32,23 @@ export interface SoftwareSetup {
   readonly ramBytes: number;
   readonly channel: SharedArrayBuffer;
   readonly mailbox: SharedArrayBuffer;
+  /** saved-code.ts */
+  readonly code?: SharedArrayBuffer;
 }
 
 export type SoftwareCommand =
   | { readonly kind: "bells"; readonly bells: readonly Pick<Bell, "address" | "value">[] }
-  | { readonly kind: "report" }
+  | { readonly kind: "report" | "save code" }
   | { readonly kind: "save chips" }
   | { readonly kind: "restore chips"; readonly chips: IoApicState };
 
 export interface SoftwareOptions {
   readonly memorySizeBytes: number;
+  /** What `saveCode` gave, for a machine that is restored to that moment. */
+  readonly code?: SharedArrayBuffer | undefined;
 }
 
+const MADV_DONTNEED = 4;
 const FUEL = (layout.state + state.fuel) >> 2;
 
 export class SoftwareBackend implements CpuBackend, InterruptController {
@@ -54,7 +60,7 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   readonly #lines: readonly InterruptLine[];
   readonly #thread: VcpuThread<SoftwareCommand>;
 
-  constructor({ memorySizeBytes: ramBytes }: SoftwareOptions) {
+  constructor({ memorySizeBytes: ramBytes, code }: SoftwareOptions) {
     const memory = createCpuMemory(ramBytes);
     const channel = HostChannel.create(ramBytes);
     this.#cpuWords = new Int32Array(memory.buffer);
@@ -68,7 +74,13 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
       },
     }));
     const mailbox = new SharedArrayBuffer(MAILBOX_BYTES);
-    const workerData: SoftwareSetup = { memory, ramBytes, channel: channel.buffer, mailbox };
+    const workerData: SoftwareSetup = {
+      memory,
+      ramBytes,
+      channel: channel.buffer,
+      mailbox,
+      ...(code !== undefined && { code }),
+    };
     const path = "vmm-sandbox/translator/software-vcpu-worker.ts";
     this.#thread = new VcpuThread({
       worker: startWorker(path, import.meta.url, { workerData }),
@@ -94,9 +106,11 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
     return line;
   }
 
-  /** Zeros; a WebAssembly memory never gets smaller. */
+  /** A WebAssembly memory never gets smaller, but its pages can go, and come back as zeros. */
   discard(guestAddress: number, sizeBytes: number): void {
-    this.memory.fill(guestAddress, sizeBytes, 0);
+    const pages = this.memory.window(guestAddress, sizeBytes);
+    if (hasNativeCode() && syscall("madvise", pages, sizeBytes, MADV_DONTNEED) === 0) return;
+    pages.fill(0);
   }
 
   async attach(machine: Machine): Promise<void> {
@@ -144,6 +158,11 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
     // SAFE: a state comes from `save` of this class; io-apic.ts checks its size.
     await this.#thread.send({ kind: "restore chips", chips: chips as IoApicState });
     await this.#thread.restore(vcpu);
+  }
+
+  async saveCode(): Promise<Uint8Array> {
+    // SAFE: the thread answers this command with encodeCode()'s.
+    return (await this.#thread.send({ kind: "save code" })) as Uint8Array;
   }
 
   /** What the CPU has counted since it began. Only while it is at rest. */
