@@ -12,7 +12,6 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Mount, Process, RuntimeConfig } from "../../../oci/index.ts";
-import { exampleConfig } from "../../../runtime/verbs/spec.ts";
 import { command, type Outcome } from "../../cli/end-to-end/world.ts";
 import { guestKernel } from "./guest-kernel.ts";
 
@@ -32,6 +31,7 @@ export class OciMachines implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), "manyworlds-oci-vm-"));
   readonly rootfs = this.path("bundle/rootfs");
   readonly state = this.path("state");
+  readonly #example: RuntimeConfig;
 
   constructor() {
     for (const name of ["bin", "proc", "sys", "dev", "tmp", "etc"])
@@ -40,6 +40,11 @@ export class OciMachines implements Disposable {
     const { stdout } = spawnSync("/bin/busybox", ["--list"], { encoding: "utf8" });
     for (const applet of stdout.trim().split("\n"))
       if (applet !== "busybox") symlinkSync("busybox", join(this.rootfs, "bin", applet));
+    const spec = spawnSync(program, [...firstArgs, "oci", "spec"], { cwd: this.path("bundle") });
+    if (spec.status !== 0) throw new Error(`spec failed: ${spec.stderr}`);
+    const text = readFileSync(this.path("bundle/config.json"), "utf8");
+    // SAFE: what our own `spec` writes.
+    this.#example = JSON.parse(text) as RuntimeConfig;
   }
 
   path(name: string): string {
@@ -48,7 +53,7 @@ export class OciMachines implements Disposable {
 
   /** Writes config.json: `sh -c SCRIPT`, with what is edited. */
   configure(script: string, edit: BundleEdit = {}): void {
-    const base = exampleConfig();
+    const base = this.#example;
     const namespaces = (base.linux?.namespaces ?? []).filter(({ type }) => type !== "network");
     const network = {
       type: "network" as const,

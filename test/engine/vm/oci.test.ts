@@ -13,9 +13,10 @@ import {
   SOCK_STREAM,
   sockaddr_un,
   syscall,
+  TIOCSWINSZ,
+  winsize,
 } from "../../../linux/index.ts";
 import { receiveDescriptor } from "../../../runtime/index.ts";
-import { resizeTerminal } from "../../../runtime/pty.ts";
 import { whyNoMachine } from "./guest-kernel.ts";
 import { OciMachines, processesWith } from "./oci-machine.ts";
 
@@ -192,7 +193,7 @@ describe("OCI runtime with --isolation=vm", function () {
     using first = new ConsoleSocket(machines.path("console"));
     const pid = machines.create("t1", "--console-socket", first.path);
     using terminal = first.accept();
-    resizeTerminal(terminal.number, { rows: 33, columns: 99 });
+    call("ioctl", terminal, TIOCSWINSZ, winsize.encode({ ws_row: 33, ws_col: 99 }));
     machines.verb("start", "t1");
     assert.equal(await readUntil(terminal, "pts/0\r\n"), "33 99\r\nin /dev/pts/0\r\n");
     call("write", terminal, "typed\n", 6);
