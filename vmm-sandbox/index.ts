@@ -42,7 +42,9 @@ export {
   type ConfinedSandboxConfig,
   startConfinedSandbox,
 } from "./monitor/confined-sandbox.ts";
+export type { MonitorNet } from "./monitor/config.ts";
 export { runMonitor } from "./monitor/monitor.ts";
+export { openSocket } from "./monitor/socket.ts";
 export {
   type GuestKernel,
   GuestNotReadyError,
