@@ -40,6 +40,8 @@ type Call = Pick<Packet, "srcPort" | "dstPort" | "bufAlloc" | "fwdCnt">;
 
 interface HeldCall {
   readonly port: number;
+  /** Calls that are answered before. */
+  others: number;
   readonly come: () => void;
   call?: Call;
 }
@@ -92,11 +94,18 @@ export class Vsock implements VirtioDevice {
     return { [Symbol.dispose]: () => void this.#listeners.delete(port) };
   }
 
-  /** Leaves the next call to this port unanswered until `release`; resolves when it has come. */
-  hold(port: number): Promise<void> {
+  /**
+   * Leaves a call to this port unanswered until `release`: the next one, or one after `others`.
+   * Resolves when it has come.
+   */
+  hold(port: number, others = 0): Promise<void> {
     return new Promise((come) => {
-      this.#held = { port, come };
+      this.#held = { port, others, come };
     });
+  }
+
+  get hasConnections(): boolean {
+    return this.#connections.size + this.#dialling.size + this.#control.length > 0;
   }
 
   /** Answers the call that was held, also one that was saved with the machine. */
@@ -137,7 +146,7 @@ export class Vsock implements VirtioDevice {
   /** Connections do not survive; the guest is told by an event when it goes on. §5.10.6.7 */
   save(): VsockState {
     const call = this.#held?.call;
-    const open = this.#connections.size + this.#dialling.size + this.#control.length > 0;
+    const open = this.hasConnections;
     return { open, ...(call === undefined ? {} : { held: call }) };
   }
 
@@ -145,7 +154,8 @@ export class Vsock implements VirtioDevice {
     // SAFE: `save` made it.
     const { open, held: call } = state as VsockState;
     this.#resetPending = open;
-    if (call !== undefined) this.#held = { port: call.dstPort, come: () => undefined, call };
+    if (call !== undefined)
+      this.#held = { port: call.dstPort, others: 0, come: () => undefined, call };
   }
 
   /** Everything the guest sent: one packet a chain. */
@@ -226,6 +236,7 @@ export class Vsock implements VirtioDevice {
   #holds({ srcPort, dstPort, bufAlloc, fwdCnt }: Packet): boolean {
     const held = this.#held;
     if (held === undefined || held.port !== dstPort || held.call !== undefined) return false;
+    if (held.others-- > 0) return false;
     held.call = { srcPort, dstPort, bufAlloc, fwdCnt };
     held.come();
     return true;
