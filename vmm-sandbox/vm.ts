@@ -9,6 +9,7 @@
 import { type AcpiMachine, type BootPlan, planBoot, writeBoot } from "./boot/index.ts";
 import { formatCrash } from "./crash-report.ts";
 import {
+  Balloon,
   Block,
   Console,
   Entropy,
@@ -53,7 +54,7 @@ export interface VmParts {
   readonly disks?: readonly Disk[];
   /** Drives are there, and empty until `insertDisks`. */
   readonly disksLater?: boolean;
-  /** More devices, in the order of the DSDT, after the disks. */
+  /** More devices, in the order of the DSDT: after the disks, before the balloon. */
   readonly devices?: readonly VirtioDevice[];
   readonly onConsole?: (bytes: Uint8Array) => void;
   readonly onSerial?: (byte: number) => void;
@@ -82,6 +83,8 @@ const TAIL_BYTES = 8 * 1024;
 export class Vm implements AsyncDisposable {
   readonly machine: Machine;
   readonly console: Console;
+  /** Free pages that the guest reports go back to the host. */
+  readonly balloon: Balloon;
   readonly transports: readonly VirtioMmio[];
   readonly #backend: CpuBackend;
   readonly #serial: Serial;
@@ -99,6 +102,7 @@ export class Vm implements AsyncDisposable {
       this.#remember(bytes);
       config.onConsole?.(bytes);
     });
+    this.balloon = new Balloon((address, sizeBytes) => backend.discard(address, sizeBytes));
     const empty = config.disksLater ?? false;
     this.#drives = this.#disks.map((disk, index) => new Block(disk, `disk${index}`, { empty }));
     const devices: VirtioDevice[] = [
@@ -106,6 +110,7 @@ export class Vm implements AsyncDisposable {
       this.console,
       new Entropy(),
       ...(config.devices ?? []),
+      this.balloon,
     ];
     this.transports = devices.map((device, index) => this.#attach(device, index));
     this.#serial = new Serial(this.machine.interrupts.line(COM1_GSI), (byte) => {

@@ -8,25 +8,28 @@ import {
   encodeProgram,
   Fd,
   frozenRegistersSize,
+  LOCK_EX,
+  LOCK_NB,
   O_CLOEXEC,
   O_CREAT,
   O_DIRECTORY,
-  O_EXCL,
   O_NOFOLLOW,
   O_RDONLY,
   O_WRONLY,
   POLLIN,
   pollfd,
+  SEEK_SET,
   SIGKILL,
   spawnProgram,
   stat,
   syscall,
 } from "../../linux/index.ts";
-import { listDirectory, readFd, readLink, readText, writeFd } from "../files.ts";
+import { listDirectory, readFd, readLink, readText, removeTree, writeFd } from "../files.ts";
 import { waitForChild } from "../wait.ts";
+import { encodeOrigin } from "./image.ts";
 import { type FrozenProcess, type Piece, planImage } from "./image-program.ts";
 import {
-  identity,
+  failedMagic,
   imageAddress,
   imageDirectory,
   imageHeader,
@@ -55,28 +58,42 @@ const threadIdOffset = 0x2d0;
 /** What a thread's stack may grow to: RLIMIT_STACK's usual value, which JavaScriptCore has read. */
 const stackBytes = 8 * 1024 * 1024;
 
-/** The exit status. */
+/** The exit status. Whatever goes wrong, nobody is told but those who would try again. */
 export function makeImage(): number {
   const executable = readLink("/proc/self/exe");
   const found = statOf(executable);
   syscall("mkdir", imageDirectory, 0o700);
   const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   using directory = Fd.from("openat", AT_FDCWD, imageDirectory, flags);
-  removeOld(directory);
+  if (listDirectory(imageDirectory).length >= imageLimit) removeAll(directory);
   const name = imageName(new DataView(found.buffer).getBigUint64(stat.offsets.st_ino, true));
-  const how = O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC;
-  // Somebody else may be at it: then one image is enough.
+  const how = O_CREAT | O_NOFOLLOW | O_WRONLY | O_CLOEXEC;
   using file = Fd.from("openat", directory, `${name}.new`, how, 0o600);
+  // Somebody else is at it, or was killed at it: then the file is ours.
+  if (syscall("flock", file, LOCK_EX | LOCK_NB) < 0) return 0;
+  let status = 0;
   try {
     freezeSubject(executable, (pid, report) => {
       writeImage(file, found, describe(pid, report), pid);
     });
-    call("renameat", directory, `${name}.new`, directory, name);
-  } catch (error) {
-    syscall("unlinkat", directory, `${name}.new`, 0);
-    throw error;
+  } catch {
+    call("ftruncate", file, 0);
+    call("lseek", file, 0, SEEK_SET);
+    writeFd(file.number, encodeHeader(failedMagic, found, imageHeader.size));
+    status = 1;
   }
-  return 0;
+  call("renameat", directory, `${name}.new`, directory, name);
+  return status;
+}
+
+/** Header of an image, or of the note that there can be none. */
+function encodeHeader(magic: bigint, executable: Uint8Array, size: number): Uint8Array {
+  const head = new Uint8Array(size);
+  const view = new DataView(head.buffer);
+  view.setBigUint64(imageHeader.magic, magic, true);
+  view.setBigUint64(imageHeader.mappedBytes, BigInt(size), true);
+  head.set(encodeOrigin(executable), imageHeader.identity);
+  return head;
 }
 
 function statOf(path: string): Uint8Array {
@@ -85,10 +102,11 @@ function statOf(path: string): Uint8Array {
   return bytes;
 }
 
-function removeOld(directory: Fd): void {
-  const entries = listDirectory(imageDirectory);
-  if (entries.length < imageLimit) return;
-  for (const { name } of entries) syscall("unlinkat", directory, name, 0);
+/** Of executables that were replaced, mostly; those in use are made again. */
+function removeAll(directory: Fd): void {
+  for (const { name, isDirectory } of listDirectory(imageDirectory))
+    if (isDirectory) removeTree(`${imageDirectory}/${name}`);
+    else syscall("unlinkat", directory, name, 0);
 }
 
 function freezeSubject(executable: string, use: (pid: number, report: Uint8Array) => void): void {
@@ -235,14 +253,7 @@ function readEvents(pid: number): Pick<FrozenProcess, "epoll" | "eventfd" | "eve
 function writeImage(file: Fd, executable: Uint8Array, { frozen, stored }: Described, pid: number) {
   const { sizeBytes } = encodeProgram(planImage(frozen, 0));
   const mappedBytes = Math.ceil((programOffset + sizeBytes) / PAGE_BYTES) * PAGE_BYTES;
-  const head = new Uint8Array(mappedBytes);
-  const view = new DataView(head.buffer);
-  view.setBigUint64(imageHeader.magic, imageMagic, true);
-  view.setBigUint64(imageHeader.mappedBytes, BigInt(mappedBytes), true);
-  const seen = new DataView(executable.buffer);
-  identity().forEach((offset, index) => {
-    view.setBigUint64(imageHeader.identity + 8 * index, seen.getBigUint64(offset, true), true);
-  });
+  const head = encodeHeader(imageMagic, executable, mappedBytes);
   const program = encodeProgram(planImage(frozen, mappedBytes));
   program.write(head.subarray(programOffset), imageAddress + programOffset);
   writeFd(file.number, head);

@@ -24,7 +24,14 @@ import {
   stat,
 } from "../../linux/index.ts";
 import { DoorRows } from "../door/door-rows.ts";
-import { identity, imageAddress, imageHeader, imageWords } from "./layout.ts";
+import {
+  bootIdPath,
+  bootIdSize,
+  identity,
+  imageAddress,
+  imageHeader,
+  imageWords,
+} from "./layout.ts";
 
 /** One piece of memory; pieces do not overlap. */
 export interface Piece {
@@ -70,6 +77,7 @@ const AT_SYSINFO_EHDR = 33;
 export function planImage(frozen: FrozenProcess, pagesOffset: number): Program {
   const rows = new DoorRows();
   const image = word(rows, imageWords.descriptor);
+  planSameBoot(rows);
   const files = planFiles(rows, frozen.files);
   planEvents(rows, frozen);
   for (const piece of frozen.pieces) planPiece(rows, piece, { image, files, pagesOffset });
@@ -80,6 +88,18 @@ export function planImage(frozen: FrozenProcess, pagesOffset: number): Program {
   rows.label(stale);
   rows.add({ end: -1 });
   return { rows: rows.rows, buffers: rows.buffers, onError: stale };
+}
+
+/** Another boot is another kernel, perhaps another processor; not every /run is empty then. */
+function planSameBoot(rows: DoorRows): void {
+  const now = rows.buffer("boot", bootIdSize);
+  const file = rows.result("openat", [AT_FDCWD, bootIdPath, O_RDONLY | O_CLOEXEC]);
+  rows.call("read", [file, now, bootIdSize]);
+  rows.call("close", [file]);
+  for (let at = 0; at < bootIdSize; at += 8) {
+    const then = rows.read(imageAddress + imageHeader.boot + at, 8);
+    rows.gotoIf(stale, { load: now.buffer, offset: at, width: 8 }, "!=", then);
+  }
 }
 
 /** What the door left in the image's header. */

@@ -6,8 +6,9 @@
  * +4096         syscall program that maps the rest    which fills in the words from +128 on
  * +…            pages of the process, each at a page's boundary; only the program knows of them
  * ```
- * Header: u64 magic, u64 size of header and program, then the executable that it was: the fields of
- * struct stat named in `identity`, u64 each. From +128: addresses of argv, of the environment and of
+ * Header: u64 magic, u64 size of header and program, then what it was made of: the fields of the
+ * executable's struct stat that `identity` names, u64 each, and from +72 the boot's ID as text. From
+ * +128: addresses of argv, of the environment and of
  * the name we are called by, and the number of the image's descriptor, u64 each.
  */
 import { stat } from "../../linux/index.ts";
@@ -21,11 +22,14 @@ export const doorPlace = { code: 0x4000_0000_0000, block: 0x4000_1000_0000 } as 
 export const programOffset = 4096;
 /** Changes with this layout. */
 export const imageMagic = 0x3130_657a_6f72_6677n; // "wfroze01", read as bytes
+/** In place of it where freezing has failed: to say so to whoever would try again. */
+export const failedMagic = 0x3130_7473_6f6c_6677n; // "wflost01"
 
 export const imageHeader = {
   magic: 0,
   mappedBytes: 8,
   identity: 16,
+  boot: 72,
   words: 128,
   size: 160,
 } as const;
@@ -38,6 +42,10 @@ export function identity(): readonly number[] {
     stat.offsets;
   return [st_dev, st_ino, st_size, st_mtime, st_mtime_nsec, st_ctime, st_ctime_nsec];
 }
+
+export const bootIdPath = "/proc/sys/kernel/random/boot_id";
+/** A UUID's text, without the newline, in whole words. */
+export const bootIdSize = 32;
 
 /** An image's name is its executable's inode number: 16 letters, a for 0, most significant first. */
 export const nameLetters = 16;
@@ -52,6 +60,8 @@ export function imageName(inode: bigint): string {
 }
 
 /** The maker and the process to be frozen are told apart by the name they are called by. */
+/** With this variable, set to anything, nothing is frozen or thawed. */
+export const coldVariable = "MANYWORLDS_COLD";
 export const calledAs = {
   maker: "manyworlds-oci:freeze",
   subject: "manyworlds-oci:frozen",

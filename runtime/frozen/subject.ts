@@ -3,14 +3,8 @@
  * `freeze`. In the door's process it returns from there, to words and variables that it did not have
  * when it started. Bun's own idea of them, `process.argv` and `process.env`, stays what it was.
  */
-import {
-  call,
-  encodeUtf8,
-  freeze,
-  frozenRegistersSize,
-  mapMemory,
-  viewMemory,
-} from "../../linux/index.ts";
+import { call, freeze, frozenRegistersSize, mapMemory, viewMemory } from "../../linux/index.ts";
+import { executablePath, rememberExecutable } from "../executable.ts";
 import { imageAddress, imageHeader, imageWords, reportDescriptor } from "./layout.ts";
 import { warmUp } from "./warm-up.ts";
 
@@ -20,20 +14,34 @@ export interface ThawedStart {
   readonly name: string;
 }
 
+type Main = (words: readonly string[]) => Promise<number>;
+
 const ARCH_GET_FS = 0x1003;
 const PAGE_BYTES = 4096;
 /** More than the kernel lets anybody pass: a third of 8 MiB, at least two bytes each. */
 const vectorLimit = 1_500_000;
 let isThawedProcess = false;
 
-/** Whether this process is the door's: what depends on how Bun was started is not to be had. */
+/** Whether this process is the door's. */
 export function isThawed(): boolean {
   return isThawedProcess;
 }
 
+/**
+ * In a thawed process, starts the executable after all, with the same words: for what needs Bun's
+ * event loop, such as handlers of signals. Nothing may have been done yet.
+ */
+export function wantWholeProcess(): void {
+  if (!isThawedProcess) return;
+  const [argv, environment] = [word(imageWords.argv), word(imageWords.environment)];
+  viewMemory(argv, 8).set(viewMemory(imageAddress + imageHeader.words + imageWords.name, 8));
+  call("execve", executablePath(), argv, environment);
+}
+
 /** Returns in the processes that go on from here, and nowhere else. */
-export function freezeHere(): ThawedStart {
-  warmUp();
+export async function freezeHere(main: Main): Promise<ThawedStart> {
+  rememberExecutable();
+  await warmUp(main);
   const registers = mapMemory(frozenRegistersSize);
   const report = new BigUint64Array(2);
   call("arch_prctl", ARCH_GET_FS, new Uint8Array(report.buffer));
@@ -44,8 +52,12 @@ export function freezeHere(): ThawedStart {
   return readStart();
 }
 
+/** What the door left in the image's header. */
+function word(offset: number): number {
+  return readWord(imageAddress + imageHeader.words + offset);
+}
+
 function readStart(): ThawedStart {
-  const word = (offset: number) => readWord(imageAddress + imageHeader.words + offset);
   const environment: Record<string, string> = {};
   for (const text of readVector(word(imageWords.environment))) {
     const equals = text.indexOf("=");
@@ -81,11 +93,4 @@ function readString(address: number): string {
     const end = bytes.indexOf(0, Math.max(0, size - PAGE_BYTES));
     if (end >= 0) return decoder.decode(bytes.subarray(0, end));
   }
-}
-
-/** For the reading of words to be warm as well. */
-export function warmUpReading(): void {
-  const bytes = mapMemory(PAGE_BYTES);
-  bytes.bytes.set(encodeUtf8("NAME=value"));
-  readString(bytes.address);
 }

@@ -19,6 +19,7 @@ import {
 } from "../../linux/index.ts";
 import type { DoorRows } from "../door/door-rows.ts";
 import {
+  coldVariable,
   identity,
   imageAddress,
   imageDirectory,
@@ -38,6 +39,7 @@ const cold = { onError: "cold" } as const;
  */
 export function planThaw(rows: DoorRows, executable: Argument): void {
   rows.gotoIf("cold", rows.result("geteuid", []), "!=", 0);
+  planWanted(rows);
   const seen = rows.buffer("executable_stat", stat.sizeBytes);
   rows.call("newfstatat", [AT_FDCWD, executable, seen, 0], cold);
   planName(rows, { load: seen.buffer, offset: stat.offsets.st_ino, width: 8 });
@@ -69,6 +71,18 @@ export function planThaw(rows: DoorRows, executable: Argument): void {
   }
   rows.add({ run: imageAddress + programOffset });
   rows.label("cold");
+}
+
+function planWanted(rows: DoorRows): void {
+  const [next, wanted] = ["thaw_variable", "thaw_wanted"];
+  rows.set("entry", rows.get("environment"));
+  rows.label(next);
+  rows.set("variable", rows.read(rows.get("entry"), 8));
+  rows.gotoIf(wanted, rows.get("variable"), "==", 0);
+  rows.gotoIfBegins("cold", rows.get("variable"), `${coldVariable}=`);
+  rows.advance("entry", 8);
+  rows.goto(next);
+  rows.label(wanted);
 }
 
 /** imageName() in rows, behind the directory. */

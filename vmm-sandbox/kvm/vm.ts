@@ -55,7 +55,7 @@ interface MappedRam extends RamRange {
   readonly address: number;
 }
 
-/** What a vCPU needs of its VM; `portable` and `adopt` carry it to another thread. */
+/** What a vCPU needs of its VM. */
 export interface KvmHandle {
   readonly system: Fd;
   readonly fd: Fd;
@@ -63,28 +63,6 @@ export interface KvmHandle {
   readonly vcpuMmapBytes: number;
   readonly xsaveBytes: number;
   readonly supportedCpuid: readonly CpuidEntry[];
-}
-
-export type PortableHandle = Omit<KvmHandle, "system" | "fd"> & {
-  readonly system: number;
-  readonly fd: number;
-};
-
-export function portable(handle: KvmHandle): PortableHandle {
-  const { hasIrqchip, vcpuMmapBytes, xsaveBytes, supportedCpuid, system, fd } = handle;
-  return {
-    hasIrqchip,
-    vcpuMmapBytes,
-    xsaveBytes,
-    supportedCpuid,
-    system: system.number,
-    fd: fd.number,
-  };
-}
-
-/** The same descriptors on another thread; they stay the property of the thread that opened them. */
-export function adopt(handle: PortableHandle): KvmHandle {
-  return { ...handle, system: Fd.take(handle.system), fd: Fd.take(handle.fd) };
 }
 
 const MADV_DONTNEED = 4;

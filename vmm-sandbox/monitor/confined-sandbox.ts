@@ -8,9 +8,10 @@
  * ```
  */
 import { openSync } from "node:fs";
-import { AF_UNIX, call, Fd, SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/index.ts";
+import { Fd } from "../../linux/index.ts";
 import { type SharedDirectory, startConfined } from "../confine/index.ts";
 import type { InitramfsEntry } from "../guest/initramfs.ts";
+import { socketPair } from "../host/socket-pair.ts";
 import { openKvm } from "../kvm/index.ts";
 import {
   connectAgent,
@@ -139,13 +140,6 @@ function placeShares(all: readonly ConfinedShare[]): {
       path: target,
     })),
   };
-}
-
-function socketPair(): readonly [Fd, Fd] {
-  const pair = new Int32Array(2);
-  call("socketpair", AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, new Uint8Array(pair.buffer));
-  const [ours = -1, theirs = -1] = pair;
-  return [Fd.take(ours), Fd.take(theirs)];
 }
 
 class DisposableList implements Disposable {

@@ -9,8 +9,9 @@
  *   bells ◄───────────────────────── host channel ────── doorbells, without waiting
  *   registers ◄───────────────────── mailbox ─────────── PIO and MMIO, waiting
  * ```
- * Loads no native code.
+ * Needs no native code: with it, memory that the guest gives up goes back to the host.
  */
+import { hasNativeCode, syscall } from "../../linux/index.ts";
 import { startWorker } from "../host/start-worker.ts";
 import type { Bell, CpuBackend, CpuState, VcpuRegisters } from "../machine/cpu-backend.ts";
 import { MAILBOX_BYTES } from "../machine/exit-mailbox.ts";
@@ -47,6 +48,7 @@ export interface SoftwareOptions {
   readonly code?: SharedArrayBuffer | undefined;
 }
 
+const MADV_DONTNEED = 4;
 const FUEL = (layout.state + state.fuel) >> 2;
 
 export class SoftwareBackend implements CpuBackend, InterruptController {
@@ -104,9 +106,11 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
     return line;
   }
 
-  /** Zeros; a WebAssembly memory never gets smaller. */
+  /** A WebAssembly memory never gets smaller, but its pages can go, and come back as zeros. */
   discard(guestAddress: number, sizeBytes: number): void {
-    this.memory.fill(guestAddress, sizeBytes, 0);
+    const pages = this.memory.window(guestAddress, sizeBytes);
+    if (hasNativeCode() && syscall("madvise", pages, sizeBytes, MADV_DONTNEED) === 0) return;
+    pages.fill(0);
   }
 
   async attach(machine: Machine): Promise<void> {
