@@ -33,9 +33,6 @@ const maxRunInstructions = 48;
 /** A run never needs more: a counter, two records an instruction, the final jump. */
 const maxRunRecords = maxRunInstructions * 2 + 3;
 
-/** A short program is over before the kernel's code, decoded already, has paid for its compiling. */
-const savedPatience = 4;
-
 export class Translator {
   readonly statistics: TranslateStatistics = {
     runs: 0,
@@ -138,7 +135,7 @@ export class Translator {
   save(): SavedRuns {
     const rows = this.pages.rows();
     const records = this.bytes.slice(layout.records, this.next);
-    resetHeads(rows, records, this.hotThreshold * savedPatience);
+    resetHeads(rows, records, this.hotThreshold);
     return { rows, helpers: this.helpers.save(), records };
   }
 
