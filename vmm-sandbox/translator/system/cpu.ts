@@ -17,7 +17,7 @@ import { delegated, exitReason, layout, record, state } from "../state.ts";
 import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { bridge, core, legacyCore } from "./core-instance.ts";
-import { GuestFault, generalProtection } from "./fault.ts";
+import { GuestFault, generalProtection, vector } from "./fault.ts";
 import { GuestAccess } from "./guest-access.ts";
 import { helperOf } from "./helper-table.ts";
 import { deliver, deliverFault, type InterruptKind } from "./interrupts.ts";
@@ -39,6 +39,8 @@ export class Cpu extends GuestAccess {
   halted = false;
   /** RIP before which no interrupt is delivered: STI and MOV SS. */
   shadowUntil = -1n;
+  /** Between an NMI and the next IRET. */
+  nmiMasked = false;
   readonly enter: (record: number) => void;
   /** Goes on at RIP when the caches know it, else leaves with `exitReason.lookup`. */
   private readonly resume: () => void;
@@ -214,6 +216,7 @@ export class Cpu extends GuestAccess {
 
   /** Something may have become deliverable: leave soon. */
   interruptsChanged(): void {
+    if (this.apic.nmi) this.registers.set32(state.fuel, 0);
     const waiting = this.apic.pending() >= 0;
     this.registers.set32(state.interruptPending, waiting ? 1 : 0);
     if (waiting && this.registers.get32(state.eflags) & 0x200) this.registers.set32(state.fuel, 0);
@@ -272,8 +275,19 @@ export class Cpu extends GuestAccess {
   }
 
   private deliverExternal(number: number): void {
-    this.statistics.interrupts++;
     this.apic.acknowledge(number);
+    this.takeInterrupt(number);
+  }
+
+  /** Further ones wait for IRET. SDM volume 3A §6.7.1. */
+  private deliverNmi(): void {
+    this.apic.nmi = false;
+    this.nmiMasked = true;
+    this.takeInterrupt(vector.nmi);
+  }
+
+  private takeInterrupt(number: number): void {
+    this.statistics.interrupts++;
     this.halted = false;
     try {
       deliver(this, number, 0, "external");
@@ -300,6 +314,7 @@ export class Cpu extends GuestAccess {
         this.apic.tick(this.machine.clock.now());
         registers.set32(state.fuel, fuelSlice);
       }
+      if (this.apic.nmi && !this.nmiMasked && this.shadowUntil !== registers.rip) this.deliverNmi();
       const waiting = this.apic.pending();
       registers.set32(state.interruptPending, waiting >= 0 ? 1 : 0);
       const enabled = (registers.get32(state.eflags) & 0x200) !== 0;
