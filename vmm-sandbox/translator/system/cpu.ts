@@ -28,17 +28,18 @@ import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
 import { settleFault } from "./stack-fault.ts";
 
-/** Instructions, roughly, between looks at the clock. */
-const fuelSlice = 40_000;
-
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
   readonly jit: Jit;
   readonly apic: LocalApic;
   readonly msrs: Msrs;
   halted = false;
+  /** Instructions, roughly, between looks at the clock. */
+  fuelSlice = 40_000;
   /** RIP before which no interrupt is delivered: STI and MOV SS. */
   shadowUntil = -1n;
+  /** What debug registers saw of a load of SS, which is reported one instruction later. */
+  heldBreakpoints: bigint | undefined;
   /** Between an NMI and the next IRET. */
   nmiMasked = false;
   readonly enter: (record: number) => void;
@@ -271,6 +272,7 @@ export class Cpu extends GuestAccess {
   }
 
   private deliverFault(first: GuestFault): void {
+    this.halted = false; // a trap after HLT
     if (deliverFault(this, first) === "triple fault") this.tripleFault = true;
   }
 
@@ -312,7 +314,7 @@ export class Cpu extends GuestAccess {
         if (this.machine.stopReason || kicked()) return "kicked";
         this.jit.poll();
         this.apic.tick(this.machine.clock.now());
-        registers.set32(state.fuel, fuelSlice);
+        registers.set32(state.fuel, this.fuelSlice);
       }
       if (this.apic.nmi && !this.nmiMasked && this.shadowUntil !== registers.rip) this.deliverNmi();
       const waiting = this.apic.pending();
@@ -359,7 +361,7 @@ export class Cpu extends GuestAccess {
   /** For tests: runs from RIP to the next HLT; the vector of an exception, -1, or -2: given up. */
   step(goOn = (): boolean => true): number {
     this.halted = false;
-    this.registers.set32(state.fuel, fuelSlice);
+    this.registers.set32(state.fuel, this.fuelSlice);
     while (!this.halted) {
       const watched = isWatched(this);
       if (watched) stepAlone(this);
@@ -377,7 +379,7 @@ export class Cpu extends GuestAccess {
       if (fault) return fault.vector;
       if (this.registers.get32(state.fuel) > 0) continue;
       if (!goOn()) return -2;
-      this.registers.set32(state.fuel, fuelSlice);
+      this.registers.set32(state.fuel, this.fuelSlice);
     }
     return -1;
   }
