@@ -39,6 +39,8 @@ export async function exec(args: readonly string[], context: VerbContext): Promi
   if (!options.flag("detach")) wantWholeProcess();
   try {
     const container = readContainer(context.stateRoot, id);
+    // The driver is code that is loaded when it is wanted.
+    if (container.cgroup?.systemd !== undefined) wantWholeProcess();
     const status = await execute(container, command, options);
     if (args[0] === id) leaveExecProgram(container);
     return status;
