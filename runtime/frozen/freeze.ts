@@ -51,8 +51,8 @@ import { subjectProgram } from "./start.ts";
 
 const patienceMs = 10_000;
 const imageLimit = 16;
-/** A mapping of its own costs as much as copying so many pages. */
-const gapPages = 4;
+/** Pages that a mapping of its own is worth: they lie in the image as zeros. */
+const gapPages = 16;
 /** glibc on x86-64, struct pthread: tid. */
 const threadIdOffset = 0x2d0;
 /** What a thread's stack may grow to: RLIMIT_STACK's usual value, which JavaScriptCore has read. */
