@@ -16,20 +16,21 @@ import type { ForegroundRequest, ForegroundResult } from "./run.ts";
 import type { BootRequest } from "./vm/boot.ts";
 import type { VmForegroundRequest } from "./vm/foreground.ts";
 
-export type { Classification } from "../vmm-sandbox/index.ts";
+export type { Classification, CpuReport } from "../vmm-sandbox/index.ts";
 export type { ContainerLine, RemoveOptions } from "./containers/list.ts";
 export type { Diagnosis, Finding, Rung } from "./doctor/index.ts";
 export { ContainerError, ImageNotFoundError } from "./errors.ts";
 export type { ExplainRequest, Explanation } from "./explain.ts";
 export type { HostFacts } from "./host-facts.ts";
 export type { HistoryLine, ImageLine } from "./images.ts";
-export type { RunningContainer, RunRequest } from "./library.ts";
+export type { RunningContainer, RunningMachine, RunRequest } from "./library.ts";
 export type * from "./options.ts";
 export type * from "./progress.ts";
 export type { ForegroundRequest, ForegroundResult } from "./run.ts";
 export { namesOfMask as capabilitiesOfMask } from "./spec/capabilities.ts";
 export { defaultStateRoot } from "./state-root.ts";
 export { VERSION } from "./version.ts";
+export type { MachineStats } from "./vm/stats.ts";
 
 type Root = string | undefined;
 
@@ -61,6 +62,16 @@ export async function classifyProgram(path: string): Promise<Classification> {
 /** Runs another process in a running container, on our own streams. */
 export async function execForeground(request: ExecRequest): Promise<number> {
   return (await import("./exec.ts")).execForeground(request);
+}
+
+/** The process that keeps a machine for the OCI runtime; resolves to its container's exit status. */
+export async function keepMachine(stateRoot: string, id: string): Promise<number> {
+  return (await import("./vm/keeper.ts")).keepMachine(stateRoot, id);
+}
+
+/** The process that stands for one in such a machine; `socket` is a descriptor. */
+export async function relayInMachine(socket: number): Promise<number> {
+  return (await import("./vm/keeper.ts")).relayInMachine(socket);
 }
 
 /** Boots any kernel, its serial console on this process's terminal. @returns the exit status */

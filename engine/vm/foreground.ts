@@ -5,11 +5,17 @@ import { writeIdFile } from "../id-file.ts";
 import { markPhase } from "../phases.ts";
 import type { ForegroundRequest, ForegroundResult } from "../run.ts";
 import { forwardSignals } from "../signals.ts";
+import type { VmContainer } from "./container.ts";
 import { serveMonitor } from "./monitor-socket.ts";
 import { startVmContainer, type VmOptions } from "./start.ts";
+import type { MachineStats } from "./stats.ts";
 import { enterRaw, terminalSize } from "./terminal.ts";
 
-export type VmForegroundRequest = ForegroundRequest & VmOptions;
+export type VmForegroundRequest = ForegroundRequest &
+  VmOptions & {
+    /** Gets what the CPU has counted, when the machine has ended. */
+    readonly onStats?: ((stats: MachineStats) => Promise<void> | void) | undefined;
+  };
 
 export async function runVmForeground(request: VmForegroundRequest): Promise<ForegroundResult> {
   markPhase("program loaded");
@@ -30,6 +36,7 @@ export async function runVmForeground(request: VmForegroundRequest): Promise<For
   });
   markPhase("process started");
   const { record } = container;
+  container.keepsStats = request.onStats !== undefined;
   const server = serveMonitor(container);
   try {
     if (idFile !== undefined) writeIdFile(idFile, record.id);
@@ -39,9 +46,15 @@ export async function runVmForeground(request: VmForegroundRequest): Promise<For
   } finally {
     server[Symbol.dispose]();
     await container.finish();
+    if (request.onStats !== undefined) await request.onStats(await statsOf(container));
   }
   markPhase("cleaned up");
   return { id: record.id, status: await container.status };
+}
+
+async function statsOf(container: VmContainer): Promise<MachineStats> {
+  const { cpu = "software", reason = "" } = container.record.machine ?? {};
+  return { cpu, reason, report: await container.stats().catch(() => undefined) };
 }
 
 const phaseWords = {
@@ -53,24 +66,27 @@ const phaseWords = {
 export interface Attachment {
   readonly interactive: boolean;
   readonly tty: boolean;
+  readonly makeRaw?: () => Disposable | undefined;
 }
 
 /** Carries bytes until the process has ended and its last output is out. */
 export async function attach(
   guest: GuestProcess,
-  { interactive, tty }: Attachment,
+  { interactive, tty, makeRaw = enterRaw }: Attachment,
   status: Promise<unknown>,
 ): Promise<void> {
-  using _raw = interactive && tty ? enterRaw() : undefined;
+  using _raw = interactive && tty ? makeRaw() : undefined;
   const resize = (): void => {
     const size = terminalSize();
     if (tty && size !== undefined) guest.resize(size.width, size.height).catch(() => undefined);
   };
   process.on("SIGWINCH", resize);
+  resize(); // it may have changed since the process was told
   const input = interactive ? feed(guest.stdin) : closeInput(guest, tty);
   try {
-    const outputs = [pump(guest.stdout, process.stdout)];
-    if (guest.stderr !== undefined) outputs.push(pump(guest.stderr, process.stderr));
+    const broken = (): void => undefined; // with its machine, as the status then says
+    const outputs = [pump(guest.stdout, process.stdout).catch(broken)];
+    if (guest.stderr !== undefined) outputs.push(pump(guest.stderr, process.stderr).catch(broken));
     // The machine may end with its streams open.
     const failed = status.then(() => Promise.all(outputs));
     await Promise.race([Promise.all([...outputs, status]), failed]);

@@ -10,6 +10,7 @@ import { mapWholeFile } from "../host/file-mapping.ts";
 import { Passt } from "../host/passt.ts";
 import { Tap } from "../host/tap.ts";
 import { KvmBackend, kvmRequests } from "../kvm/index.ts";
+import type { CpuReport } from "../machine/index.ts";
 import {
   loadSnapshot,
   restoreMachine,
@@ -82,6 +83,9 @@ class Monitor {
       case frameKinds.describe:
         this.#describe().then((text) => this.#bridge.send(frameKinds.report, 0, Buffer.from(text)));
         return;
+      case frameKinds.stats:
+        this.#stats().then((report) => this.#bridge.sendJson(frameKinds.counted, report));
+        return;
     }
   }
 
@@ -125,7 +129,6 @@ class Monitor {
     return await Vm.create({
       ...parts,
       kernel: kernel.bytes,
-      kernelFile: kernel.fd,
       initrd: joinInitrd(this.#initrd.splice(0)),
       commandLine,
     });
@@ -170,6 +173,14 @@ class Monitor {
       return `The crash cannot be described: ${error}`;
     }
   }
+
+  async #stats(): Promise<CpuReport | null> {
+    try {
+      return (await this.#vm?.stats()) ?? null;
+    } catch {
+      return null; // the vCPU's thread is gone
+    }
+  }
 }
 
 /** The file stays open while it is read or written, and is closed before the guest goes on. */
@@ -190,10 +201,10 @@ function openBackend(
     : new SoftwareBackend({ memorySizeBytes, code });
 }
 
-function openNet({ kind, fd, mac }: MonitorNet): Net {
+function openNet({ kind, fd, mac, mtu }: MonitorNet): Net {
   const backend =
     kind === "tap" ? new Tap({ fd: Fd.take(fd), name: "tap" }) : Passt.over(openSocket(fd));
-  return new Net(backend, { mac: Uint8Array.from(mac) });
+  return new Net(backend, { mac: Uint8Array.from(mac), ...(mtu !== undefined && { mtu }) });
 }
 
 function joinInitrd(parts: readonly Uint8Array[]): Uint8Array {
