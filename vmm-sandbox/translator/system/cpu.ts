@@ -28,6 +28,9 @@ import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
 import { settleFault } from "./stack-fault.ts";
 
+/** In instructions: a look-up, which mostly translates, and an exit for another reason. */
+const [lookupCost, exitCost] = [2000, 200];
+
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
   readonly jit: Jit;
@@ -338,9 +341,17 @@ export class Cpu extends GuestAccess {
       this.resume();
       const reason = registers.get32(state.exit);
       this.statistics.exits[reason] = (this.statistics.exits[reason] as number) + 1;
+      if (reason !== exitReason.fuel)
+        this.spend(reason === exitReason.lookup ? lookupCost : exitCost);
       if (reason === exitReason.hot) this.foundHot();
       else if (reason === exitReason.lookup) this.lookup();
     }
+  }
+
+  /** TypeScript's work counts as instructions, or cold code would not look at the clock for long. */
+  private spend(instructions: number): void {
+    const { registers } = this;
+    registers.set32(state.fuel, registers.get32(state.fuel) - instructions);
   }
 
   private foundHot(): void {
