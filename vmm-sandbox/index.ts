@@ -33,11 +33,11 @@ export {
   kvmRequests,
 } from "./kvm/index.ts";
 export type { CpuBackend, StopReason } from "./machine/index.ts";
+export type { MonitorNet } from "./monitor/config.ts";
 export {
   type ConfinedSandboxConfig,
   startConfinedSandbox,
 } from "./monitor/confined-sandbox.ts";
-export type { MonitorNet } from "./monitor/config.ts";
 export { runMonitor } from "./monitor/monitor.ts";
 export { openSocket } from "./monitor/socket.ts";
 export {
