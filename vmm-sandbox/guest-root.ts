@@ -62,6 +62,32 @@ export function planGuestRoot(options: GuestRootOptions): Program {
   };
 }
 
+/** The same in a mount namespace of its own, with an empty root, for practice. */
+export function rehearseGuestRoot(): readonly Row[] {
+  const upper = `${BASE}/scratch`;
+  return [
+    makeDirectory(BASE),
+    { call: "mount", args: ["base", BASE, "tmpfs", MS_NOSUID, "mode=755"] },
+    ...mountKernelFiles(),
+    ...[`${BASE}/lower`, upper, `${BASE}${GUEST_ROOTFS}`].map(makeDirectory),
+    { call: "mount", args: ["scratch", upper, "tmpfs", 0, "mode=755"] },
+    makeDirectory(`${upper}/upper`),
+    makeDirectory(`${upper}/work`),
+    {
+      call: "mount",
+      args: ["overlay", `${BASE}${GUEST_ROOTFS}`, "overlay", 0, overlayOf(`${BASE}/lower`, upper)],
+    },
+    { call: "chdir", args: [BASE] },
+    { call: "mount", args: [".", "/", 0, MS_MOVE, 0] },
+    { call: "chroot", args: ["."] },
+    { call: "chdir", args: [`.${GUEST_ROOTFS}`] },
+  ];
+}
+
+function overlayOf(lower: string, upper: string): string {
+  return `lowerdir=${lower},upperdir=${upper}/upper,workdir=${upper}/work`;
+}
+
 function mountKernelFiles(): readonly Row[] {
   return [
     ...["dev", "proc", "sys", "run", "tmp"].map((name) => makeDirectory(`${BASE}/${name}`)),
@@ -102,7 +128,7 @@ function mountImage({ imageDisk, scratch }: ImageRoot): readonly Row[] {
   const lower = `${BASE}/lower`;
   const upper = `${BASE}/scratch`;
   const disk = `${BASE}${imageDisk}`;
-  const overlay = `lowerdir=${lower},upperdir=${upper}/upper,workdir=${upper}/work`;
+  const overlay = overlayOf(lower, upper);
   return [
     ...[lower, upper, `${BASE}${GUEST_ROOTFS}`].map(makeDirectory),
     ...awaitDisk(disk),

@@ -94,8 +94,7 @@ export async function run(args: readonly string[], context: VerbContext): Promis
     door.ran(created.pid, context.stateRoot, id);
     return 0;
   }
-  door?.stay();
-  const status = await waitInForeground(created.pid, pidfd, pair);
+  const status = await waitInForeground(created.pid, pidfd, pair, () => door?.stay());
   if (!keeps) destroy();
   return status;
 }
