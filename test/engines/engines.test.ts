@@ -9,6 +9,7 @@ import { bridgeRows } from "./bridge.ts";
 import { missingFor, type Place, startEngine } from "./engines.ts";
 import {
   holdsInMachines,
+  machineEngines,
   shortMachineRows,
   whyNoMachines,
   writeMachineRuntime,
