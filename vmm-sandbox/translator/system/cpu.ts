@@ -17,7 +17,7 @@ import { delegated, exitReason, layout, record, state } from "../state.ts";
 import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { bridge, core, legacyCore } from "./core-instance.ts";
-import { GuestFault, generalProtection, vector } from "./fault.ts";
+import { GuestFault, generalProtection } from "./fault.ts";
 import { GuestAccess } from "./guest-access.ts";
 import { helperOf } from "./helper-table.ts";
 import { deliver, deliverFault, type InterruptKind } from "./interrupts.ts";
@@ -27,6 +27,7 @@ import { attribute, segmentIndex } from "./registers.ts";
 import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
 import { settleFault } from "./stack-fault.ts";
+import { takeExternal, takeNmi } from "./take-interrupt.ts";
 
 /** In instructions: a look-up, which mostly translates, and an exit for another reason. */
 const [lookupCost, exitCost] = [2000, 200];
@@ -274,32 +275,10 @@ export class Cpu extends GuestAccess {
     return fault;
   }
 
-  private deliverFault(first: GuestFault): void {
+  /** Delivers an exception to the guest. */
+  deliverFault(first: GuestFault): void {
     this.halted = false; // a trap after HLT
     if (deliverFault(this, first) === "triple fault") this.tripleFault = true;
-  }
-
-  private deliverExternal(number: number): void {
-    this.apic.acknowledge(number);
-    this.takeInterrupt(number);
-  }
-
-  /** Further ones wait for IRET. SDM volume 3A §6.7.1. */
-  private deliverNmi(): void {
-    this.apic.nmi = false;
-    this.nmiMasked = true;
-    this.takeInterrupt(vector.nmi);
-  }
-
-  private takeInterrupt(number: number): void {
-    this.statistics.interrupts++;
-    this.halted = false;
-    try {
-      deliver(this, number, 0, "external");
-    } catch (fault) {
-      if (!(fault instanceof GuestFault)) throw fault;
-      this.deliverFault(fault);
-    }
   }
 
   /** Runs until somebody above must decide. `wait` blocks until a deadline (ms) or a kick. */
@@ -319,12 +298,12 @@ export class Cpu extends GuestAccess {
         this.apic.tick(this.machine.clock.now());
         registers.set32(state.fuel, this.fuelSlice);
       }
-      if (this.apic.nmi && !this.nmiMasked && this.shadowUntil !== registers.rip) this.deliverNmi();
+      if (this.apic.nmi && !this.nmiMasked && this.shadowUntil !== registers.rip) takeNmi(this);
       const waiting = this.apic.pending();
       registers.set32(state.interruptPending, waiting >= 0 ? 1 : 0);
       const enabled = (registers.get32(state.eflags) & 0x200) !== 0;
       if (waiting >= 0 && enabled) {
-        if (this.shadowUntil !== registers.rip) this.deliverExternal(waiting);
+        if (this.shadowUntil !== registers.rip) takeExternal(this, waiting);
         else registers.set32(state.fuel, 1);
       }
       this.shadowUntil = -1n;
