@@ -9,6 +9,7 @@
  * Until then the guest has seen nothing of an image, a container or a user: its disks are empty
  * slots. So one snapshot serves all machines that are made alike.
  */
+import { setTimeout } from "node:timers/promises";
 import type { Vsock } from "../devices/index.ts";
 import type { StopReason } from "../machine/index.ts";
 import { Vm, type VmParts, type VmState } from "../vm.ts";
@@ -17,6 +18,8 @@ import { touchedPages } from "./touched-pages.ts";
 
 /** The agent's first call; the second one is made for the snapshot, when it has practised. */
 const CALLS_BEFORE = 1;
+/** For the ends of its other connections; with one open, it is not saved. */
+const QUIET_TIMEOUT_MS = 2000;
 
 export interface SnapshotUse extends OpenSnapshot {
   readonly kind: "save" | "restore";
@@ -62,7 +65,12 @@ export async function runWithSnapshot(
     return running;
   };
   if (use.kind === "restore") return await goOn();
-  vsock.hold(port, CALLS_BEFORE).then(() => vm.pause());
+  vsock
+    .hold(port, CALLS_BEFORE)
+    .then(() =>
+      Promise.race([vsock.whenQuiet(), setTimeout(QUIET_TIMEOUT_MS, undefined, { ref: false })]),
+    )
+    .then(() => vm.pause());
   const reason = await vm.run();
   if (reason.kind !== "paused") return reason;
   onSaved(await save(vm, vsock, use));
