@@ -4,6 +4,7 @@
  * ```
  * dist/manyworlds        one file: Bun, our code as bytecode, the worker entry points
  * dist/manyworlds-oci    the door (runtime/door): runc's command line, in front of the executable
+ * dist/manyworlds-vm     the executable by another name: the same, each container in a machine
  * dist/lib/index.js      the library for Node ≥ 20.19 (and Bun), run-time dependencies outside
  * dist/types/index.d.ts  its types
  * ```
@@ -21,6 +22,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
@@ -110,6 +112,9 @@ async function buildDoor(): Promise<number> {
   const door = join(dist, "manyworlds-oci");
   writeFileSync(`${door}.new`, doorExecutable(), { mode: 0o755 });
   renameSync(`${door}.new`, door);
+  const machines = join(dist, "manyworlds-vm");
+  rmSync(machines, { force: true });
+  symlinkSync("manyworlds", machines);
   return 0;
 }
 

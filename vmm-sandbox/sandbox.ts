@@ -34,8 +34,6 @@ import { acceptOne, CONTROL_PORT, vsockAddress, vsockPorts } from "./vsock-ports
 export interface GuestKernel {
   /** A bzImage or an ELF vmlinux. */
   readonly image: Uint8Array;
-  /** When `image` is a mapping of a file, that file (host/file-mapping.ts): it is not copied. */
-  readonly file?: unknown;
   /** What it does not have built in, in the order of loading. */
   readonly modules: readonly { readonly name: string; readonly bytes: Uint8Array }[];
 }
@@ -142,7 +140,6 @@ function boot(config: SandboxConfig, parts: VmParts): Promise<Vm> {
   return Vm.create({
     ...parts,
     kernel: config.kernel.image,
-    kernelFile: config.kernel.file,
     initrd: encodeFirstRoot(config),
     commandLine: kernelCommandLine(config),
   });

@@ -130,13 +130,14 @@ async function launchIn(
       cpus,
       memoryBytes,
       kernel,
-      rootImage: disk,
+      root: { image: disk },
       shares: shares.shares,
       files: networkFiles(hostname, options),
       resources: config.linux?.resources,
       snapshots: request.cold === true ? undefined : places.snapshots,
       onConsole: request.onConsole,
       onPhase: request.onPhase,
+      onWarning: (text) => onProgress?.({ type: "warning", text }),
     });
     const facts: GuestFacts = {
       rootfs: GUEST_ROOTFS,

@@ -31,8 +31,8 @@ export interface ConfinedShare {
   /** Directory of the host. */
   readonly source: string;
   readonly readOnly: boolean;
-  /** The one file of it that the guest may see. */
-  readonly only?: string;
+  /** The files of it that the guest may see. */
+  readonly only?: readonly string[];
 }
 
 export interface ConfinedSandboxConfig {

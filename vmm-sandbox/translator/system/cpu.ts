@@ -26,6 +26,7 @@ import { Msrs } from "./msr.ts";
 import { attribute, segmentIndex } from "./registers.ts";
 import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
+import { settleFault } from "./stack-fault.ts";
 
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 40_000;
@@ -221,7 +222,7 @@ export class Cpu extends GuestAccess {
   /** Notes a fault of the instruction whose record is `at`. */
   protected override fault(fault: GuestFault, at: number): void {
     this.setRip(at, false);
-    this.pending = fault;
+    this.pending = settleFault(this, fault);
     this.registers.set32(state.exit, exitReason.fault);
   }
 
@@ -337,6 +338,9 @@ export class Cpu extends GuestAccess {
     if (this.codePageAt(low, high) >= 0) this.jit.hot({ low, high, mode: this.mode, record: at });
   }
 
+  /** What `step` ended with. */
+  stepFault: GuestFault | undefined;
+
   /** For tests: runs from RIP to the next HLT; the vector of an exception, -1, or -2: given up. */
   step(goOn = (): boolean => true): number {
     this.halted = false;
@@ -354,6 +358,7 @@ export class Cpu extends GuestAccess {
       }
       let fault = this.takePending();
       if (fault?.vector === delegated) fault = executeDelegated(this);
+      this.stepFault = fault;
       if (fault) return fault.vector;
       if (this.registers.get32(state.fuel) > 0) continue;
       if (!goOn()) return -2;

@@ -37,8 +37,9 @@ export class GuestFault {
   }
 }
 
-export function generalProtection(errorCode = 0): GuestFault {
-  return new GuestFault(vector.generalProtection, errorCode);
+/** `address`: of an access that is not canonical, which may turn out to be #SS (stack-fault.ts). */
+export function generalProtection(errorCode = 0, address = 0n): GuestFault {
+  return new GuestFault(vector.generalProtection, errorCode, address);
 }
 
 export function invalidOpcode(): GuestFault {
