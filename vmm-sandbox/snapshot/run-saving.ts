@@ -13,6 +13,7 @@ import { setTimeout } from "node:timers/promises";
 import type { Vsock } from "../devices/index.ts";
 import type { StopReason } from "../machine/index.ts";
 import { Vm, type VmParts, type VmState } from "../vm.ts";
+import { SnapshotError } from "./format.ts";
 import { type LoadedSnapshot, type OpenSnapshot, writeSnapshot } from "./snapshot-file.ts";
 import { touchedPages } from "./touched-pages.ts";
 
@@ -34,13 +35,19 @@ export interface SnapshotConfig extends SnapshotUse {
   readonly onSaved?: (result: SaveResult) => void;
 }
 
-/** `parts`: of a machine that is made as the saved one was. */
-export function restoreMachine(parts: VmParts, snapshot: LoadedSnapshot): Promise<Vm> {
-  return Vm.createFrom(parts, (backend) => {
-    snapshot.fill(backend);
-    // SAFE: `save` below made it, and its digest is right; what restores it checks counts and sizes.
-    return snapshot.state as VmState;
-  });
+/** `parts`: of a machine that is made as the saved one was. Throws SnapshotError. */
+export async function restoreMachine(parts: VmParts, snapshot: LoadedSnapshot): Promise<Vm> {
+  try {
+    return await Vm.createFrom(parts, (backend) => {
+      snapshot.fill(backend);
+      // SAFE: `save` below made it, and its digest is right; what restores it checks counts and sizes.
+      return snapshot.state as VmState;
+    });
+  } catch (cause) {
+    if (cause instanceof SnapshotError) throw cause;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new SnapshotError(`The snapshot cannot be restored: ${why}`, { cause });
+  }
 }
 
 /** Runs a machine that was made for this snapshot, until it stops. `port`: where the agent dials. */
