@@ -8,6 +8,8 @@
  *   lines, kicks, written pages ──── host channel ────► at the next look
  *   bells ◄───────────────────────── host channel ────── doorbells, without waiting
  *   registers ◄───────────────────── mailbox ─────────── PIO and MMIO, waiting
+ *                                    compiler's thread (region/region-worker.ts)
+ *   RAM and records ──────────────────────────────────► reads them; requests and modules by a port
  * ```
  * Loads no native code.
  */
@@ -21,6 +23,11 @@ import type { Machine } from "../machine/machine.ts";
 import type { VmExit } from "../machine/vcpu.ts";
 import { type RegisterChanges, VcpuThread } from "../machine/vcpu-thread.ts";
 import { HostChannel, MAX_BELLS } from "./host-channel.ts";
+import {
+  type RegionConnection,
+  type RegionThread,
+  startRegionThread,
+} from "./region/compiler-thread.ts";
 import { layout, state } from "./state.ts";
 import { createCpuMemory } from "./system/cpu-memory.ts";
 import type { IoApicState } from "./system/io-apic.ts";
@@ -31,6 +38,8 @@ export interface SoftwareSetup {
   readonly ramBytes: number;
   readonly channel: SharedArrayBuffer;
   readonly mailbox: SharedArrayBuffer;
+  /** To the thread that compiles hot code. */
+  readonly regions: RegionConnection;
 }
 
 export type SoftwareCommand =
@@ -53,6 +62,7 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   readonly #bells: Bell[] = [];
   readonly #lines: readonly InterruptLine[];
   readonly #thread: VcpuThread<SoftwareCommand>;
+  readonly #compiler: RegionThread;
 
   constructor({ memorySizeBytes: ramBytes }: SoftwareOptions) {
     const memory = createCpuMemory(ramBytes);
@@ -68,10 +78,16 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
       },
     }));
     const mailbox = new SharedArrayBuffer(MAILBOX_BYTES);
-    const workerData: SoftwareSetup = { memory, ramBytes, channel: channel.buffer, mailbox };
+    this.#compiler = startRegionThread(memory, ramBytes);
+    const regions = this.#compiler.connection;
+    const workerData: SoftwareSetup = {
+      ...{ memory, ramBytes, mailbox, regions },
+      channel: channel.buffer,
+    };
+    const transferList = [regions.port];
     const path = "vmm-sandbox/translator/software-vcpu-worker.ts";
     this.#thread = new VcpuThread({
-      worker: startWorker(path, import.meta.url, { workerData }),
+      worker: startWorker(path, import.meta.url, { workerData, transferList }),
       mailbox,
       onCall: () => channel.takeBells((bell) => this.#bells[bell]?.ring()),
       kick: () => {
@@ -100,7 +116,7 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   }
 
   async attach(machine: Machine): Promise<void> {
-    await this.#thread.attach(machine);
+    await Promise.all([this.#thread.attach(machine), this.#compiler.ready]);
     await this.#sendBells();
     machine.addVcpu(this.#thread);
   }
@@ -155,6 +171,7 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   async [Symbol.asyncDispose](): Promise<void> {
     this.unbindBells();
     await this.#thread.end();
+    await this.#compiler.end();
   }
 
   async #sendBells(): Promise<void> {

@@ -7,6 +7,7 @@ import { obeyCommand, serveVcpu } from "../machine/serve-vcpu.ts";
 import type { Command, Reply } from "../machine/vcpu-thread.ts";
 import type { SoftwareCommand, SoftwareSetup } from "./backend.ts";
 import { HostChannel } from "./host-channel.ts";
+import { CompilingBeside } from "./region/compiler-thread.ts";
 import { reportOf } from "./system/statistics.ts";
 import { createSoftwareMachine } from "./vcpu.ts";
 
@@ -19,7 +20,9 @@ const access = () => reply({ kind: "access" });
 
 const channel = HostChannel.over(setup.channel);
 const { memory, ramBytes } = setup;
-const { machine, vcpu, ioApic } = createSoftwareMachine({ memory, ramBytes, channel });
+const compiling = new CompilingBeside(setup.regions);
+const software = createSoftwareMachine({ memory, ramBytes, channel, compiling });
+const { machine, vcpu, ioApic } = software;
 /** Address of a doorbell, value written there, number of the bell. */
 const bells = new Map<number, ReadonlyMap<number, number>>();
 

@@ -18,6 +18,7 @@ import type {
   VmExit,
 } from "../machine/vcpu.ts";
 import { HostChannel } from "./host-channel.ts";
+import type { RegionCompiling } from "./region/request.ts";
 import { layout, state } from "./state.ts";
 import { Cpu } from "./system/cpu.ts";
 import { createCpuMemory } from "./system/cpu-memory.ts";
@@ -208,6 +209,8 @@ export function createSoftwareMachine(options: {
   readonly clock?: Clock;
   readonly memory?: WebAssembly.Memory;
   readonly channel?: HostChannel;
+  /** Who compiles hot code; without one, this thread does. */
+  readonly compiling?: RegionCompiling;
 }): SoftwareMachine {
   const memory = options.memory ?? createCpuMemory(options.ramBytes);
   const guestMemory = GuestMemory.over(memory.buffer, options.ramBytes, layout.ram);
@@ -222,7 +225,7 @@ export function createSoftwareMachine(options: {
     interrupts,
     ...(options.clock ? { clock: options.clock } : {}),
   });
-  cpu = new Cpu(memory, machine);
+  cpu = new Cpu(memory, machine, options.compiling);
   const { apic } = cpu;
   machine.mmio.attach({
     name: "io-apic",

@@ -17,7 +17,7 @@ import { Decoder, Instruction, operandKind } from "../isa/decode.ts";
 /** Bounds on one function: engines compile in more than linear time. */
 const maxBlocks = 48;
 const maxInstructions = 240;
-const maxPages = 8;
+export const maxPages = 8;
 /** Calls in calls that are taken in line. */
 const maxDepth = 3;
 /** Site ids hold offsets of 27 bits; no region comes near. */
@@ -25,7 +25,7 @@ const maxOffset = 1 << 25;
 
 /** Where the code is and how hot it was, by offset from the head's page. */
 export type CodeSource = {
-  /** Host address of the page `delta` pages after the head's, when it can hold code. */
+  /** Where the page `delta` pages after the head's begins in the bytes, when it can hold code. */
   readonly page: (delta: number) => number | undefined;
   /** Times a run was entered at this offset, up to the threshold; 0: never. */
   readonly heat: (offset: number) => number;

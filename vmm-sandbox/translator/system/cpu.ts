@@ -12,7 +12,9 @@ import type { Machine } from "../../machine/machine.ts";
 import type { HostFunctionName } from "../interpreter/core-functions.ts";
 import { RunCaches } from "../interpreter/run-caches.ts";
 import { access } from "../mmu/paging.ts";
+import { CompilingHere } from "../region/compiler.ts";
 import { Jit } from "../region/jit.ts";
+import type { RegionCompiling } from "../region/request.ts";
 import { delegated, exitReason, layout, record, state } from "../state.ts";
 import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
@@ -29,6 +31,9 @@ import { executeDelegated } from "./soft-sse.ts";
 
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 40_000;
+
+/** Entries that make a run hot when another thread compiles it: docs/decisions/146. */
+const thresholdBesideUs = Number(process.env["HOT"] ?? 500);
 
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
@@ -49,7 +54,7 @@ export class Cpu extends GuestAccess {
   private tripleFault = false;
   private readonly caches: RunCaches;
 
-  constructor(memory: WebAssembly.Memory, machine: Machine) {
+  constructor(memory: WebAssembly.Memory, machine: Machine, compiling?: RegionCompiling) {
     const { set, module, tableSize } = core();
     super(memory, machine, set);
     this.caches = new RunCaches(memory);
@@ -69,13 +74,13 @@ export class Cpu extends GuestAccess {
     this.enter = exports["enter"] as (record: number) => void;
     // SAFE: as above.
     this.resume = exports["resume"] as () => void;
-    this.jit = new Jit(
-      memory,
-      table,
-      this.translator,
-      (low, high) => this.codePageAt(low, high),
-      (physical) => this.paging.hostOf(physical),
-    );
+    const compiler = compiling ?? new CompilingHere(memory, machine.memory.sizeBytes);
+    if (compiling) this.translator.hotThreshold = thresholdBesideUs;
+    this.jit = new Jit(memory, table, this.translator, compiler, {
+      pageAt: (low, high) => this.codePageAt(low, high),
+      hostOf: (physical) => this.paging.hostOf(physical),
+      watch: (page) => this.codePages?.markCode(page),
+    });
     this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { memory, table } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
@@ -334,7 +339,8 @@ export class Cpu extends GuestAccess {
     if (!this.is64 || isRetried) return;
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
-    if (this.codePageAt(low, high) >= 0) this.jit.hot({ low, high, mode: this.mode, record: at });
+    const page = this.codePageAt(low, high);
+    if (page >= 0) this.jit.hot({ low, high, page, mode: this.mode, record: at });
   }
 
   /** For tests: runs from RIP to the next HLT; the vector of an exception, -1, or -2: given up. */
