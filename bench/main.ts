@@ -21,6 +21,7 @@ const benches: Readonly<Record<string, () => Promise<{ readonly bench: Bench }>>
   many: () => import("./many.ts"),
   "cpu-boot": () => import("./cpu-boot.ts"),
   "vm-start": () => import("./vm-start.ts"),
+  "vm-compare": () => import("./vm-compare.ts"),
   "build-flags": () => import("./build-flags.ts"),
 };
 

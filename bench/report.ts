@@ -16,6 +16,8 @@ export interface Goal {
 export interface Report {
   readonly title: string;
   readonly rounds: number;
+  /** Of the numbers that are measured; milliseconds when it is absent. */
+  readonly unit?: "MiB";
   readonly measured: Measured;
   readonly goals: readonly Goal[];
   /** Facts that are no times: memory, leftovers, sizes. */
@@ -39,11 +41,12 @@ export function roundsOf(rounds: number, { quick }: BenchOptions): number {
 
 export function formatReport(report: Report): string {
   const { samples, left } = report.measured;
+  const format = report.unit === undefined ? formatMs : formatMiB;
   const rows = samples.map(({ name, ms, cpuMs }) => {
     const { median, low, high } = spreadOf(ms);
     const cpu = cpuMs === undefined ? "" : formatMs(spreadOf(cpuMs).median);
-    const quartiles = `${formatMs(low)} – ${formatMs(high)}`;
-    return [name, formatMs(median), quartiles, formatMs(Math.min(...ms)), cpu];
+    const quartiles = `${format(low)} – ${format(high)}`;
+    return [name, format(median), quartiles, format(Math.min(...ms)), cpu];
   });
   const table = formatTable([["", "median", "quartiles", "best", "CPU"], ...rows]);
   return [
@@ -71,6 +74,10 @@ function formatGoal(goal: Goal, { samples }: Measured): string {
 export function formatMs(ms: number): string {
   if (ms >= 10_000) return `${(ms / 1000).toFixed(2)} s`;
   return `${ms.toFixed(ms < 100 ? 2 : 0)} ms`;
+}
+
+function formatMiB(value: number): string {
+  return `${value.toFixed(1)} MiB`;
 }
 
 function formatTable(rows: readonly (readonly string[])[]): readonly string[] {

@@ -3,77 +3,41 @@
  * microvm, same kernel, same first root, both on KVM, in a Debian guest whose processor is emulated.
  */
 import { spawnSync } from "node:child_process";
-import {
-  copyFileSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, cpSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { spreadOf } from "../compare/index.ts";
 import { encodeElf } from "../linux/index.ts";
-import { installPackages } from "../scripts/apt-packages.ts";
 import { executableFlags, workerEntries } from "../scripts/build.ts";
 import { bunExecutable } from "../scripts/bun.ts";
-import { buildDebianGuest, packFolder } from "../scripts/debian-guest/build.ts";
-import { runInDebianGuest } from "../scripts/debian-guest/run.ts";
 import { encodeInitramfs } from "../vmm-sandbox/index.ts";
+import { guestKernels, runNested } from "./nested-guest.ts";
 import { type Bench, type BenchOptions, formatMs, type Report, roundsOf } from "./report.ts";
 import { FIRST_WORDS, type Start, startMark } from "./vm-start/protocol.ts";
 
 export const bench: Bench = { name: "vm-start", title: "Start of a virtual machine on KVM", run };
 
-const kernel = ".cache/guest-kernel/current/vmlinux";
-const guestPackages = ["busybox-static", "qemu-system-x86"];
-const timeoutMs = 20 * 60_000;
-const silenceMs = 4 * 60_000;
 /** What each phase of our start begins with, in order; the end of one is the start of the next. */
 const phaseNames = { monitor: "monitor start", "set-up": "KVM set-up", agent: "kernel and agent" };
 
 async function run(options: BenchOptions): Promise<readonly Report[]> {
-  const missing = installPackages("debian-guest");
-  if (missing.length > 0)
-    throw new Error(`Cannot build a guest without ${missing.map(({ name }) => name).join(", ")}`);
-  if (!existsSync(kernel))
-    throw new Error('Expected the guest kernel: run "npm run guest:kernel" first');
   const rounds = roundsOf(12, options);
   const starts: Start[] = [];
-  const guest = await buildDebianGuest(guestPackages);
-  const folder = mkdtempSync(join(tmpdir(), "manyworlds-vm-start-"));
-  try {
-    const project = join(folder, "project.erofs");
-    await packFolder(stage(join(folder, "project"), rounds), project);
-    const status = await runInDebianGuest(guest, {
-      command: "/bin/sh /project/vm-start.sh",
-      project,
-      memoryMiB: 2048,
-      cpus: 1,
-      timeoutMs,
-      silenceMs,
-      onLine: (line) => {
-        if (!line.startsWith(startMark)) return false;
-        // SAFE: inside.ts writes it.
-        starts.push(JSON.parse(line.slice(startMark.length)) as Start);
-        return true;
-      },
-    });
-    if (status !== 0) throw new Error(`The bench in the guest ended with ${status}`);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-  return [describe(starts, rounds)];
+  const inside = ["inside.ts", rounds, "./ours", "--", "vmlinux", "initrd", "program"];
+  await runNested({
+    stage,
+    command: `./bun bench/vm-start/${inside.join(" ")}`,
+    mark: startMark,
+    // SAFE: inside.ts writes it.
+    onResult: (text) => void starts.push(JSON.parse(text) as Start),
+  });
+  return [describeTime(starts, rounds), describeMemory(starts, rounds)];
 }
 
 /** All is made here: the guest's processor is a slow one. */
-function stage(folder: string, rounds: number): string {
-  mkdirSync(folder);
+function stage(folder: string): void {
   for (const part of ["package.json", "bench/vm-start"])
     cpSync(part, join(folder, part), { recursive: true });
-  copyFileSync(kernel, join(folder, "vmlinux"));
+  copyFileSync(join(guestKernels, "vmlinux"), join(folder, "vmlinux"));
   copyFileSync(bunExecutable(), join(folder, "bun"));
   compileOurs(join(folder, "ours"));
   const program = encodeElf({
@@ -92,10 +56,6 @@ function stage(folder: string, rounds: number): string {
       { path: "init", type: "file", mode: 0o755, data: program },
     ]),
   );
-  const inside = ["inside.ts", rounds, "./ours", "--", "vmlinux", "initrd", "program"];
-  const command = `./bun bench/vm-start/${inside.join(" ")}`;
-  writeFileSync(join(folder, "vm-start.sh"), `modprobe kvm_amd && cd /project && ${command}\n`);
-  return folder;
 }
 
 /** As npm run build makes the executable, with the monitor as its only verb. */
@@ -106,26 +66,47 @@ function compileOurs(outfile: string): void {
   if (result.status !== 0) throw new Error(`Cannot compile our monitor: ${result.stderr}`);
 }
 
-function describe(starts: readonly Start[], rounds: number): Report {
-  const names = [...new Set(starts.map(({ name }) => name))];
-  const of = (name: string) => starts.filter((start) => start.name === name);
-  const memory = names.map(
-    (name) =>
-      `${name}: ${Math.round(spreadOf(of(name).map(({ memoryKiB }) => memoryKiB)).median / 1024)} MiB with its guest's memory`,
-  );
+const bars = [
+  { ours: "manyworlds", peer: "qemu microvm", atMost: 1 },
+  { ours: "manyworlds, confined, by its agent", peer: "qemu microvm", atMost: 1 },
+];
+
+function describeTime(starts: readonly Start[], rounds: number): Report {
   return {
     title: "Start to the first instruction of a program in the guest",
     rounds,
     measured: {
-      samples: names.map((name) => ({ name, ms: of(name).map(({ ms }) => ms) })),
+      samples: byName(starts).map(({ name, of }) => ({ name, ms: of.map(({ ms }) => ms) })),
       left: [],
     },
-    goals: [
-      { ours: "manyworlds", peer: "qemu microvm", atMost: 1 },
-      { ours: "manyworlds, confined, by its agent", peer: "qemu microvm", atMost: 1 },
-    ],
-    notes: [...names.flatMap((name) => phasesOf(name, of(name))), ...memory],
+    goals: bars,
+    notes: byName(starts).flatMap(({ name, of }) => phasesOf(name, of)),
   };
+}
+
+function describeMemory(starts: readonly Start[], rounds: number): Report {
+  const middle = (of: readonly Start[], part: keyof Start["memory"]) =>
+    Math.round(spreadOf(of.map(({ memory }) => memory[part])).median / 1024);
+  const samples = byName(starts).map(({ name, of }) => ({
+    name,
+    ms: of.map(({ memory: { guestKiB, ownKiB } }) => (guestKiB + ownKiB) / 1024),
+  }));
+  return {
+    title: "Memory at that moment, of the monitor and of what its guest has touched",
+    rounds,
+    unit: "MiB",
+    measured: { samples, left: [] },
+    goals: bars,
+    notes: byName(starts).map(
+      ({ name, of }) =>
+        `${name}: ${middle(of, "guestKiB")} MiB of it are the guest's, ${middle(of, "ownKiB")} the monitor's`,
+    ),
+  };
+}
+
+function byName(starts: readonly Start[]) {
+  const names = [...new Set(starts.map(({ name }) => name))];
+  return names.map((name) => ({ name, of: starts.filter((start) => start.name === name) }));
 }
 
 function phasesOf(name: string, starts: readonly Start[]): readonly string[] {

@@ -28,6 +28,6 @@ async function monitor(fd: number): Promise<number> {
 }
 
 async function runtime(args: readonly string[]): Promise<number> {
-  const { leave, main } = await import("../runtime/oci-main.ts");
-  return leave(await main(args, process.env, process.argv0));
+  const { begin, leave } = await import("../runtime/oci-main.ts");
+  return leave(await begin(args, process.env, process.argv0));
 }

@@ -114,7 +114,7 @@ export async function compare(request: CompareRequest): Promise<Comparison> {
   try {
     const late = AbortSignal.any([signal, AbortSignal.timeout(effort.lateMs)]);
     const end = AbortSignal.any([signal, AbortSignal.timeout(effort.endMs)]);
-    await openAll(lanes, space, effort, end, report);
+    await openAll(lanes, space, { ...effort, command }, end, report);
     const left = (): number => Math.max(0, started + effort.lateMs - performance.now());
     await takeStarts(lanes, command, within(effort, "starts", left() / 3), late, report);
     await takeAllPhases(lanes, space, within(effort, "phases", left() / 6), late, report);
@@ -170,11 +170,12 @@ type Report = (progress: CompareProgress) => void;
 async function openAll(
   lanes: readonly Lane[],
   space: Workspace,
-  { warmUpMs, slowMs }: Effort,
+  { warmUpMs, slowMs, command }: Effort & Pick<Required<CompareRequest>, "command">,
   signal: AbortSignal,
   report: Report,
 ): Promise<void> {
   for (const [index, lane] of lanes.entries()) {
+    const { warmsUp = false } = lane.rung;
     if (signal.aborted) {
       lane.missing = { reason: "there was no time left to try it" };
       continue;
@@ -183,8 +184,8 @@ async function openAll(
     try {
       lane.open = await lane.rung.open(space);
       const { start } = newLane(lane.rung);
-      takeStart(lane.open, [], start, warmUpMs);
-      if ((start.whole[0] ?? 0) > slowMs) lane.start = start;
+      takeStart(lane.open, warmsUp ? command : [], start, warmUpMs);
+      if (!warmsUp && (start.whole[0] ?? 0) > slowMs) lane.start = start;
     } catch (error) {
       lane.missing = whyMissing(error);
       await lane.open?.[Symbol.asyncDispose]();
@@ -265,7 +266,9 @@ async function takeAllWork(
   const all: Work = { names: workloads.map(({ name }) => name), eachMs };
   // the fast ones first: should time run out, it does so once, for the slowest
   const startOf = ({ start }: Lane): number => spreadOf(start.whole).median;
-  const able = lanes.filter(({ start }) => start.whole.length > 0);
+  const able = lanes.filter(
+    ({ start, rung }) => start.whole.length > 0 && rung.startsOnly !== true,
+  );
   const sorted = able.sort((a, b) => startOf(a) - startOf(b));
   await sampleInTurn(
     candidates(sorted, (lane, open) => takeWork(open, all, lane.work)),
@@ -307,7 +310,7 @@ async function weighAll(
 ): Promise<void> {
   for (const [index, lane] of lanes.entries()) {
     if (signal.aborted) return;
-    if (lane.open === undefined) continue;
+    if (lane.open === undefined || lane.rung.startsOnly === true) continue;
     report({ phase: "memory", rung: lane.rung.name, share: index / lanes.length });
     try {
       await weigh(lane, lane.open, space, together, late);

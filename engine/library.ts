@@ -33,6 +33,8 @@ export interface RunRequest extends Omit<ContainerOptions, "tty"> {
   readonly cpu?: "auto" | "kvm" | "software";
   /** Kernel of a virtual machine: a bzImage, a vmlinux, or a directory. */
   readonly kernel?: string;
+  /** Boot the virtual machine, even if a snapshot of one like it is there, and make none. */
+  readonly cold?: boolean;
   /** A name such as "busybox", or an image's ID. */
   readonly image: string;
   readonly name?: string;

@@ -8,6 +8,8 @@ export interface Places {
   readonly root: string;
   readonly store: Store;
   readonly containers: ContainerDirectories;
+  /** Snapshots of machines. */
+  readonly snapshots: string;
   /** The runtime's state: gone after a reboot, as the processes are. */
   readonly runRoot: string;
 }
@@ -21,6 +23,7 @@ export function openPlaces(root: string = defaultStateRoot(process.env)): Places
     root: store.root,
     store,
     containers: new ContainerDirectories(store.root),
+    snapshots: join(store.root, "vm-snapshots"),
     runRoot: store.root === SYSTEM_ROOT ? SYSTEM_RUN_ROOT : join(store.root, "run"),
   };
 }

@@ -33,6 +33,7 @@ import { isRunning } from "./containers/list.ts";
 import { openPlaces, type Places } from "./places.ts";
 import { discard } from "./prepare.ts";
 import { sweep } from "./sweep.ts";
+import { removeSnapshots } from "./vm/snapshots.ts";
 
 export type { Removal, StoreUsage } from "../image/index.ts";
 
@@ -130,11 +131,14 @@ export async function remove(
 export interface Pruned extends Removal {
   /** IDs of the containers that had ended. */
   readonly containers: readonly string[];
+  /** How many snapshots of machines went. */
+  readonly snapshots: number;
 }
 
 export interface PruneRequest {
   /** Also images with names that no container uses. */
   readonly all: boolean;
+  /** Also containers that have ended, and snapshots of machines. */
   readonly containers: boolean;
 }
 
@@ -149,7 +153,13 @@ export async function pruneAll(root: Root, { all, containers }: PruneRequest): P
   for (const record of ended) discard(places, record, undefined);
   places.containers.dropStaleNames();
   const removal = await prune(store, { all });
-  return { ...removal, containers: ended.map(({ id }) => id) };
+  const snapshots = containers ? removeSnapshots(places.snapshots) : { count: 0, sizeBytes: 0 };
+  return {
+    ...removal,
+    reclaimedBytes: removal.reclaimedBytes + snapshots.sizeBytes,
+    containers: ended.map(({ id }) => id),
+    snapshots: snapshots.count,
+  };
 }
 
 export interface DiskUsage extends StoreUsage {

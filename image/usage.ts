@@ -15,6 +15,8 @@ export interface StoreUsage {
   readonly blobs: number;
   readonly layers: number;
   readonly containers: number;
+  /** Snapshots of booted machines (engine/vm/snapshots.ts). */
+  readonly machines: number;
   /** Unfinished downloads and unpacks. */
   readonly unfinished: number;
   /** Records, names, locks and the store's own directories. */
@@ -34,6 +36,9 @@ export interface ImageUsage {
   readonly sharedBytes: number;
   readonly containers: number;
 }
+
+/** What is counted by itself; everything else in the store's directory is a record. */
+const folders = ["blobs", "layers", "containers", "vm-snapshots", "ingest", "tmp"];
 
 /** Inodes that have been counted, by device and number. */
 type Seen = Set<string>;
@@ -60,23 +65,20 @@ export function storeUsage(store: Store): StoreUsage {
   for (const name of listDirectory(root)) {
     const size = sumEntry(root, name, status.dev, seen);
     sizes.set(name, size);
-    if (!["blobs", "layers", "containers", "ingest", "tmp"].includes(name)) records += size;
+    if (!folders.includes(name)) records += size;
   }
-  const [blobs = 0, layers = 0, containers = 0, ingest = 0, tmp = 0] = [
-    "blobs",
-    "layers",
-    "containers",
-    "ingest",
-    "tmp",
-  ].map((name) => sizes.get(name) ?? 0);
+  const [blobs = 0, layers = 0, containers = 0, machines = 0, ingest = 0, tmp = 0] = folders.map(
+    (name) => sizes.get(name) ?? 0,
+  );
   const unfinished = ingest + tmp;
   return {
     blobs,
     layers,
     containers,
+    machines,
     unfinished,
     records,
-    total: blobs + layers + containers + unfinished + records,
+    total: blobs + layers + containers + machines + unfinished + records,
     images: imageUsage(store),
     containersById: Object.fromEntries(
       store.snapshots.list().map((id) => [id, containerBytes(store, id)]),

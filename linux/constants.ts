@@ -89,6 +89,7 @@ export const CLONE_PTRACE = 0x2000;
 export const CLONE_VFORK = 0x4000;
 export const CLONE_PARENT = 0x8000;
 export const CLONE_THREAD = 0x10000;
+export const CLONE_SYSVSEM = 0x40000;
 export const CLONE_NEWNS = 0x20000;
 export const CLONE_SETTLS = 0x80000;
 export const CLONE_PARENT_SETTID = 0x100000;
@@ -394,6 +395,10 @@ export const LOOP_CTL_GET_FREE = 0x4c82;
 export const LOOP_CONFIGURE = 0x4c0a;
 export const LO_FLAGS_READ_ONLY = 1;
 export const LO_FLAGS_AUTOCLEAR = 4;
+
+// futex(2)
+export const FUTEX_WAIT = 0;
+export const FUTEX_WAKE = 1;
 
 // sched(7), ioprio_set(2), setrlimit(2)
 export const SCHED_OTHER = 0;

@@ -18,9 +18,14 @@ const PAGE_BYTES = 4096;
 const HEADER_BYTES = 64;
 const PROGRAM_HEADER_BYTES = 56;
 const CODE_OFFSET = HEADER_BYTES + 2 * PROGRAM_HEADER_BYTES;
+export interface Place {
+  readonly code: number;
+  readonly block: number;
+}
+
 /** Where static executables of x86-64 usually begin. */
-const CODE_ADDRESS = 0x40_0000;
-export const BLOCK_ADDRESS = 0x1000_0000;
+const usualPlace: Place = { code: 0x40_0000, block: 0x1000_0000 };
+export const BLOCK_ADDRESS = usualPlace.block;
 
 /** In the buffer "header": the stack that the executable was started with, at argc. */
 export const startStack = { load: "header", offset: header.stack, width: 8 } as const;
@@ -37,11 +42,13 @@ const segmentFlags = { execute: 1, write: 2, read: 4 } as const;
 export function encodeElf(
   program: Program,
   encoded: EncodedProgram = encodeProgram(program),
+  place = usualPlace,
 ): Uint8Array {
   const block = new Uint8Array(encoded.sizeBytes);
-  encoded.write(block, BLOCK_ADDRESS);
+  encoded.write(block, place.block);
   return encodeExecutable({
-    code: interpreterCode(),
+    place,
+    code: interpreterCode(place.block),
     entry: interpreterX86_64.start,
     data: block.subarray(0, encoded.storedBytes),
     dataBytes: encoded.sizeBytes,
@@ -49,32 +56,34 @@ export function encodeElf(
 }
 
 export interface Executable {
+  readonly place?: Place;
   /** Position-independent machine code. */
   readonly code: Uint8Array;
   /** Where it starts, in bytes from the start of the code. */
   readonly entry: number;
-  /** What lies at BLOCK_ADDRESS at first; zeros follow up to `dataBytes`. */
+  /** What lies at the block's place at first; zeros follow up to `dataBytes`. */
   readonly data: Uint8Array;
   readonly dataBytes: number;
 }
 
 /** A static executable of two segments. */
-export function encodeExecutable({ code, entry, data, dataBytes }: Executable): Uint8Array {
+export function encodeExecutable(executable: Executable): Uint8Array {
+  const { code, entry, data, dataBytes, place = usualPlace } = executable;
   const dataOffset = Math.ceil((CODE_OFFSET + code.length) / PAGE_BYTES) * PAGE_BYTES;
   const file = new Uint8Array(dataOffset + data.length);
   const view = new DataView(file.buffer);
-  writeHeader(view, CODE_ADDRESS + CODE_OFFSET + entry);
+  writeHeader(view, place.code + CODE_OFFSET + entry);
   writeSegment(view, 0, {
     flags: segmentFlags.read | segmentFlags.execute,
     offset: 0,
-    address: CODE_ADDRESS,
+    address: place.code,
     fileBytes: CODE_OFFSET + code.length,
     memoryBytes: CODE_OFFSET + code.length,
   });
   writeSegment(view, 1, {
     flags: segmentFlags.read | segmentFlags.write,
     offset: dataOffset,
-    address: BLOCK_ADDRESS,
+    address: place.block,
     fileBytes: data.length,
     memoryBytes: dataBytes,
   });
@@ -83,9 +92,9 @@ export function encodeExecutable({ code, entry, data, dataBytes }: Executable): 
   return file;
 }
 
-function interpreterCode(): Uint8Array {
+function interpreterCode(block: number): Uint8Array {
   const code = machineCode();
-  new DataView(code.buffer).setBigUint64(interpreterX86_64.block, BigInt(BLOCK_ADDRESS), true);
+  new DataView(code.buffer).setBigUint64(interpreterX86_64.block, BigInt(block), true);
   return code;
 }
 

@@ -243,6 +243,9 @@ class Encoder implements EncodedProgram {
     } else if ("run" in row) {
       words[at] = operationBit | operation.run;
       this.#writeArgument(at, 0, row.run);
+    } else if ("resume" in row) {
+      words[at] = operationBit | operation.resume;
+      this.#writeArgument(at, 0, row.resume);
     } else {
       words[at] = operationBit | operation.end;
       this.#writeArgument(at, 0, row.end);
@@ -342,6 +345,7 @@ function argumentsOf(row: Row): readonly Argument[] {
   if ("compute" in row) return [row.compute[0], row.compute[2]];
   if ("copy" in row) return [row.copy, row.to, row.length];
   if ("run" in row) return [row.run];
+  if ("resume" in row) return [row.resume];
   return [row.end];
 }
 

@@ -36,6 +36,7 @@ export function formatRow(row: Row): string {
   if ("copy" in row)
     return `copy ${describe(row.length)} bytes from ${describe(row.copy)} to ${describe(row.to)}`;
   if ("run" in row) return `run ${describe(row.run)}`;
+  if ("resume" in row) return `resume ${describe(row.resume)}`;
   return `end ${describe(row.end)}`;
 }
 

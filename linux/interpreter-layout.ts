@@ -45,6 +45,7 @@ export const operation = {
   compute: 4,
   run: 5,
   copy: 6,
+  resume: 7,
 } as const;
 export const operationBit = 0x8000_0000;
 

@@ -30,6 +30,7 @@ interface Native {
   readonly scratch: Scratch;
   readonly call: NativeFunction;
   readonly interpret: NativeFunction;
+  readonly codeAddress: number;
 }
 
 const codeSizeBytes = 4096;
@@ -55,6 +56,7 @@ function loadNative(driver: FfiDriver): Native {
     scratch: { address: scratch, bytes: driver.view(scratch, scratchSize) },
     call: driver.functionAt(address + interpreterX86_64.syscall),
     interpret: driver.functionAt(address + interpreterX86_64.interpret),
+    codeAddress: address,
   };
 }
 
@@ -221,4 +223,16 @@ export function viewMemory(address: number, sizeBytes: number): Uint8Array {
 /** Runs an encoded program; returns what it ended with. */
 export function interpret(blockAddress: number): number {
   return Number(native().interpret(blockAddress, 0, 0, 0, 0, 0, 0));
+}
+
+/** What `freeze` writes: the registers that a function keeps, the stack and where to go on. */
+export const frozenRegistersSize = 64;
+
+/**
+ * Waits for ever, having told the descriptor `frozenRegistersSize` bytes, which also lie at
+ * `address`. Returns in a process with the same memory that executes the row `resume`.
+ */
+export function freeze(address: number, fd: number): void {
+  const { driver, codeAddress } = native();
+  driver.functionAt(codeAddress + interpreterX86_64.freeze)(address, fd, 0, 0, 0, 0, 0);
 }

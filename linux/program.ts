@@ -66,6 +66,8 @@ export type Row =
   | { readonly copy: Argument; readonly to: Argument; readonly length: Argument }
   /** Runs another encoded program at this address, and takes what it ends with as result. */
   | { readonly run: Argument; readonly as?: string }
+  /** Goes on where `freeze` (kernel.ts) was called, with the registers at this address. */
+  | { readonly resume: Argument }
   /** Stops the interpreter; the value is what `runProgram` returns. */
   | { readonly end: Argument };
 

@@ -90,7 +90,7 @@ export function writeExisting(path: string, text: string): void {
   call("write", file, bytes, bytes.length);
 }
 
-export function writeText(path: string, text: string, mode: number): void {
+export function writeText(path: string, text: string | Uint8Array, mode: number): void {
   writeNew(path, text, mode, O_TRUNC);
 }
 

@@ -6,7 +6,11 @@
 
 import { encodeUtf8, syscall } from "../linux/index.ts";
 import { writeFd } from "./files.ts";
-import { markPhase } from "./phases.ts";
+import { makeImage } from "./frozen/freeze.ts";
+import { leaveImage } from "./frozen/image.ts";
+import { calledAs } from "./frozen/layout.ts";
+import { freezeHere } from "./frozen/subject.ts";
+import { markPhase, tellPhases } from "./phases.ts";
 import { defaultStateRoot, ociVersion } from "./state.ts";
 import { parseOptions, UsageError } from "./verbs/command-line.ts";
 import { ExitError, Log, type VerbContext } from "./verbs/context.ts";
@@ -50,12 +54,32 @@ const verbs: Readonly<Record<string, () => Verb | Promise<Verb>>> = {
   restore: () => refuseCheckpoint,
 };
 
+/** `main` for the executable, which may be started to be frozen (frozen/README.md). */
+export async function begin(
+  words: readonly string[],
+  env: Environment,
+  name: string,
+): Promise<number> {
+  if (name === calledAs.maker) return makeImage();
+  if (name === calledAs.subject) {
+    const thawed = await freezeHere((words) => main(words, {}));
+    return main(thawed.words, thawed.environment, thawed.name);
+  }
+  const status = await main(words, env, name);
+  if (leavesImage.some((verb) => words.includes(verb))) leaveImage(env);
+  return status;
+}
+
+/** Verbs that a thawed process is wanted for. */
+const leavesImage = ["create", "run", "exec"];
+
 /** The exit status; messages go to stderr and the log, results to stdout. */
 export async function main(
   argv: readonly string[],
   env: Environment,
   calledAs = "",
 ): Promise<number> {
+  tellPhases(env["MANYWORLDS_PHASES"]);
   markPhase("javascript");
   let log = new Log(undefined, "text");
   try {

@@ -8,11 +8,15 @@ import { appendText } from "./files.ts";
 
 const CLOCK_MONOTONIC = 1;
 const marks: string[] = [];
-let file: string | null | undefined;
+let file: string | undefined;
+
+/** Nothing is kept without a file. */
+export function tellPhases(path: string | undefined): void {
+  file = path;
+}
 
 export function markPhase(name: string): void {
-  file ??= process.env["MANYWORLDS_PHASES"] ?? null;
-  if (file === null) return;
+  if (file === undefined) return;
   const now = new Uint8Array(timespec.sizeBytes);
   call("clock_gettime", CLOCK_MONOTONIC, now);
   const view = new DataView(now.buffer);
@@ -21,5 +25,5 @@ export function markPhase(name: string): void {
 }
 
 export function writePhases(): void {
-  if (typeof file === "string") appendText(file, marks.splice(0).join(""));
+  if (file !== undefined) appendText(file, marks.splice(0).join(""));
 }

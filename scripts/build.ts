@@ -26,8 +26,7 @@ import {
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BuildFailure, build, type Plugin } from "esbuild";
-import { encodeElf } from "../linux/index.ts";
-import { planDoor } from "../runtime/door/door.ts";
+import { doorExecutable } from "../runtime/door/door.ts";
 import { bunExecutable } from "./bun.ts";
 import { projectFiles } from "./house/project-files.ts";
 import { runVisibly, step } from "./terminal.ts";
@@ -109,7 +108,7 @@ async function buildExecutable(): Promise<number> {
 /** Written beside and renamed: engines may be executing the one before. */
 async function buildDoor(): Promise<number> {
   const door = join(dist, "manyworlds-oci");
-  writeFileSync(`${door}.new`, encodeElf(planDoor()), { mode: 0o755 });
+  writeFileSync(`${door}.new`, doorExecutable(), { mode: 0o755 });
   renameSync(`${door}.new`, door);
   return 0;
 }

@@ -36,6 +36,7 @@ function interpreterModule(): string {
     `${hexLines(code)},`,
     `  syscall: ${offset("syscall")},`,
     `  interpret: ${offset("interpret")},`,
+    `  freeze: ${offset("freeze")},`,
     `  start: ${offset("start")},`,
     `  block: ${offset("block")},`,
     "} as const;",

@@ -23,6 +23,7 @@ export function assembleInterpreter() {
   assembleArguments(a);
   assembleResult(a);
   assembleOperations(a);
+  assembleFreeze(a);
   assembleStart(a);
   const { code, labels } = a.encode();
   const start = labels.get("start") ?? 0;
@@ -139,6 +140,7 @@ function assembleOperations(a: Assembler): void {
     [operation.compute, "compute"],
     [operation.run, "run"],
     [operation.copy, "copy"],
+    [operation.resume, "resume"],
   ]);
   a.rr(Code.Mov_rm64_r64, R.RAX, R.RDI); // operation.end
   a.to(Code.Jmp_rel32_64, "return");
@@ -255,6 +257,42 @@ function branchOn(a: Assembler, register: R, cases: readonly (readonly [number, 
     a.ri(Code.Cmp_rm32_imm8, register, value);
     a.to(Code.Je_rel32_64, label);
   }
+}
+
+/** What the System V ABI lets a function rely on; the place where it goes on comes behind them. */
+const kept = [R.RBX, R.RBP, R.R12, R.R13, R.R14, R.R15, R.RSP];
+
+/**
+ * freeze(registers, fd): writes what `resume` needs into 64 bytes, tells them to the descriptor, and
+ * waits for ever. In a process that resumes there, it returns 0.
+ */
+function assembleFreeze(a: Assembler): void {
+  const [write, pause] = [1, 34];
+  const registers = 8 * (kept.length + 1);
+  a.label("freeze");
+  a.r(Code.Pop_r64, R.RAX);
+  kept.forEach((register, index) => {
+    a.mr(Code.Mov_rm64_r64, { base: R.RDI, displacement: 8 * index }, register);
+  });
+  a.mr(Code.Mov_rm64_r64, { base: R.RDI, displacement: 8 * kept.length }, R.RAX);
+  a.rr(Code.Mov_rm64_r64, R.RAX, R.RDI);
+  a.rr(Code.Mov_rm64_r64, R.RDI, R.RSI);
+  a.rr(Code.Mov_rm64_r64, R.RSI, R.RAX);
+  a.ri(Code.Mov_r32_imm32, R.EDX, registers);
+  a.ri(Code.Mov_r32_imm32, R.EAX, write);
+  a.op(Code.Syscall);
+  a.label("frozen");
+  a.ri(Code.Mov_r32_imm32, R.EAX, pause);
+  a.op(Code.Syscall);
+  a.to(Code.Jmp_rel32_64, "frozen");
+  a.label("resume"); // rdi: the 64 bytes
+  a.rm(Code.Mov_r64_rm64, R.RDX, { base: R.RDI, displacement: 8 * kept.length });
+  kept.forEach((register, index) => {
+    a.rm(Code.Mov_r64_rm64, register, { base: R.RDI, displacement: 8 * index });
+  });
+  a.r(Code.Push_r64, R.RDX);
+  a.rr(Code.Xor_rm32_r32, R.EAX, R.EAX);
+  a.op(Code.Retnq);
 }
 
 /**

@@ -2,7 +2,8 @@
  * `npm run test:kvm`: our KVM back end on a KVM with hardware behind it: a Debian guest under QEMU,
  * which emulates AMD's SVM. In it, tiny guests, our small kernel and Debian's own boot under us.
  *
- *   --only TEXT   mocha's --grep
+ *   --only TEXT    mocha's --grep
+ *   --acceptance   instead: what `run` promises (test/acceptance), through dist/manyworlds on KVM
  *
  * With MANYWORLDS_TEST_COUNTS it writes how many tests passed to that file, as scripts/test.ts asks.
  */
@@ -25,7 +26,7 @@ import { bunExecutable } from "./bun.ts";
 import { buildDebianGuest, packFolder } from "./debian-guest/build.ts";
 import { runInDebianGuest } from "./debian-guest/run.ts";
 
-const guestPackages = ["busybox-static"];
+const guestPackages = ["busybox-static", "docker-registry", "iproute2"];
 /**
  * A guest within an emulated machine: each test takes a second or two, on a busy machine tens of
  * them. The whole takes about four minutes of one processor.
@@ -34,21 +35,38 @@ const timeoutMs = 25 * 60_000;
 const testTimeoutMs = 180_000;
 /** Longer than any test may be silent. */
 const silenceMs = 200_000;
-const suites = [
+/** What runs in the guest. */
+interface Selection {
+  /** Folders and files of the project. */
+  readonly parts: readonly string[];
+  readonly suites: readonly string[];
+  readonly grep: string;
+}
+
+const monitorSuites = [
   "test/vmm-sandbox/kvm/kvm.test.ts",
   "test/vmm-sandbox/vm.test.ts",
   "test/vmm-sandbox/nested/kernels.test.ts",
   "test/vmm-sandbox/nested/processes.test.ts",
   "test/vmm-sandbox/nested/machines.test.ts",
   "test/vmm-sandbox/monitor/confined-sandbox.test.ts",
+  "test/vmm-sandbox/snapshot/machines.test.ts",
 ];
+const monitorParts = ["linux", "oci", "image", "vmm-sandbox", "test/vmm-sandbox", "scripts"];
+const acceptanceParts = ["test/acceptance", "test/cli", "test/registry-client", "dist/manyworlds"];
 
 const countsMark = "manyworlds-test-counts:";
 
 process.exitCode = await main();
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({ options: { only: { type: "string", default: "" } } });
+  const { values } = parseArgs({
+    options: {
+      only: { type: "string", default: "" },
+      acceptance: { type: "boolean", default: false },
+    },
+  });
+  const selection = values.acceptance ? acceptance() : monitor(values.only);
   const missing = installPackages("debian-guest");
   if (missing.length > 0) return refuse(missing.map(({ name }) => name).join(", "));
   const kernels = guestKernels();
@@ -56,7 +74,7 @@ async function main(): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "manyworlds-kvm-"));
   try {
     const project = join(folder, "project.erofs");
-    await packFolder(stageProject(join(folder, "project"), kernels, values.only), project);
+    await packFolder(stageProject(join(folder, "project"), kernels, selection), project);
     return await runInDebianGuest(guest, {
       command: "/bin/sh /project/test-kvm.sh",
       project,
@@ -69,6 +87,21 @@ async function main(): Promise<number> {
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+function monitor(grep: string): Selection {
+  return { parts: monitorParts, suites: monitorSuites, grep };
+}
+
+/** The command as it is shipped: what compiles code as it starts takes too long there. */
+function acceptance(): Selection {
+  if (!existsSync("dist/manyworlds"))
+    throw new Error('Expected dist/manyworlds: run "npm run build" first');
+  return {
+    parts: ["linux", "oci", "image", "registry-client", "scripts", ...acceptanceParts],
+    suites: ["test/acceptance/acceptance.test.ts"],
+    grep: "vm-kvm",
+  };
 }
 
 /** As a part of all tests, one that cannot run counts as skipped. */
@@ -98,24 +131,16 @@ function guestKernels(): string {
   return folder;
 }
 
-function stageProject(folder: string, kernels: string, only: string): string {
+function stageProject(folder: string, kernels: string, selection: Selection): string {
   mkdirSync(join(folder, "kernels"), { recursive: true });
-  for (const part of [
-    "package.json",
-    "linux",
-    "oci",
-    "image",
-    "vmm-sandbox",
-    "test/vmm-sandbox",
-    "scripts",
-  ])
+  for (const part of ["package.json", ...selection.parts])
     cpSync(part, join(folder, part), { recursive: true, verbatimSymlinks: true });
   for (const name of ["vmlinux", "bzImage"])
     copyFileSync(join(kernels, name), join(folder, "kernels", name));
   const done = new Set<string>();
   for (const name of ["mocha", "iced-x86"]) copyPackage(name, folder, done);
   copyFileSync(bunExecutable(), join(folder, "bun"));
-  writeFileSync(join(folder, "test-kvm.sh"), guestScript(only));
+  writeFileSync(join(folder, "test-kvm.sh"), guestScript(selection));
   return folder;
 }
 
@@ -132,8 +157,8 @@ function copyPackage(name: string, folder: string, done: Set<string>): void {
   for (const dependency of Object.keys(dependencies)) copyPackage(dependency, folder, done);
 }
 
-function guestScript(only: string): string {
-  const grep = only === "" ? "" : ` --grep '${only.replaceAll("'", "")}'`;
+function guestScript({ suites, grep }: Selection): string {
+  const only = grep === "" ? "" : ` --grep '${grep.replaceAll("'", "")}'`;
   return `modprobe kvm_amd || exit 1
 modprobe tun
 mkdir -p /tmp/debian
@@ -141,9 +166,10 @@ ln -s /boot/vmlinuz-* /tmp/debian/vmlinuz
 ln -s /lib/modules/$(uname -r) /tmp/debian/modules
 export GUEST_VMLINUX=/project/kernels/vmlinux GUEST_BZIMAGE=/project/kernels/bzImage GUEST_DEBIAN=/tmp/debian
 export MANYWORLDS_TEST_COUNTS=/tmp/counts MANYWORLDS_TEST_NAMES=1
+export MANYWORLDS_TEST_COMMAND=/project/dist/manyworlds MANYWORLDS_KERNEL=/project/kernels
 cd /project
 ./bun --bun node_modules/mocha/bin/mocha.js --no-config --exit --reporter ./scripts/mocha-reporter.ts \\
-  --timeout ${testTimeoutMs}${grep} ${suites.join(" ")}
+  --timeout ${testTimeoutMs}${only} ${suites.join(" ")}
 status=$?
 echo "${countsMark}$(cat /tmp/counts)"
 exit $status

@@ -10,13 +10,16 @@
  * ```
  */
 import {
+  BLKGETSIZE64,
   MS_MOVE,
   MS_NODEV,
   MS_NOEXEC,
   MS_NOSUID,
   MS_RDONLY,
+  O_CLOEXEC,
   type Program,
   type Row,
+  timespec,
 } from "../linux/index.ts";
 
 export interface GuestRootOptions {
@@ -30,6 +33,8 @@ export interface GuestRootOptions {
 export const GUEST_ROOTFS = "/rootfs";
 
 const BASE = "/base";
+/** Ten seconds in all. */
+const [DISK_NAP_NS, DISK_NAPS] = [500_000n, 20_000];
 const kernelMount = MS_NOSUID | MS_NOEXEC | MS_NODEV;
 
 /** Runs in PID 1, so that everything started later is in the new root. */
@@ -46,6 +51,7 @@ export function planGuestRoot(options: GuestRootOptions): Program {
       { call: "chdir", args: ["/"] },
       { end: 0 },
     ],
+    buffers: { size: 8, naps: 8 },
   };
 }
 
@@ -80,20 +86,37 @@ function mountKernelFiles(): readonly Row[] {
 function mountImage({ imageDisk, scratch }: GuestRootOptions): readonly Row[] {
   const lower = `${BASE}/lower`;
   const upper = `${BASE}/scratch`;
+  const disk = `${BASE}${imageDisk}`;
   const overlay = `lowerdir=${lower},upperdir=${upper}/upper,workdir=${upper}/work`;
   return [
     ...[lower, upper, `${BASE}${GUEST_ROOTFS}`].map(makeDirectory),
-    {
-      call: "mount",
-      args: [`${BASE}${imageDisk}`, lower, "erofs", MS_RDONLY, 0],
-      note: "the image",
-    },
+    ...awaitDisk(disk),
+    { call: "mount", args: [disk, lower, "erofs", MS_RDONLY, 0], note: "the image" },
     scratch === undefined
       ? { call: "mount", args: ["scratch", upper, "tmpfs", 0, "mode=755"] }
       : { call: "mount", args: [`${BASE}${scratch.disk}`, upper, scratch.type, 0, 0] },
     makeDirectory(`${upper}/upper`),
     makeDirectory(`${upper}/work`),
     { call: "mount", args: ["overlay", `${BASE}${GUEST_ROOTFS}`, "overlay", 0, overlay] },
+  ];
+}
+
+/** A disk that was put into its drive a moment ago has no size until the driver has looked. */
+function awaitDisk(disk: string): readonly Row[] {
+  const nap = timespec.encode({ tv_sec: 0n, tv_nsec: DISK_NAP_NS });
+  return [
+    { call: "openat", args: [-100, disk, O_CLOEXEC, 0], as: "disk", note: "the image" },
+    { store: { buffer: "naps" }, value: DISK_NAPS, width: 8 },
+    { label: "size" },
+    { call: "ioctl", args: [{ result: "disk" }, BLKGETSIZE64, { buffer: "size" }] },
+    { jump: "sized", if: [{ load: "size", width: 8 }, "!=", 0] },
+    { call: "nanosleep", args: [nap, 0] },
+    { compute: [{ load: "naps", width: 8 }, "-", 1], as: "left" },
+    { store: { buffer: "naps" }, value: { result: "left" }, width: 8 },
+    // A disk without sectors: mounting it says so.
+    { jump: "size", if: [{ result: "left" }, ">", 0] },
+    { label: "sized" },
+    { call: "close", args: [{ result: "disk" }] },
   ];
 }
 

@@ -45,6 +45,7 @@ export {
   type SandboxConfig,
   startSandbox,
 } from "./sandbox.ts";
+export { type SaveResult, type SnapshotConfig, SnapshotError } from "./snapshot/index.ts";
 export type { Classification } from "./translator/classify.ts";
 export { type CpuReport, SoftwareBackend } from "./translator/index.ts";
 

@@ -12,13 +12,20 @@ import {
   type HostPorts,
   type PendingConnection,
   planAgent,
+  planWake,
   powerOff,
   RemoteKernel,
 } from "./guest/index.ts";
 import { encodeInitramfs, type InitramfsEntry } from "./guest/initramfs.ts";
 import type { CpuBackend, StopReason } from "./machine/index.ts";
-import { type Disk, Vm } from "./vm.ts";
-import { acceptOne, vsockAddress, vsockPorts } from "./vsock-ports.ts";
+import {
+  loadSnapshot,
+  restoreMachine,
+  runWithSnapshot,
+  type SnapshotConfig,
+} from "./snapshot/index.ts";
+import { type Disk, Vm, type VmParts } from "./vm.ts";
+import { acceptOne, CONTROL_PORT, vsockAddress, vsockPorts } from "./vsock-ports.ts";
 
 export interface GuestKernel {
   /** A bzImage or an ELF vmlinux. */
@@ -36,6 +43,7 @@ export interface SandboxConfig {
   readonly devices?: readonly VirtioDevice[];
   /** Behind our own kernel parameters, so that these win. */
   readonly commandLine?: string;
+  readonly snapshot?: SnapshotConfig;
   readonly onConsole?: (bytes: Uint8Array) => void;
   /** More files for the first root. */
   readonly files?: readonly InitramfsEntry[];
@@ -81,8 +89,9 @@ export class GuestNotReadyError extends Error {
 }
 
 const CONSOLE_LINES = 20;
-export const CONTROL_PORT = 1024;
 const READY_TIMEOUT_MS = 60_000;
+/** A restored agent has only to wake up. */
+const RESTORED_TIMEOUT_MS = 20_000;
 
 /**
  * quiet: each line on a serial console is some hundred exits. no_timer_check, reboot, 8250: probing
@@ -96,24 +105,40 @@ const KERNEL_PARAMETERS =
 export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
   const vsock = new Vsock();
   const control = acceptOne(vsock, CONTROL_PORT);
-  const vm = await Vm.create({
+  const { snapshot } = config;
+  const parts: VmParts = {
     backend: config.backend,
-    kernel: config.kernel.image,
-    kernelFile: config.kernel.file,
-    initrd: encodeFirstRoot(config),
-    commandLine: kernelCommandLine(config),
     devices: [vsock, ...(config.devices ?? [])],
+    disksLater: snapshot !== undefined,
     ...(config.disks === undefined ? {} : { disks: config.disks }),
     ...(config.onConsole === undefined ? {} : { onConsole: config.onConsole }),
+  };
+  const vm =
+    snapshot?.kind === "restore"
+      ? await restoreMachine(parts, loadSnapshot(snapshot, config.backend.memory.sizeBytes))
+      : await boot(config, parts);
+  const ended = runWithSnapshot(vm, vsock, {
+    use: snapshot,
+    port: CONTROL_PORT,
+    onSaved: (result) => snapshot?.onSaved?.(result),
   });
-  const ended = vm.run();
   const machine: StartedMachine = {
     vm,
     host: vsockPorts(vsock),
     ended,
     [Symbol.asyncDispose]: () => vm[Symbol.asyncDispose](),
   };
-  return await connectAgent(machine, control, config.readyTimeoutMs);
+  return await connectAgent(machine, control, config);
+}
+
+function boot(config: SandboxConfig, parts: VmParts): Promise<Vm> {
+  return Vm.create({
+    ...parts,
+    kernel: config.kernel.image,
+    kernelFile: config.kernel.file,
+    initrd: encodeFirstRoot(config),
+    commandLine: kernelCommandLine(config),
+  });
 }
 
 export function kernelCommandLine({
@@ -126,12 +151,14 @@ export function kernelCommandLine({
 export async function connectAgent(
   machine: StartedMachine,
   control: PendingConnection,
-  readyTimeoutMs = READY_TIMEOUT_MS,
+  { readyTimeoutMs, snapshot }: Pick<SandboxConfig, "readyTimeoutMs" | "snapshot">,
 ): Promise<Sandbox> {
+  const isRestored = snapshot?.kind === "restore";
+  const timeoutMs = readyTimeoutMs ?? (isRestored ? RESTORED_TIMEOUT_MS : READY_TIMEOUT_MS);
   const { vm, ended } = machine;
   try {
-    const connection = await firstOf(control.connection, ended, readyTimeoutMs);
-    return new RunningSandbox(machine, await RemoteKernel.open(connection));
+    const kernel = await firstOf(openAgent(control, isRestored), ended, timeoutMs);
+    return new RunningSandbox(machine, kernel);
   } catch (error) {
     const tail = vm.consoleTail;
     vm.machine.stop({ kind: "stopped" });
@@ -143,6 +170,14 @@ export async function connectAgent(
   } finally {
     control[Symbol.dispose]();
   }
+}
+
+async function openAgent(control: PendingConnection, isRestored: boolean): Promise<RemoteKernel> {
+  const kernel = await RemoteKernel.open(await control.connection);
+  if (!isRestored) return kernel;
+  const { failure } = await kernel.run(planWake(Date.now()));
+  if (failure === undefined) return kernel;
+  throw new GuestError(`Cannot wake the guest: ${failure.call} failed with ${failure.errno}`);
 }
 
 /** /init is the agent; it loads the modules and dials us. */
@@ -161,6 +196,7 @@ export function encodeFirstRoot(config: Pick<SandboxConfig, "kernel" | "files">)
   return encodeInitramfs([
     ...folders.map((path): InitramfsEntry => ({ path, type: "directory" })),
     { path: "dev/console", type: "character", major: 5, minor: 1 },
+    { path: "dev/urandom", type: "character", major: 1, minor: 9 },
     { path: "init", type: "file", mode: 0o755, data: encodeElf(agent) },
     ...modules.map(({ path, bytes }): InitramfsEntry => ({ path, type: "file", data: bytes })),
     ...(config.files ?? []),

@@ -9,6 +9,7 @@
 import { type AcpiMachine, type BootPlan, planBoot, writeBoot } from "./boot/index.ts";
 import { formatCrash } from "./crash-report.ts";
 import {
+  Balloon,
   Block,
   Console,
   Entropy,
@@ -46,19 +47,25 @@ export interface Disk {
   readonly readOnly: boolean;
 }
 
-export interface VmConfig {
+/** What a machine is made of, whether it boots or goes on from a snapshot. */
+export interface VmParts {
   readonly backend: CpuBackend;
+  /** In this order /dev/vda, /dev/vdb… */
+  readonly disks?: readonly Disk[];
+  /** Drives are there, and empty until `insertDisks`. */
+  readonly disksLater?: boolean;
+  /** More devices, in the order of the DSDT: after the disks, before the balloon. */
+  readonly devices?: readonly VirtioDevice[];
+  readonly onConsole?: (bytes: Uint8Array) => void;
+  readonly onSerial?: (byte: number) => void;
+}
+
+export interface VmConfig extends VmParts {
   /** Its bytes; when they are a mapping of a file, that file too, so that they are not copied. */
   readonly kernel: Uint8Array;
   readonly kernelFile?: unknown;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;
-  /** In this order /dev/vda, /dev/vdb… */
-  readonly disks?: readonly Disk[];
-  /** More devices, in the order of the DSDT, after the disks. */
-  readonly devices?: readonly VirtioDevice[];
-  readonly onConsole?: (bytes: Uint8Array) => void;
-  readonly onSerial?: (byte: number) => void;
 }
 
 /** Plain data, fit for structuredClone. */
@@ -76,14 +83,17 @@ const TAIL_BYTES = 8 * 1024;
 export class Vm implements AsyncDisposable {
   readonly machine: Machine;
   readonly console: Console;
+  /** Free pages that the guest reports go back to the host. */
+  readonly balloon: Balloon;
   readonly transports: readonly VirtioMmio[];
   readonly #backend: CpuBackend;
   readonly #serial: Serial;
   readonly #generation: GenerationId;
   readonly #disks: readonly FileBackend[];
+  readonly #drives: readonly Block[];
   #tail = "";
 
-  private constructor(config: VmConfig) {
+  private constructor(config: VmParts) {
     const { backend } = config;
     this.#backend = backend;
     this.machine = new Machine(backend);
@@ -92,11 +102,15 @@ export class Vm implements AsyncDisposable {
       this.#remember(bytes);
       config.onConsole?.(bytes);
     });
+    this.balloon = new Balloon((address, sizeBytes) => backend.discard(address, sizeBytes));
+    const empty = config.disksLater ?? false;
+    this.#drives = this.#disks.map((disk, index) => new Block(disk, `disk${index}`, { empty }));
     const devices: VirtioDevice[] = [
-      ...this.#disks.map((disk, index) => new Block(disk, `disk${index}`)),
+      ...this.#drives,
       this.console,
       new Entropy(),
       ...(config.devices ?? []),
+      this.balloon,
     ];
     this.transports = devices.map((device, index) => this.#attach(device, index));
     this.#serial = new Serial(this.machine.interrupts.line(COM1_GSI), (byte) => {
@@ -136,6 +150,33 @@ export class Vm implements AsyncDisposable {
     }
   }
 
+  /**
+   * The machine that was saved, in one made alike: `read` fills RAM and returns the rest of it. The
+   * backend is the machine's, also when this fails.
+   */
+  static async createFrom(parts: VmParts, read: (backend: CpuBackend) => VmState): Promise<Vm> {
+    let vm: Vm | undefined;
+    try {
+      vm = new Vm(parts);
+      const state = read(parts.backend);
+      await parts.backend.attach(vm.machine);
+      await vm.restore(state);
+      return vm;
+    } catch (error) {
+      await (vm ?? parts.backend)[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get cpu(): CpuBackend["name"] {
+    return this.#backend.name;
+  }
+
+  /** For drives that were empty so far. */
+  insertDisks(): void {
+    for (const drive of this.#drives) drive.insert();
+  }
+
   /** Typed on the serial console; returns how many bytes it had room for. */
   serialInput(bytes: Uint8Array): number {
     return this.#serial.input(bytes);
@@ -153,6 +194,11 @@ export class Vm implements AsyncDisposable {
       transports: this.transports.map((transport) => transport.save()),
       serial: this.#serial.save(),
     };
+  }
+
+  /** What its CPU has made of code, if it makes anything. Only while the machine is at rest. */
+  async saveCode(): Promise<Uint8Array | undefined> {
+    return await this.#backend.saveCode?.();
   }
 
   /** Into a machine made alike, whose RAM holds what that one's held. */

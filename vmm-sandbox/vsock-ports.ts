@@ -4,6 +4,8 @@ import type { Connection, HostPorts, PendingConnection } from "./guest/index.ts"
 
 const AF_VSOCK = 40;
 const HOST_CID = 2;
+/** The agent dials it when the guest has booted. */
+export const CONTROL_PORT = 1024;
 /** Ports that nobody names are handed out from here. */
 export const FIRST_PORT = 0x1_0000;
 

@@ -9,7 +9,8 @@
 import { spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
-import { FIRST_WORDS, type Start, startMark } from "./protocol.ts";
+import { setsOf } from "./memory.ts";
+import { FIRST_WORDS, GUEST_MEMORY_BYTES, type Start, startMark } from "./protocol.ts";
 
 const COMMAND_LINE =
   "console=hvc0 quiet panic=-1 reboot=k 8250.nr_uarts=0 no_timer_check tsc=reliable random.trust_cpu=on cryptomgr.notests";
@@ -39,7 +40,17 @@ function qemu(kernel: string, initrd: string): readonly string[] {
   return [
     "qemu-system-x86_64",
     ...["-M", "microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=off"],
-    ...["-enable-kvm", "-cpu", "host", "-m", "256", "-smp", "1", "-no-user-config", "-nodefaults"],
+    ...[
+      "-enable-kvm",
+      "-cpu",
+      "host",
+      "-m",
+      `${GUEST_MEMORY_BYTES / 2 ** 20}`,
+      "-smp",
+      "1",
+      "-no-user-config",
+      "-nodefaults",
+    ],
     ...["-nographic", "-kernel", kernel, "-initrd", initrd, "-append", COMMAND_LINE],
     ...["-device", "virtio-serial-device", "-chardev", "stdio,id=c"],
     ...["-device", "virtconsole,chardev=c", "-monitor", "none"],
@@ -63,7 +74,7 @@ function measureStart(name: string, [file = "", ...args]: readonly string[]): Pr
       if (start !== undefined || !output.includes(FIRST_WORDS)) return;
       const ms = performance.now() - began;
       family = familyOf(child.pid ?? 0);
-      start = { name, ms, memoryKiB: family.map(memoryOf).reduce((a, b) => a + b), phases: {} };
+      start = { name, ms, memory: setsOf(family, GUEST_MEMORY_BYTES), phases: {} };
       child.kill("SIGKILL");
     });
     child.on("close", () => {
@@ -91,11 +102,6 @@ async function untilGone(pids: readonly number[]): Promise<void> {
     if (tries === 100) throw new Error(`Processes ${pids.join(", ")} do not end`);
     await setTimeout(50);
   }
-}
-
-function memoryOf(pid: number): number {
-  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-  return Number(/^Pss:\s+(\d+)/m.exec(rollup)?.[1] ?? Number.NaN);
 }
 
 function parsePhases(text: string): Readonly<Record<string, number>> {

@@ -16,8 +16,8 @@ import {
   startGuestProcess,
   Vm,
 } from "../../vmm-sandbox/index.ts";
+import { GUEST_MEMORY_BYTES } from "./protocol.ts";
 
-const MEMORY_BYTES = 256 * 2 ** 20;
 const [, , mode = "", kernelPath = "", second = "", commandLine = ""] = process.argv;
 const mark = (phase: string) => {
   process.stderr.write(`${phase} ${performance.now().toFixed(2)}\n`);
@@ -32,7 +32,7 @@ else {
 process.exit(0);
 
 async function bootPlain(): Promise<void> {
-  const backend = new KvmBackend({ memorySizeBytes: MEMORY_BYTES, cpus: 1 });
+  const backend = new KvmBackend({ memorySizeBytes: GUEST_MEMORY_BYTES, cpus: 1 });
   using kernel = mapWholeFile(kernelPath);
   const vm = await Vm.create({
     backend,
@@ -50,7 +50,7 @@ async function bootWithAgent(): Promise<void> {
   const sandbox = await startConfinedSandbox({
     cpu: "kvm",
     cpus: 1,
-    memorySizeBytes: MEMORY_BYTES,
+    memorySizeBytes: GUEST_MEMORY_BYTES,
     kernel: kernelPath,
     files: [{ path: "program", type: "file", mode: 0o755, data: readFileSync(second) }],
   });

@@ -111,6 +111,7 @@ export const runFlags = {
   "restart": one("string", asText, "Restart policy", { later: restarted }),
   "rm": toggle("Remove the container when it ends"),
   "sig-proxy": one("bool", parseBoolean, "Forward signals to the process", { fallback: "true" }),
+  "vm-cold": toggle("Boot the virtual machine, even if a snapshot of one like it is there"),
   "vm-console": toggle("Show what a virtual machine's kernel says, on standard error"),
   "volumes-from": list("list", asText, "Mount another container's volumes", { later: volumes }),
 } as const;

@@ -36,6 +36,7 @@ export const df: Handler<typeof dfFlags> = async ({ values }, { root }) => {
       formatSize(free),
     ),
     row("Containers", String(ids.length), String(runningContainers), usage.containers, "-"),
+    row("VM snapshots", "-", "-", usage.machines, formatSize(usage.machines)),
     row("Unfinished", "-", "-", usage.unfinished, formatSize(usage.unfinished)),
     row("Records", "-", "-", usage.records, "0B"),
     row("Total", "-", "-", usage.total, "-"),

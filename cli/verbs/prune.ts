@@ -8,7 +8,12 @@ import type { imagePruneFlags, pruneFlags } from "../table/image.ts";
 
 export const prune: Handler<typeof pruneFlags> = async ({ values }, { root }) => {
   const images = values.all ? "all images that no container uses" : "all images without a name";
-  const what = ["all containers that have ended", images, "all unfinished downloads"];
+  const what = [
+    "all containers that have ended",
+    images,
+    "all unfinished downloads",
+    "all snapshots of virtual machines",
+  ];
   if (!(await confirmed("prune", what, values.force))) return 0;
   return report(root, values, true);
 };
@@ -30,6 +35,7 @@ async function report(
     ...pruned.containers.map((id) => `Deleted container: ${id}`),
     ...pruned.untagged.map((name) => `Untagged: ${name}`),
     ...[...new Set(pruned.deleted)].map((id) => `Deleted: ${id}`),
+    ...(pruned.snapshots > 0 ? [`Deleted snapshots of machines: ${pruned.snapshots}`] : []),
     `Total reclaimed space: ${formatSize(pruned.reclaimedBytes)}`,
   ];
   process.stdout.write(`${lines.join("\n")}\n`);

@@ -30,6 +30,7 @@ export const run: Handler<typeof runFlags> = async ({ values, args }, { env, roo
         ...request,
         cpu: values.cpu,
         kernel: values.kernel,
+        cold: values["vm-cold"],
         ...(values["vm-console"] && { onConsole: (bytes) => process.stderr.write(bytes) }),
       })
     : await runForeground(request);
@@ -42,12 +43,18 @@ function wantsMachine({
   isolation,
   cpu,
   kernel,
+  "vm-cold": cold,
   "vm-console": console,
-}: Pick<ValuesOf<typeof runFlags>, "isolation" | "cpu" | "kernel" | "vm-console">): boolean {
+}: Pick<
+  ValuesOf<typeof runFlags>,
+  "isolation" | "cpu" | "kernel" | "vm-cold" | "vm-console"
+>): boolean {
   if (isolation === "vm") return true;
-  if (cpu === undefined && kernel === undefined && !console) return false;
+  if (cpu === undefined && kernel === undefined && !cold && !console) return false;
   if (isolation !== "container") return true;
-  throw new UsageError("run", "--cpu, --kernel and --vm-console are about virtual machines", {
-    hint: "leave them out, or use --isolation vm",
-  });
+  throw new UsageError(
+    "run",
+    "--cpu, --kernel, --vm-cold and --vm-console are about virtual machines",
+    { hint: "leave them out, or use --isolation vm" },
+  );
 }

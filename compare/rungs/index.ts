@@ -3,7 +3,7 @@ import { bare } from "./bare.ts";
 import { bubblewrap } from "./bubblewrap.ts";
 import { crun, runc } from "./bundles.ts";
 import { docker, podman } from "./engines.ts";
-import { container, kvm, rootless, software } from "./ours.ts";
+import { container, kvm, kvmCold, rootless, software, softwareCold } from "./ours.ts";
 import { qemu, qemuKvm } from "./qemu.ts";
 import type { Rung } from "./rung.ts";
 
@@ -12,7 +12,9 @@ export const rungs: readonly Rung[] = [
   container,
   rootless,
   kvm,
+  kvmCold,
   software,
+  softwareCold,
   runc,
   crun,
   bubblewrap,

@@ -39,20 +39,45 @@ export const rootless: Rung = {
 export const kvm: Rung = {
   name: "vm-kvm",
   kind: "ours",
-  description: "manyworlds run --isolation vm: a kernel of its own on VT-x or AMD-V",
+  description:
+    "manyworlds run --isolation vm: a kernel of its own on VT-x or AMD-V, from a snapshot",
+  warmsUp: true,
   open: (space) => openMachine(space, "vm on kvm", "kvm"),
+};
+
+export const kvmCold: Rung = {
+  name: "vm-kvm-cold",
+  kind: "ours",
+  description: "the same with --vm-cold: the kernel boots",
+  startsOnly: true,
+  open: (space) => openMachine(space, "vm on kvm", "kvm", ["--vm-cold"]),
 };
 
 export const software: Rung = {
   name: "vm-software",
   kind: "ours",
-  description: "manyworlds run --isolation vm: a kernel of its own on the software CPU",
+  description:
+    "manyworlds run --isolation vm: a kernel of its own on the software CPU, from a snapshot",
+  warmsUp: true,
   open: (space) => openMachine(space, "vm on the software CPU", "software"),
 };
 
-async function openMachine(space: Workspace, rung: string, cpu: string): Promise<OpenRung> {
+export const softwareCold: Rung = {
+  name: "vm-software-cold",
+  kind: "ours",
+  description: "the same with --vm-cold: the kernel boots",
+  startsOnly: true,
+  open: (space) => openMachine(space, "vm on the software CPU", "software", ["--vm-cold"]),
+};
+
+async function openMachine(
+  space: Workspace,
+  rung: string,
+  cpu: string,
+  more: readonly string[] = [],
+): Promise<OpenRung> {
   await expectRung(rung, space);
-  const flags = ["--isolation", "vm", "--cpu", cpu];
+  const flags = ["--isolation", "vm", "--cpu", cpu, ...more];
   return runner(space, { flags, root: space.root, ownKernel: true });
 }
 

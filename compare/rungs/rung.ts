@@ -6,6 +6,10 @@ export interface Rung {
   readonly name: string;
   readonly kind: RungKind;
   readonly description: string;
+  /** Its first start leaves something behind that makes later ones faster: it is no sample. */
+  readonly warmsUp?: true;
+  /** Once it runs it is another rung's like: only its starts are measured. */
+  readonly startsOnly?: true;
   /** Prepares it, or throws RungMissingError. Whatever else it throws is the reason, too. */
   open(space: Workspace): Promise<OpenRung> | OpenRung;
 }

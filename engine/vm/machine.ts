@@ -2,23 +2,13 @@
  * A machine made ready for one container: booted, its root put together, shares and small files in
  * place, limits set.
  */
-import { readFileSync } from "node:fs";
-import { hasNativeCode } from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
-import {
-  ConfinementError,
-  type GuestKernel,
-  planGuestRoot,
-  type Sandbox,
-  SoftwareBackend,
-  startConfinedSandbox,
-  startSandbox,
-  VirtioFs,
-} from "../../vmm-sandbox/index.ts";
+import { planGuestRoot, type Sandbox, type VirtioFs } from "../../vmm-sandbox/index.ts";
 import { ContainerError } from "../errors.ts";
 import type { CpuKind } from "./choose-cpu.ts";
 import type { KernelFiles } from "./guest-kernel.ts";
 import { type GuestShare, planGuestSetup, probeCgroups } from "./guest-launch.ts";
+import { openWarm } from "./warm.ts";
 
 export interface HostShare extends GuestShare {
   /** Directory of the host. */
@@ -36,6 +26,8 @@ export interface MachineRequest {
   readonly shares: readonly HostShare[];
   readonly files: ReadonlyMap<string, string>;
   readonly resources: NonNullable<RuntimeConfig["linux"]>["resources"];
+  /** Where snapshots of booted machines are kept; without it, this one boots. */
+  readonly snapshots?: string | undefined;
   readonly onConsole?: ((bytes: Uint8Array) => void) | undefined;
   readonly onPhase?: ((phase: Phase) => void) | undefined;
   readonly onWarning?: ((text: string) => void) | undefined;
@@ -59,7 +51,7 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
   };
   try {
     onPhase?.("kernel");
-    const sandbox = await openSandbox(request, directories);
+    const sandbox = await openWarm(request, directories);
     onPhase?.("agent");
     const machine: ContainerMachine = {
       sandbox,
@@ -89,68 +81,6 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
     close();
     throw error;
   }
-}
-
-/**
- * In a confined process of its own. Where that cannot be, the software CPU, whose guest reaches its
- * own WebAssembly memory alone, runs here; `directories` are then this process's.
- */
-async function openSandbox(request: MachineRequest, directories: VirtioFs[]): Promise<Sandbox> {
-  const { cpu, cpus, memoryBytes: memorySizeBytes, kernel, rootImage, shares, onConsole } = request;
-  const modules = readModules(kernel);
-  const common = {
-    disks: [{ path: rootImage, readOnly: true }],
-    commandLine: onConsole === undefined ? "" : "loglevel=7",
-    ...(onConsole !== undefined && { onConsole }),
-  };
-  if (hasNativeCode())
-    try {
-      const own = { cpu, cpus, memorySizeBytes, kernel: kernel.path, modules, shares };
-      return await startConfinedSandbox({ ...common, ...own });
-    } catch (error) {
-      if (!(error instanceof ConfinementError) || cpu === "kvm") throw error;
-      request.onWarning?.(`${error.message}; the software CPU runs in this process instead`);
-    }
-  directories.push(...openShares(shares));
-  return await startSandbox({
-    ...common,
-    backend: new SoftwareBackend({ memorySizeBytes }),
-    kernel: { image: readKernel(kernel), modules },
-    devices: directories,
-  });
-}
-
-function readKernel({ path }: KernelFiles): Uint8Array {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new ContainerError(`Cannot read the guest kernel "${path}"`, { cause });
-  }
-}
-
-function readModules({ path, modules }: KernelFiles): GuestKernel["modules"] {
-  try {
-    return modules.map(({ name, path: file }) => ({ name, bytes: readFileSync(file) }));
-  } catch (cause) {
-    throw new ContainerError(`Cannot read the modules of "${path}"`, { cause });
-  }
-}
-
-/** All or none. */
-function openShares(shares: readonly HostShare[]): VirtioFs[] {
-  const opened: VirtioFs[] = [];
-  try {
-    for (const { tag, source, readOnly, only } of shares)
-      opened.push(
-        new VirtioFs(tag, { path: source, readOnly, ...(only !== undefined && { only }) }),
-      );
-  } catch (cause) {
-    for (const each of opened) each[Symbol.dispose]();
-    throw new ContainerError(`Cannot share "${shares[opened.length]?.source}" with the guest`, {
-      cause,
-    });
-  }
-  return opened;
 }
 
 async function mustRun(

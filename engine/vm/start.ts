@@ -31,6 +31,8 @@ export interface VmOptions {
   readonly cpu?: "auto" | "kvm" | "software" | undefined;
   /** Path of the guest's kernel. */
   readonly kernel?: string | undefined;
+  /** Boot the machine, whether or not there is a snapshot of one like it; makes none either. */
+  readonly cold?: boolean | undefined;
   /** Gets what the guest's kernel says. */
   readonly onConsole?: ((bytes: Uint8Array) => void) | undefined;
   readonly onPhase?: ((phase: Phase) => void) | undefined;
@@ -132,6 +134,7 @@ async function launchIn(
       shares: shares.shares,
       files: networkFiles(hostname, options),
       resources: config.linux?.resources,
+      snapshots: request.cold === true ? undefined : places.snapshots,
       onConsole: request.onConsole,
       onPhase: request.onPhase,
     });

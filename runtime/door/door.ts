@@ -11,7 +11,8 @@
  *                        └──────── else, or failure ───► execve manyworlds, same words
  * ```
  */
-import { type Program, startStack } from "../../linux/index.ts";
+import { encodeElf, encodeProgram, type Program, startStack } from "../../linux/index.ts";
+import { doorPlace } from "../frozen/layout.ts";
 import { planOpenContainer } from "./container.ts";
 import { planDelete } from "./delete.ts";
 import { DoorRows } from "./door-rows.ts";
@@ -23,6 +24,15 @@ import { planStart } from "./start.ts";
 
 /** Where root's containers are; others, and their environment, are left to the executable. */
 const defaultRoot = "/run/manyworlds";
+
+/** What a thawed process does as well as one that has just started; create, run and exec matter. */
+const thawed = ["create", "run", "exec", "state"] as const;
+
+/** The bytes of `manyworlds-oci`. */
+export function doorExecutable(): Uint8Array {
+  const program = planDoor();
+  return encodeElf(program, encodeProgram(program), doorPlace);
+}
 
 export function planDoor(): Program {
   const rows = new DoorRows();
@@ -42,6 +52,8 @@ function planVectors(rows: DoorRows): void {
   rows.set("environment", rows.compute(rows.compute(rows.get("argv"), "+", words), "+", 8));
   rows.set("cursor", rows.get("argv"));
   rows.set("name", doorName);
+  rows.set("thaws", 0);
+  rows.set("never_thaws", 0);
 }
 
 /** Moves to the next word of the command line; its address is then in `word`, 0 at the end. */
@@ -72,8 +84,11 @@ function planOptions(rows: DoorRows): void {
   rows.gotoIfBegins(next, word, "--log=");
   rows.gotoIfText(next, word, "--debug");
   // Who made the cgroup stands in the container's facts.
-  rows.gotoIfText(next, word, "--systemd-cgroup");
+  rows.gotoIfText("option_systemd", word, "--systemd-cgroup");
   rows.goto("fallback");
+  rows.label("option_systemd");
+  rows.set("never_thaws", 1); // its driver is loaded when it is wanted
+  rows.goto(next);
   rows.label("option_root");
   planWantWord(rows);
   rows.set("root", rows.get("word"));
@@ -95,6 +110,11 @@ function planVerb(rows: DoorRows): void {
   rows.label("verb");
   planDefaultRoot(rows);
   const word = rows.get("word");
+  for (const verb of thawed) rows.gotoIfText("thawed_verb", word, verb);
+  rows.goto("other_verb");
+  rows.label("thawed_verb");
+  rows.set("thaws", rows.compute(1, "-", rows.get("never_thaws")));
+  rows.label("other_verb");
   for (const verb of ["start", "delete", "kill", "exec", "run"]) rows.gotoIfText(verb, word, verb);
   rows.goto("fallback");
   rows.label("start");

@@ -4,6 +4,7 @@
  * by does (getauxval(3), AT_EXECFN).
  */
 import { type Argument, AT_FDCWD } from "../../linux/index.ts";
+import { planThaw } from "../frozen/thaw.ts";
 import type { DoorRows } from "./door-rows.ts";
 
 /** cli/main.ts looks at the name it is called by. */
@@ -27,19 +28,24 @@ const notFound = 127;
 
 /**
  * `argv` and `environment`: variables that hold the addresses of the vectors; `name`: address of
- * what the executable is called by.
+ * what the executable is called by; `thaws`: whether its frozen process may do the verb.
  */
 export function planFallback(rows: DoorRows): void {
   const path = rows.buffer("path", pathLimit + executableName.length + 1);
   rows.label("fallback");
-  planEnvironment(rows);
   const quiet = { onError: "by_name" };
   rows.call("readlinkat", [AT_FDCWD, "/proc/self/exe", path, pathLimit], quiet);
   rows.set("end", rows.compute({ last: true }, "+", path));
-  planBecome(rows, path);
+  planNeighbour(rows, path);
+  rows.gotoIf("cold", rows.get("thaws"), "==", 0);
+  planThaw(rows, path);
+  planEnvironment(rows);
+  planBecome(rows, path, "by_name");
   rows.label("by_name");
+  planEnvironment(rows);
   planExecutedPath(rows, path);
-  planBecome(rows, path);
+  planNeighbour(rows, path);
+  planBecome(rows, path, "lost");
   rows.label("lost");
   const text = `${doorName}: Cannot find "${executableName}", expected it beside ${doorName}\n`;
   rows.call("write", [2, text, Buffer.byteLength(text)], { onError: "lost_quietly" });
@@ -49,7 +55,9 @@ export function planFallback(rows: DoorRows): void {
 
 /** Ours and then the caller's, in a vector of our own: `variables`. */
 function planEnvironment(rows: DoorRows): void {
-  const [next, end, done] = ["count_variable", "all_variables", "environment_made"] as const;
+  const [next, end, done] = ["count_variable", "all_variables", "environment_made"].map((what) =>
+    rows.freshLabel(what),
+  ) as [string, string, string]; // SAFE: one for each
   const size = 8 * (variableLimit + environmentAdded.length + 1);
   const vector = rows.buffer("environment_vector", size);
   rows.set("variables", rows.get("environment"));
@@ -89,8 +97,8 @@ function planExecutedPath(rows: DoorRows, path: Argument): void {
   rows.set("end", rows.compute(rows.get("length"), "+", path));
 }
 
-/** Puts the executable's name behind the last slash before `end`, and executes that. */
-function planBecome(rows: DoorRows, path: Argument): void {
+/** Puts the executable's name behind the last slash before `end`. */
+function planNeighbour(rows: DoorRows, path: Argument): void {
   const [back, found] = [rows.freshLabel("back"), rows.freshLabel("slash")];
   rows.label(back);
   rows.gotoIf(found, rows.get("end"), "==", path);
@@ -102,8 +110,9 @@ function planBecome(rows: DoorRows, path: Argument): void {
   // The door under the executable's name would execute itself for ever.
   rows.gotoIfText("lost", rows.get("end"), executableName);
   rows.add({ copy: executableName, to: rows.get("end"), length: executableName.length + 1 });
+}
+
+function planBecome(rows: DoorRows, path: Argument, onError: string): void {
   rows.add({ copy: { buffer: "name" }, to: rows.get("argv"), length: 8 });
-  const next = rows.freshLabel("elsewhere");
-  rows.call("execve", [path, rows.get("argv"), rows.get("variables")], { onError: next });
-  rows.label(next);
+  rows.call("execve", [path, rows.get("argv"), rows.get("variables")], { onError });
 }

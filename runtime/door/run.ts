@@ -46,9 +46,8 @@ export function planRun(rows: DoorRows): void {
   const mask = rows.buffer("old_mask", sigsetSizeBytes);
   rows.call("rt_sigprocmask", [SIG_BLOCK, awaitedSignals, mask, sigsetSizeBytes]);
   rows.set("helper", -1);
-  const child = rows.result("clone", [CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0], {
-    onError: "run_alone",
-  });
+  // With memory of its own: it may become the frozen executable there.
+  const child = rows.result("clone", [SIGCHLD, 0, 0, 0, 0], { onError: "run_alone" });
   rows.set("helper", child);
   rows.gotoIf("run_parent", child, "!=", 0);
   rows.label("run_alone");
@@ -100,6 +99,7 @@ function planRan(rows: DoorRows): void {
   const behind = rows.compute(rows.get("root"), "+", rows.get("length"));
   rows.set("id", rows.compute(behind, "+", 1));
   rows.set("force", 1);
+  rows.set("thaws", 0); // it shares our memory
   const [reaped, removed] = [{ onError: "run_reaped" }, { onError: "run_removed" }];
   const flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
   const cleaner = rows.result("clone", [flags, 0, 0, 0, 0], removed);

@@ -30,6 +30,7 @@ import {
   syscall,
 } from "../../linux/index.ts";
 import type { Seccomp } from "../../oci/index.ts";
+import { executablePath } from "../executable.ts";
 import { listDirectory, readFd, writeFd } from "../files.ts";
 import { isOrdinaryUser } from "../privilege.ts";
 import { type EncodedFilter, encodeSeccomp } from "./compile.ts";
@@ -64,7 +65,7 @@ export function cachedSeccomp(profile: Seccomp, cache = usualCache()): EncodedFi
 function usualCache(): SeccompCache | undefined {
   if (!import.meta.url.includes("/$bunfs/") || isOrdinaryUser()) return undefined;
   const bytes = new Uint8Array(stat.sizeBytes);
-  if (syscall("newfstatat", AT_FDCWD, "/proc/self/exe", bytes, 0) < 0) return undefined;
+  if (syscall("newfstatat", AT_FDCWD, executablePath(), bytes, 0) < 0) return undefined;
   const { st_ino, st_size, st_mtime, st_mtime_nsec } = stat.decode(bytes);
   const compiler = [st_ino, st_size, st_mtime, st_mtime_nsec].join(" ");
   return { directory: defaultDirectory, compiler };
@@ -122,7 +123,7 @@ function writeEntry(cache: SeccompCache, profile: string, filter: EncodedFilter)
   const { code, flags, notifies } = filter;
   const facts = [flags, notifies ? 1 : 0, code.length].join(" ");
   const content = [cache.compiler, profile, facts, toHex(code)].join("\n");
-  const [name, temporary] = [nameOf(profile), `${process.pid}.new`];
+  const [name, temporary] = [nameOf(profile), `${syscall("getpid")}.new`];
   const how = O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC;
   using file = Fd.from("openat", directory, temporary, how, 0o600);
   writeFd(file.number, encodeUtf8(content));

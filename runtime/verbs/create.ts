@@ -1,5 +1,5 @@
 /** `create`: everything is made, the command waits for `start`. */
-import type { Fd } from "../../linux/index.ts";
+import { type Fd, syscall } from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
 import { createContainer } from "../create.ts";
 import { replaceText } from "../files.ts";
@@ -64,7 +64,8 @@ export function sharedOptions(options: ParsedOptionsOf, context: VerbContext) {
 
 /** sd_listen_fds(3): sockets passed to us are passed on, from descriptor 3. */
 export function activationSockets(env: VerbContext["env"]): number {
-  if (env["LISTEN_PID"] !== String(process.pid)) return 0;
+  // Not process.pid: Bun remembers it from before it was frozen.
+  if (env["LISTEN_PID"] !== String(syscall("getpid"))) return 0;
   const count = Number(env["LISTEN_FDS"] ?? 0);
   return Number.isInteger(count) && count > 0 ? count : 0;
 }

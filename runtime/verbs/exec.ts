@@ -3,6 +3,7 @@ import type { Process } from "../../oci/index.ts";
 import { leaveExecProgram } from "../door/prepare.ts";
 import { execInContainer } from "../exec.ts";
 import { readText } from "../files.ts";
+import { wantWholeProcess } from "../frozen/subject.ts";
 import { type Container, readContainer } from "../state.ts";
 import { parseJson } from "./bundle.ts";
 import {
@@ -35,6 +36,7 @@ export async function exec(args: readonly string[], context: VerbContext): Promi
   const options = parseOptions(args, execOptions, aliases);
   const [id, ...command] = options.rest;
   if (id === undefined) throw new UsageError('"exec" requires a minimum of 1 argument');
+  if (!options.flag("detach")) wantWholeProcess();
   try {
     const container = readContainer(context.stateRoot, id);
     const status = await execute(container, command, options);

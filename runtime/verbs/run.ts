@@ -1,6 +1,7 @@
 /** `run`: create and start in one; in the foreground it waits and leaves nothing behind. */
 import { createContainer } from "../create.ts";
 import { canHandOver, openHandover } from "../door/handover.ts";
+import { wantWholeProcess } from "../frozen/subject.ts";
 import { runHooks } from "../hooks.ts";
 import { destroyContainer, startContainer } from "../lifecycle.ts";
 import { markPhase, writePhases } from "../phases.ts";
@@ -34,17 +35,18 @@ export async function run(args: readonly string[], context: VerbContext): Promis
   const { path, config } = readBundle(options.text("bundle") ?? ".");
   const detach = options.flag("detach");
   const terminal = config.process?.terminal === true;
+  const keeps = options.flag("keep");
+  const handsOver =
+    !(detach || terminal || keeps || context.systemdCgroup) &&
+    canHandOver(config, context.stateRoot, id);
+  if (!detach && !handsOver) wantWholeProcess();
   using asked = consoleSocket(options, terminal, detach);
   const pair = terminal && !detach ? terminalPair() : undefined;
   const console = asked ?? pair?.theirs;
   // startContainer hooks run between the two, so then it takes both steps.
   const staged = (config.hooks?.startContainer?.length ?? 0) > 0;
   const systemd = context.systemdCgroup ? await loadSystemd() : undefined;
-  const keeps = options.flag("keep");
   const door = openHandover(context.calledAs);
-  const handsOver =
-    !(detach || terminal || keeps || systemd !== undefined) &&
-    canHandOver(config, context.stateRoot, id);
   const created = createContainer({
     ...(systemd === undefined ? {} : { systemd }),
     id,
@@ -82,7 +84,10 @@ export async function run(args: readonly string[], context: VerbContext): Promis
   markPhase("runs");
   writePhases();
   if (detach) return 0;
-  if (handsOver) door?.ran(created.pid, context.stateRoot, id);
+  if (handsOver && door !== undefined) {
+    door.ran(created.pid, context.stateRoot, id);
+    return 0;
+  }
   door?.stay();
   const status = await waitInForeground(created.pid, pidfd, pair);
   if (!keeps) destroy();

@@ -2,16 +2,13 @@
 import { type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import type { World } from "../cli/end-to-end/world.ts";
+import { command, type World } from "../cli/end-to-end/world.ts";
 import type { Row, RungName } from "./rows.ts";
 
-const project = fileURLToPath(new URL("../..", import.meta.url));
-const bun = join(project, "node_modules/.bin/bun");
-const main = join(project, "cli/main.ts");
+const [program, ...firstArgs] = command;
 const NOBODY = 65534;
-/** A machine on the software CPU takes seconds to boot, on a busy host some more. */
-const TIMEOUT_MS = 45_000;
+/** A machine on the software CPU, or on KVM in an emulated one, takes seconds to boot, or tens. */
+const TIMEOUT_MS = 120_000;
 
 interface RungRow {
   readonly name: RungName;
@@ -90,7 +87,7 @@ export class OpenRung {
   }
 
   #mw(args: readonly string[], input = ""): SpawnSyncReturns<string> {
-    return spawnSync(bun, [main, ...args], {
+    return spawnSync(program, [...firstArgs, ...args], {
       ...this.#options(),
       encoding: "utf8",
       input,
@@ -104,10 +101,10 @@ export class OpenRung {
   #inTerminal(args: readonly string[], size: { rows: number; columns: number }): Outcome {
     const { uid, ...options } = this.#options();
     const become = ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups"];
-    const words = [...(uid === undefined ? [] : become), bun, main, ...args];
+    const words = [...(uid === undefined ? [] : become), ...command, ...args];
     const quoted = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`);
-    const command = `stty rows ${size.rows} cols ${size.columns}; ${quoted.join(" ")}`;
-    return spawnSync("script", ["-q", "-e", "-c", command, "/dev/null"], {
+    const line = `stty rows ${size.rows} cols ${size.columns}; ${quoted.join(" ")}`;
+    return spawnSync("script", ["-q", "-e", "-c", line, "/dev/null"], {
       ...options,
       gid: 0,
       encoding: "utf8",
@@ -117,7 +114,7 @@ export class OpenRung {
   }
 
   #signalled(args: readonly string[], signal: NodeJS.Signals): Promise<Outcome> {
-    const child = spawn(bun, [main, ...args], {
+    const child = spawn(program, [...firstArgs, ...args], {
       ...this.#options(),
       stdio: ["ignore", "pipe", "pipe"],
       timeout: TIMEOUT_MS,

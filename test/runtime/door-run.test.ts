@@ -5,9 +5,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { encodeElf } from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
-import { planDoor } from "../../runtime/door/door.ts";
+import { doorExecutable } from "../../runtime/door/door.ts";
 import { bunExecutable } from "../../scripts/bun.ts";
 import { cannotRunContainers, Sandbox } from "./sandbox.ts";
 
@@ -25,7 +24,7 @@ describe("run through the door", function () {
     }
     sandbox = new Sandbox();
     door = join(sandbox.directory, "manyworlds-oci");
-    writeFileSync(door, encodeElf(planDoor()), { mode: 0o755 });
+    writeFileSync(door, doorExecutable(), { mode: 0o755 });
     const flags = ["--compile", "--target=bun", "--external=koffi", "--external=undici"];
     const outfile = join(sandbox.directory, "manyworlds");
     const args = ["build", ...flags, "cli/main.ts", "--outfile", outfile];

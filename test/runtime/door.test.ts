@@ -11,9 +11,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { encodeElf } from "../../linux/index.ts";
 import { freezeCgroup } from "../../runtime/cgroups/cgroup.ts";
-import { planDoor } from "../../runtime/door/door.ts";
+import { doorExecutable } from "../../runtime/door/door.ts";
 import { facts } from "../../runtime/door/facts.ts";
 import { leaveExecProgram } from "../../runtime/door/prepare.ts";
 import { waitForChild } from "../../runtime/index.ts";
@@ -37,7 +36,7 @@ describe("runtime/door", function () {
   beforeEach(() => {
     sandbox = new Sandbox();
     door = join(sandbox.directory, "manyworlds-oci");
-    writeFileSync(door, encodeElf(planDoor()), { mode: 0o755 });
+    writeFileSync(door, doorExecutable(), { mode: 0o755 });
     writeFileSync(join(sandbox.directory, "manyworlds"), executable, { mode: 0o755 });
   });
   afterEach(() => sandbox?.[Symbol.dispose]());

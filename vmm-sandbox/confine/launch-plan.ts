@@ -51,6 +51,9 @@ import {
   RLIMIT_CORE,
   RLIMIT_MEMLOCK,
   RLIMIT_MSGQUEUE,
+  RLIMIT_NICE,
+  RLIMIT_NPROC,
+  RLIMIT_RTPRIO,
   type Row,
   rlimit64,
   SIGCHLD,
@@ -108,6 +111,7 @@ const FIRST_OWN_FD = 3;
 /** Room for empty files and folders that things are mounted on. */
 const ROOT_OPTIONS = "size=1m,mode=755";
 const CAPABILITIES = 64;
+const MAX_THREADS = 4096;
 /** Root has no powers by being root, and setuid keeps none. linux/securebits.h */
 const SECUREBITS = 0b0010_1111;
 
@@ -252,13 +256,19 @@ function enterRoot(scaffold: string): readonly Row[] {
   ];
 }
 
-/** A core would hold the guest's memory; the others are nothing that a monitor has. */
+/**
+ * A core would hold the guest's memory; most others are nothing that a monitor has. Threads are counted
+ * in the new user namespace (before Linux 5.14 with all monitors of this user, hence their number).
+ */
 function limits(): readonly Row[] {
-  const none = rlimit64.encode({ rlim_cur: 0, rlim_max: 0 });
-  return [RLIMIT_CORE, RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE].map((limit) => ({
-    call: "prlimit64",
-    args: [0, limit, none, 0],
-  }));
+  const none = [RLIMIT_CORE, RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_RTPRIO];
+  return [...none.map((limit) => setLimit(limit, 0)), setLimit(RLIMIT_NPROC, MAX_THREADS)];
+}
+
+/** EPERM: it is lower already. */
+function setLimit(limit: number, value: number): Row {
+  const both = rlimit64.encode({ rlim_cur: value, rlim_max: value });
+  return { call: "prlimit64", args: [0, limit, both, 0], ignore: ["EPERM"] };
 }
 
 /** The bounding set first: dropping from it is itself a capability. */

@@ -53,16 +53,20 @@ export class Block implements VirtioDevice {
   failures = 0;
   lastFailure: unknown = undefined;
   readonly #backend: BlockBackend;
+  /** 0 while the drive is empty. */
+  #sizeBytes = 0;
   #driver: Driver | undefined = undefined;
 
-  /** `id`: what the guest sees as the disk's serial, at most 20 bytes of ASCII. */
-  constructor(backend: BlockBackend, id: string) {
+  /**
+   * `id`: what the guest sees as the disk's serial, at most 20 bytes of ASCII. An empty drive has no
+   * sectors until `insert`.
+   */
+  constructor(backend: BlockBackend, id: string, { empty = false } = {}) {
     this.#backend = backend;
     this.name = id;
     const writable = F_FLUSH | (backend.zero === undefined ? 0n : F_DISCARD | F_WRITE_ZEROES);
     this.features = F_SEG_MAX | (backend.readOnly ? F_RO : writable);
     const view = new DataView(this.config.buffer);
-    view.setBigUint64(0, BigInt(Math.floor(backend.sizeBytes / SECTOR)), true); // capacity
     view.setUint32(12, MAX_SEGMENTS, true); // seg_max
     view.setUint32(36, MAX_RANGE_SECTORS, true); // max_discard_sectors
     view.setUint32(40, 1, true); // max_discard_seg
@@ -70,6 +74,15 @@ export class Block implements VirtioDevice {
     view.setUint32(48, MAX_RANGE_SECTORS, true); // max_write_zeroes_sectors
     view.setUint32(52, 1, true); // max_write_zeroes_seg
     view.setUint8(56, 1); // write_zeroes_may_unmap
+    if (!empty) this.insert();
+  }
+
+  /** §5.2.4: the capacity may change at any time, and a configuration change says so. */
+  insert(): void {
+    this.#sizeBytes = this.#backend.sizeBytes;
+    const sectors = BigInt(Math.floor(this.#sizeBytes / SECTOR));
+    new DataView(this.config.buffer).setBigUint64(0, sectors, true);
+    this.#driver?.configChanged();
   }
 
   activate(driver: Driver): void {
@@ -175,9 +188,9 @@ export class Block implements VirtioDevice {
 
   #checkRange(sector: bigint, sizeBytes: number): number {
     const end = sector * BigInt(SECTOR) + BigInt(sizeBytes);
-    if (end > BigInt(this.#backend.sizeBytes)) {
+    if (end > BigInt(this.#sizeBytes)) {
       throw new RangeError(
-        `Cannot reach sector ${sector}: expected the disk's ${this.#backend.sizeBytes} bytes`,
+        `Cannot reach sector ${sector}: expected the disk's ${this.#sizeBytes} bytes`,
       );
     }
     return Number(sector) * SECTOR;

@@ -35,6 +35,21 @@ interface Dialling {
   readonly reject: (error: VsockError) => void;
 }
 
+/** What a caller said when it dialled. */
+type Call = Pick<Packet, "srcPort" | "dstPort" | "bufAlloc" | "fwdCnt">;
+
+interface HeldCall {
+  readonly port: number;
+  readonly come: () => void;
+  call?: Call;
+}
+
+interface VsockState {
+  /** Connections were open: they do not survive. */
+  readonly open: boolean;
+  readonly held?: Call;
+}
+
 type Control = Pick<Packet, "operation" | "flags"> & {
   readonly hostPort: number;
   readonly guestPort: number;
@@ -57,6 +72,8 @@ export class Vsock implements VirtioDevice {
   #driver: Driver | undefined = undefined;
   #nextHostPort = FIRST_HOST_PORT;
   #resetPending = false;
+  /** A port whose next caller waits for `release`, and that caller when it has come. */
+  #held: HeldCall | undefined = undefined;
 
   /** CIDs 0 to 2 are taken (§5.10.4). */
   constructor(guestCid = 3) {
@@ -73,6 +90,20 @@ export class Vsock implements VirtioDevice {
       throw new RangeError(`Cannot listen on vsock port ${port}: it is taken`);
     this.#listeners.set(port, listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(port) };
+  }
+
+  /** Leaves the next call to this port unanswered until `release`; resolves when it has come. */
+  hold(port: number): Promise<void> {
+    return new Promise((come) => {
+      this.#held = { port, come };
+    });
+  }
+
+  /** Answers the call that was held, also one that was saved with the machine. */
+  release(): void {
+    const call = this.#held?.call;
+    this.#held = undefined;
+    if (call !== undefined) this.#driver?.guard(() => this.#accept(call));
   }
 
   /** Rejects with VsockError when nobody listens there. */
@@ -104,12 +135,17 @@ export class Vsock implements VirtioDevice {
   }
 
   /** Connections do not survive; the guest is told by an event when it goes on. §5.10.6.7 */
-  save(): unknown {
-    return {};
+  save(): VsockState {
+    const call = this.#held?.call;
+    const open = this.#connections.size + this.#dialling.size + this.#control.length > 0;
+    return { open, ...(call === undefined ? {} : { held: call }) };
   }
 
-  restore(): void {
-    this.#resetPending = true;
+  restore(state: unknown): void {
+    // SAFE: `save` made it.
+    const { open, held: call } = state as VsockState;
+    this.#resetPending = open;
+    if (call !== undefined) this.#held = { port: call.dstPort, come: () => undefined, call };
   }
 
   /** Everything the guest sent: one packet a chain. */
@@ -144,7 +180,7 @@ export class Vsock implements VirtioDevice {
   #dispatch(packet: Packet, data: Uint8Array): void {
     const id = key(packet.dstPort, packet.srcPort);
     if (packet.operation === operations.REQUEST) {
-      this.#accept(packet);
+      if (!this.#holds(packet)) this.#accept(packet);
       return;
     }
     if (this.#dialling.has(id)) {
@@ -187,7 +223,15 @@ export class Vsock implements VirtioDevice {
     }
   }
 
-  #accept(packet: Packet): void {
+  #holds({ srcPort, dstPort, bufAlloc, fwdCnt }: Packet): boolean {
+    const held = this.#held;
+    if (held === undefined || held.port !== dstPort || held.call !== undefined) return false;
+    held.call = { srcPort, dstPort, bufAlloc, fwdCnt };
+    held.come();
+    return true;
+  }
+
+  #accept(packet: Call): void {
     const listener = this.#listeners.get(packet.dstPort);
     const id = key(packet.dstPort, packet.srcPort);
     const full = this.#connections.size >= MAX_CONNECTIONS;
@@ -246,7 +290,7 @@ export class Vsock implements VirtioDevice {
     connection.end(new VsockError(why));
   }
 
-  #refuse(packet: Packet): void {
+  #refuse(packet: Pick<Packet, "dstPort" | "srcPort">): void {
     this.#post({
       operation: operations.RST,
       flags: 0,

@@ -15,3 +15,4 @@ export { MissingModuleError, planModules } from "./kernel-modules.ts";
 export { type Connection, GuestError, RemoteKernel, type RemoteProcess } from "./remote-kernel.ts";
 export { connectionOf } from "./socket-connection.ts";
 export type { HostAddress } from "./stdio-program.ts";
+export { planWake } from "./wake-program.ts";

@@ -1,14 +1,13 @@
 /**
- * Callbacks for file descriptors that become readable, on the device thread.
+ * Callbacks for file descriptors that become readable, on the device thread, whose own event loop
+ * cannot watch eventfds.
  *
  * ```
- * poll-worker.ts            shared Int32Array        this thread
- * epoll_wait ── sets ─────► [0] message on its way
- *                           [id] fd `id` is ready ──► callbacks
+ * a thread of rows                         this thread
+ * epoll_pwait ── flags[id] = 1, a byte ──► callbacks of the ids whose flag is set
  * ```
  * Edge-triggered: an eventfd fires at each write and need not be read at all.
  */
-import type { Worker } from "node:worker_threads";
 import {
   call,
   EFD_CLOEXEC,
@@ -20,39 +19,32 @@ import {
   epoll_event,
   Fd,
 } from "../../linux/index.ts";
-import { startWorker } from "./start-worker.ts";
+import { RowThread, type RowThreadPlan } from "./row-thread.ts";
+import type { Waker } from "./waker.ts";
 
-export interface PollSetup {
-  readonly epoll: number;
-  readonly flags: SharedArrayBuffer;
-}
-
-export const PENDING = 0;
-export const QUIT = 1;
-const FIRST_ID = 2;
-export const MAX_EVENTS = 64;
-export const EVENT_BYTES = 12;
+const QUIT = 0;
+const FIRST_ID = 1;
 const MAX_WATCHED = 1024;
+const FLAG_BYTES = 4;
+/** struct epoll_event: events u32, data u64, packed. */
+const EVENT_BYTES = 12;
+const DATA_OFFSET = 4;
 
-export class Poller implements AsyncDisposable {
+export class Poller implements Disposable {
   readonly #epoll = Fd.from("epoll_create1", EPOLL_CLOEXEC);
   readonly #quit = Fd.from("eventfd2", 0, EFD_CLOEXEC);
-  readonly #flags = new SharedArrayBuffer(4 * MAX_WATCHED);
-  readonly #words = new Int32Array(this.#flags);
   readonly #callbacks = new Map<number, () => void>();
-  readonly #worker: Worker;
-  readonly #ended: Promise<void>;
+  readonly #unlisten: () => void;
+  readonly #thread: RowThread;
+  readonly #flags: Int32Array;
   #nextId = FIRST_ID;
 
-  constructor() {
+  /** `waker` is its owner's. */
+  constructor(waker: Waker) {
     this.#control(EPOLL_CTL_ADD, this.#quit, QUIT);
-    const workerData: PollSetup = { epoll: this.#epoll.number, flags: this.#flags };
-    const path = "vmm-sandbox/host/poll-worker.ts";
-    this.#worker = startWorker(path, import.meta.url, { workerData });
-    this.#worker.on("message", () => this.#dispatch());
-    this.#ended = new Promise((resolve) => {
-      this.#worker.once("exit", () => resolve());
-    });
+    this.#thread = new RowThread(planPolling(this.#epoll, waker));
+    this.#flags = this.#thread.words("flags");
+    this.#unlisten = waker.listen(() => this.#dispatch());
   }
 
   /** Returns a function that ends the watch. */
@@ -66,10 +58,11 @@ export class Poller implements AsyncDisposable {
     };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.dispose](): void {
     this.#callbacks.clear();
     call("write", this.#quit, Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0), 8);
-    await this.#ended;
+    this.#thread.join();
+    this.#unlisten();
     this.#epoll.close();
     this.#quit.close();
   }
@@ -96,10 +89,35 @@ export class Poller implements AsyncDisposable {
   }
 
   #dispatch(): void {
-    // Cleared before the look, so that whatever comes during it sends another message.
-    Atomics.store(this.#words, PENDING, 0);
     for (const [id, callback] of [...this.#callbacks]) {
-      if (Atomics.exchange(this.#words, id, 0) === 1) callback();
+      if (Atomics.exchange(this.#flags, id, 0) === 1) callback();
     }
   }
+}
+
+/** One event at a time: the kernel takes those that were reported to the end of its list. */
+function planPolling(epoll: Fd, waker: Waker): RowThreadPlan {
+  return {
+    rows: [
+      { store: { buffer: "one" }, value: 1, width: 4 },
+      { label: "poll" },
+      {
+        call: "epoll_pwait",
+        args: [epoll.number, { buffer: "event" }, 1, -1, 0, 8],
+        ignore: ["EINTR"],
+      },
+      { jump: "poll", if: [{ last: true }, "!=", 1] },
+      {
+        compute: [{ load: "event", offset: DATA_OFFSET, width: 4 }, "*", FLAG_BYTES],
+        as: "offset",
+      },
+      { jump: "failed", if: [{ last: true }, "==", QUIT * FLAG_BYTES] },
+      { compute: [{ result: "offset" }, "+", { buffer: "flags" }], as: "flag" },
+      { copy: { buffer: "one" }, to: { result: "flag" }, length: FLAG_BYTES },
+      waker.wakeRow("poll"),
+      { jump: "poll" },
+    ],
+    buffers: { event: EVENT_BYTES + 4, one: 8, flags: MAX_WATCHED * FLAG_BYTES },
+    signals: [],
+  };
 }

@@ -16,6 +16,7 @@ import {
 } from "../../linux/index.ts";
 import type { NetBackend } from "../devices/net.ts";
 import { Poller } from "./poller.ts";
+import { Waker } from "./waker.ts";
 
 export interface TapOptions {
   /** At most 15 bytes; `%d` in it becomes a number. An existing persistent tap is taken over. */
@@ -41,6 +42,7 @@ export class Tap implements NetBackend, AsyncDisposable {
   /** Frames of the guest that the kernel did not take. */
   dropped = 0;
   readonly #fd: Fd;
+  readonly #waker = new Waker();
   readonly #poller: Poller;
   readonly #buffer = new Uint8Array(MAX_FRAME_BYTES);
 
@@ -49,7 +51,7 @@ export class Tap implements NetBackend, AsyncDisposable {
     const { fd, name } = "fd" in options ? options : openTap(options);
     this.#fd = fd;
     this.name = name;
-    this.#poller = new Poller();
+    this.#poller = new Poller(this.#waker);
     this.#poller.watch(this.#fd, () => this.#drain());
   }
 
@@ -58,7 +60,8 @@ export class Tap implements NetBackend, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#poller[Symbol.asyncDispose]();
+    this.#poller[Symbol.dispose]();
+    this.#waker[Symbol.dispose]();
     this.#fd.close();
   }
 

@@ -2,25 +2,17 @@
 
 import { Fd } from "../../linux/index.ts";
 import { Poller } from "../host/poller.ts";
-import { startWorker } from "../host/start-worker.ts";
+import { Waker } from "../host/waker.ts";
 import type { Bell, CpuBackend, CpuState, VcpuRegisters } from "../machine/cpu-backend.ts";
-import { MAILBOX_BYTES } from "../machine/exit-mailbox.ts";
 import type { GuestMemory } from "../machine/guest-memory.ts";
 import type { InterruptController } from "../machine/interrupts.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { VmExit } from "../machine/vcpu.ts";
-import { type RegisterChanges, VcpuThread } from "../machine/vcpu-thread.ts";
+import type { RegisterChanges } from "../machine/vcpu-thread.ts";
 import { type ChipState, restoreChips, saveChips } from "./chips.ts";
-import { type KickTarget, kickVcpu } from "./kick-signal.ts";
-import { KvmVm, type PortableHandle, portable } from "./vm.ts";
-
-/** What a vCPU's thread is started with. */
-export interface ThreadSetup {
-  readonly vm: PortableHandle;
-  readonly index: number;
-  readonly count: number;
-  readonly mailbox: SharedArrayBuffer;
-}
+import { KvmVcpu } from "./vcpu.ts";
+import { KvmVcpuThread } from "./vcpu-thread.ts";
+import { KvmVm } from "./vm.ts";
 
 export interface KvmOptions {
   readonly memorySizeBytes: number;
@@ -33,20 +25,17 @@ export class KvmBackend implements CpuBackend {
   readonly name = "kvm";
   readonly cpus: number;
   readonly #vm: KvmVm;
+  readonly #waker: Waker;
   readonly #poller: Poller;
   readonly #unbind: (() => void)[] = [];
-  readonly #threads: readonly VcpuThread[];
+  #threads: readonly KvmVcpuThread[] = [];
 
   /** Throws KvmUnavailableError. */
   constructor(options: KvmOptions) {
     this.cpus = options.cpus;
     this.#vm = new KvmVm(options);
-    const handle = portable(this.#vm);
-    // Threads take their time to start: they do so while the kernel is being loaded.
-    this.#threads = Array.from({ length: options.cpus }, (_, index) =>
-      startThread({ vm: handle, index, count: options.cpus }),
-    );
-    this.#poller = new Poller();
+    this.#waker = new Waker();
+    this.#poller = new Poller(this.#waker);
   }
 
   get memory(): GuestMemory {
@@ -66,12 +55,16 @@ export class KvmBackend implements CpuBackend {
   }
 
   async attach(machine: Machine): Promise<void> {
-    await Promise.all(this.#threads.map((thread) => thread.attach(machine)));
+    this.#threads = Array.from(
+      { length: this.cpus },
+      (_, index) =>
+        new KvmVcpuThread(new KvmVcpu(this.#vm, index, this.cpus, machine), this.#waker),
+    );
     for (const thread of this.#threads) machine.addVcpu(thread);
   }
 
   async setEntry(registers: RegisterChanges): Promise<void> {
-    await this.#threads[0]?.setRegisters(registers);
+    this.#threads[0]?.vcpu.setRegisters(registers);
   }
 
   bindBell({ address, value, ring }: Bell): void {
@@ -105,12 +98,14 @@ export class KvmBackend implements CpuBackend {
     const thread = this.#threads[vcpu];
     if (thread === undefined)
       throw new RangeError(`Cannot read vCPU ${vcpu}: expected 0 to ${this.cpus - 1}`);
-    return await thread.getRegisters();
+    return thread.vcpu.getRegisters();
   }
 
   async save(): Promise<CpuState> {
-    const vcpus = await Promise.all(this.#threads.map((thread) => thread.save()));
-    return { vcpus, chips: saveChips(this.#vm.fd) };
+    return {
+      vcpus: this.#threads.map(({ vcpu }) => vcpu.save()),
+      chips: saveChips(this.#vm.fd),
+    };
   }
 
   async restore({ vcpus, chips }: CpuState): Promise<void> {
@@ -119,30 +114,16 @@ export class KvmBackend implements CpuBackend {
     }
     // SAFE: `save` made it.
     restoreChips(this.#vm.fd, chips as ChipState);
-    await Promise.all(vcpus.map((state, index) => this.#threads[index]?.restore(state)));
+    vcpus.forEach((state, index) => {
+      this.#threads[index]?.vcpu.restore(state);
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.unbindBells();
-    await this.#poller[Symbol.asyncDispose]();
+    this.#poller[Symbol.dispose]();
     await Promise.all(this.#threads.map((thread) => thread.end()));
+    this.#waker[Symbol.dispose]();
     this.#vm[Symbol.dispose]();
   }
-}
-
-function startThread(setup: Omit<ThreadSetup, "mailbox">): VcpuThread {
-  const workerData: ThreadSetup = { ...setup, mailbox: new SharedArrayBuffer(MAILBOX_BYTES) };
-  const path = "vmm-sandbox/kvm/kvm-vcpu-worker.ts";
-  let target: KickTarget | undefined;
-  return new VcpuThread({
-    worker: startWorker(path, import.meta.url, { workerData }),
-    mailbox: workerData.mailbox,
-    // SAFE: kvm-vcpu-worker.ts is ready with this.
-    onReady: (ready) => {
-      target = ready as KickTarget;
-    },
-    kick: () => {
-      if (target !== undefined) kickVcpu(target);
-    },
-  });
 }

@@ -27,7 +27,7 @@ export interface KickTarget {
 }
 
 /** A real-time signal that neither glibc nor Node nor Bun uses. */
-const KICK_SIGNAL = 38;
+export const KICK_SIGNAL = 38;
 const SA_RESTORER = 0x0400_0000;
 const SA_RESTART = 0x1000_0000;
 const CODE_BYTES = 4096;

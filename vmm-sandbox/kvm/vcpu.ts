@@ -6,6 +6,7 @@
  * returns at once, and sends a signal, so that one under way returns too (kick-signal.ts).
  */
 import {
+  type CallRow,
   Fd,
   MAP_SHARED,
   type Memory,
@@ -31,6 +32,7 @@ import {
   kvm_sregs,
   kvm_vcpu_events,
   kvm_xcrs,
+  kvmIoctls,
 } from "./abi.ts";
 import { shapeCpuid } from "./cpuid.ts";
 import { installKickHandler, type KickTarget, kickVcpu } from "./kick-signal.ts";
@@ -59,7 +61,7 @@ const [EINTR, EAGAIN] = [-4, -11];
 
 export class KvmVcpu implements Vcpu {
   readonly index: number;
-  readonly kickTarget: KickTarget;
+  #kickTarget: KickTarget;
   /** Exits by reason, for statistics. */
   readonly exits = new Map<number, number>();
   readonly #vm: KvmHandle;
@@ -68,7 +70,7 @@ export class KvmVcpu implements Vcpu {
   readonly #run: Memory;
   readonly #view: DataView;
 
-  /** Made and run on one thread; `count` is the machine's number of vCPUs. */
+  /** `count` is the machine's number of vCPUs. */
   constructor(vm: KvmHandle, index: number, count: number, handlers: ExitHandlers) {
     this.index = index;
     this.#vm = vm;
@@ -91,26 +93,44 @@ export class KvmVcpu implements Vcpu {
     );
     setMsrs(this.#fd, bootMsrs);
     if (vm.hasIrqchip) this.#connectLapic();
-    this.kickTarget = { runAddress: this.#run.address, pid: process.pid, tid: syscall("gettid") };
+    this.#kickTarget = { runAddress: this.#run.address, pid: process.pid, tid: syscall("gettid") };
     installKickHandler();
   }
 
+  /** On this thread. */
   run(): VmExit {
     for (;;) {
-      const result = kvmTry(this.#fd, "KVM_RUN");
-      if (result === EINTR || result === EAGAIN) {
-        if (this.#takeKick()) return { reason: "kicked" };
-        continue;
-      }
-      if (result < 0) return { reason: "failed", why: `KVM_RUN returned errno ${-result}` };
-      const exit = this.#handle(this.#view.getUint32(kvm_run.exit_reason, true));
+      const exit = this.takeExit(kvmTry(this.#fd, "KVM_RUN"));
       if (exit !== undefined) return exit;
-      if (this.#handlers.stopReason !== undefined) return { reason: "kicked" };
     }
   }
 
+  /** KVM_RUN, for a thread of rows; `takeExit` wants its result. */
+  get runRow(): CallRow {
+    return { call: "ioctl", args: [this.#fd.number, kvmIoctls.KVM_RUN, 0] };
+  }
+
+  /** From now on a kick goes to this thread. */
+  runsOn(tid: number): void {
+    this.#kickTarget = { ...this.#kickTarget, tid };
+  }
+
+  /** What KVM_RUN came back for; undefined: run again. */
+  takeExit(result: number): VmExit | undefined {
+    if (result === EINTR || result === EAGAIN)
+      return this.#takeKick() ? { reason: "kicked" } : undefined;
+    if (result < 0) return { reason: "failed", why: `KVM_RUN returned errno ${-result}` };
+    const exit = this.#handle(this.#view.getUint32(kvm_run.exit_reason, true));
+    if (exit !== undefined) return exit;
+    return this.#handlers.stopReason === undefined ? undefined : { reason: "kicked" };
+  }
+
+  get kickTarget(): KickTarget {
+    return this.#kickTarget;
+  }
+
   kick(): void {
-    kickVcpu(this.kickTarget);
+    kickVcpu(this.#kickTarget);
   }
 
   getRegisters(): { readonly general: GeneralRegisters; readonly system: SystemRegisters } {

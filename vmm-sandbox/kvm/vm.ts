@@ -55,7 +55,7 @@ interface MappedRam extends RamRange {
   readonly address: number;
 }
 
-/** What a vCPU needs of its VM; `portable` and `adopt` carry it to another thread. */
+/** What a vCPU needs of its VM. */
 export interface KvmHandle {
   readonly system: Fd;
   readonly fd: Fd;
@@ -63,28 +63,6 @@ export interface KvmHandle {
   readonly vcpuMmapBytes: number;
   readonly xsaveBytes: number;
   readonly supportedCpuid: readonly CpuidEntry[];
-}
-
-export type PortableHandle = Omit<KvmHandle, "system" | "fd"> & {
-  readonly system: number;
-  readonly fd: number;
-};
-
-export function portable(handle: KvmHandle): PortableHandle {
-  const { hasIrqchip, vcpuMmapBytes, xsaveBytes, supportedCpuid, system, fd } = handle;
-  return {
-    hasIrqchip,
-    vcpuMmapBytes,
-    xsaveBytes,
-    supportedCpuid,
-    system: system.number,
-    fd: fd.number,
-  };
-}
-
-/** The same descriptors on another thread; they stay the property of the thread that opened them. */
-export function adopt(handle: PortableHandle): KvmHandle {
-  return { ...handle, system: Fd.take(handle.system), fd: Fd.take(handle.fd) };
 }
 
 const MADV_DONTNEED = 4;
@@ -130,7 +108,7 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
   }
 
   /** The line of an IO-APIC pin: a write to an eventfd. */
-  line(gsi: number): InterruptLine {
+  line(gsi: number): IrqfdLine {
     if (!Number.isInteger(gsi) || gsi < 0 || gsi >= IO_APIC_PINS) {
       throw new RangeError(`Cannot use interrupt line ${gsi}: expected 0 to ${IO_APIC_PINS - 1}`);
     }
@@ -224,7 +202,8 @@ export function drainEventFd(fd: Fd): number {
   return result === 8 ? Number(new DataView(count.buffer).getBigUint64(0, true)) : 0;
 }
 
-class IrqfdLine implements InterruptLine {
+/** A write to its eventfd raises it, from any thread. */
+export class IrqfdLine implements InterruptLine {
   readonly gsi: number;
   readonly fd: Fd;
   constructor(gsi: number, fd: Fd) {

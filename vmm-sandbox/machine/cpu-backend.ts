@@ -55,6 +55,8 @@ export interface CpuBackend extends AsyncDisposable {
   /** Only at rest. */
   registers(vcpu: number): Promise<VcpuRegisters>;
   save(): Promise<CpuState>;
+  /** What it has made of the guest's code, if it makes anything: for backends of the same build. */
+  saveCode?(): Promise<Uint8Array>;
   /** Into a backend with as many vCPUs, whose RAM is what it was. */
   restore(state: CpuState): Promise<void>;
 }

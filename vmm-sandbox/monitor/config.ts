@@ -18,18 +18,27 @@ export interface MonitorNet {
   readonly mac: readonly number[];
 }
 
+export interface MonitorSnapshot {
+  readonly kind: "save" | "restore";
+  readonly fd: number;
+  /** 32 bytes in hexadecimal. */
+  readonly key: string;
+}
+
 /** Numbers that end in Fd are descriptors which the monitor was started with. */
 export interface MonitorConfig {
   readonly cpu: "kvm" | "software";
   readonly cpus: number;
   readonly memorySizeBytes: number;
   readonly commandLine: string;
-  readonly kernelFd: number;
+  /** Of the kernel that is booted, unless the machine is restored. */
+  readonly kernelFd?: number;
   /** Of /dev/kvm. */
   readonly kvmFd?: number;
   readonly disks: readonly { readonly fd: number; readonly readOnly: boolean }[];
   readonly shares: readonly MonitorShare[];
   readonly nets: readonly MonitorNet[];
+  readonly snapshot?: MonitorSnapshot;
   /** The monitor runs from source files, which its threads still have to read. */
   readonly fromSource: boolean;
 }

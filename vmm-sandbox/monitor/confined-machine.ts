@@ -5,6 +5,7 @@ import type { HostPorts, PendingConnection } from "../guest/index.ts";
 import type { Connection } from "../guest/remote-kernel.ts";
 import type { StopReason } from "../machine/index.ts";
 import type { SandboxVm, StartedMachine } from "../sandbox.ts";
+import { type SaveResult, SnapshotError } from "../snapshot/index.ts";
 import { FIRST_PORT, vsockAddress } from "../vsock-ports.ts";
 import { Bridge } from "./bridge.ts";
 import { type MonitorConfig, parseObject } from "./config.ts";
@@ -28,6 +29,11 @@ export interface MonitorProcess {
   readonly socket: number;
 }
 
+export interface MonitorEvents {
+  readonly onConsole?: ((bytes: Uint8Array) => void) | undefined;
+  readonly onSaved?: ((result: SaveResult) => void) | undefined;
+}
+
 interface Settled<T> {
   readonly promise: Promise<T>;
   readonly resolve: (value: T) => void;
@@ -44,7 +50,8 @@ export class ConfinedMachine implements StartedMachine {
   readonly #running = settle<void>();
   readonly #end = settle<StopReason>();
   readonly #waiting = new Map<number, (connection: Connection) => void>();
-  readonly #onConsole: ((bytes: Uint8Array) => void) | undefined;
+  readonly #onConsole: MonitorEvents["onConsole"];
+  readonly #onSaved: MonitorEvents["onSaved"];
   #report = settle<string>();
   #tail = "";
   #nextPort = FIRST_PORT;
@@ -53,11 +60,12 @@ export class ConfinedMachine implements StartedMachine {
   constructor(
     monitor: MonitorProcess,
     config: MonitorConfig,
-    onConsole?: (bytes: Uint8Array) => void,
+    { onConsole, onSaved }: MonitorEvents = {},
   ) {
     this.#process = monitor;
     this.#config = config;
     this.#onConsole = onConsole;
+    this.#onSaved = onSaved;
     this.#bridge = new Bridge(openSocket(monitor.socket), (kind, id, payload) =>
       this.#take(kind, id, payload),
     );
@@ -141,6 +149,9 @@ export class ConfinedMachine implements StartedMachine {
       case frameKinds.ended:
         this.#end.resolve(readReason(payload));
         return;
+      case frameKinds.saved:
+        this.#onSaved?.(readSaveResult(payload));
+        return;
       case frameKinds.report:
         this.#report.resolve(Buffer.from(payload).toString());
         return;
@@ -183,8 +194,15 @@ function readFailure(payload: Uint8Array): Error {
   const { name, message, hint } = parseObject(payload);
   const text = typeof message === "string" ? message : "The machine could not be made";
   if (name === "KernelImageError") return new KernelImageError(text);
+  if (name === "SnapshotError") return new SnapshotError(text);
   if (name === "BootError") return new BootError(text, typeof hint === "string" ? hint : undefined);
   return new MonitorError(text);
+}
+
+function readSaveResult(payload: Uint8Array): SaveResult {
+  const { sizeBytes, failure } = parseObject(payload);
+  if (typeof sizeBytes === "number" && Number.isSafeInteger(sizeBytes)) return { sizeBytes };
+  return { failure: typeof failure === "string" ? failure : "its monitor does not say why" };
 }
 
 function readReason(payload: Uint8Array): StopReason {

@@ -8,18 +8,20 @@
  * ```
  */
 import { openSync } from "node:fs";
-import { AF_UNIX, call, Fd, SOCK_CLOEXEC, SOCK_STREAM } from "../../linux/index.ts";
+import { Fd } from "../../linux/index.ts";
 import { type SharedDirectory, startConfined } from "../confine/index.ts";
 import type { InitramfsEntry } from "../guest/initramfs.ts";
+import { socketPair } from "../host/socket-pair.ts";
 import { openKvm } from "../kvm/index.ts";
 import {
-  CONTROL_PORT,
   connectAgent,
   encodeFirstRoot,
   type GuestKernel,
   kernelCommandLine,
   type Sandbox,
 } from "../sandbox.ts";
+import type { SnapshotConfig } from "../snapshot/index.ts";
+import { CONTROL_PORT } from "../vsock-ports.ts";
 import type { MonitorConfig, MonitorNet, MonitorShare } from "./config.ts";
 import { ConfinedMachine } from "./confined-machine.ts";
 import { monitorCommand } from "./monitor-command.ts";
@@ -47,6 +49,7 @@ export interface ConfinedSandboxConfig {
   /** More files for the first root. */
   readonly files?: readonly InitramfsEntry[];
   readonly commandLine?: string;
+  readonly snapshot?: SnapshotConfig;
   readonly onConsole?: (bytes: Uint8Array) => void;
   readonly readyTimeoutMs?: number;
 }
@@ -57,17 +60,19 @@ export async function startConfinedSandbox(config: ConfinedSandboxConfig): Promi
   const control = machine.host.acceptAt(CONTROL_PORT);
   try {
     await machine.start(
-      encodeFirstRoot({
-        kernel: { image: new Uint8Array(0), modules: config.modules ?? [] },
-        ...(config.files === undefined ? {} : { files: config.files }),
-      }),
+      config.snapshot?.kind === "restore"
+        ? new Uint8Array(0)
+        : encodeFirstRoot({
+            kernel: { image: new Uint8Array(0), modules: config.modules ?? [] },
+            ...(config.files === undefined ? {} : { files: config.files }),
+          }),
     );
   } catch (error) {
     control[Symbol.dispose]();
     await machine[Symbol.asyncDispose]();
     throw error;
   }
-  return await connectAgent(machine, control, config.readyTimeoutMs);
+  return await connectAgent(machine, control, config);
 }
 
 /** The descriptors are open here only until the monitor has them. */
@@ -76,7 +81,8 @@ function startMonitor(config: ConfinedSandboxConfig): ConfinedMachine {
   const open = (path: string, flags: "r" | "r+") => opened.add(Fd.take(openSync(path, flags)));
   const [ours, theirs] = socketPair();
   opened.add(theirs);
-  const kernel = open(config.kernel, "r");
+  const { snapshot } = config;
+  const kernel = snapshot?.kind === "restore" ? undefined : open(config.kernel, "r");
   const disks = (config.disks ?? []).map(({ path, readOnly }) => ({
     fd: open(path, readOnly ? "r" : "r+").number,
     readOnly,
@@ -91,9 +97,11 @@ function startMonitor(config: ConfinedSandboxConfig): ConfinedMachine {
     args: [...args, `${theirs.number}`],
     env: [],
     stdio: [silent, silent, process.env["MANYWORLDS_DEBUG"] === undefined ? silent : 2],
-    keep: [theirs, kernel, ...(kvm === undefined ? [] : [kvm])]
-      .map(({ number }) => number)
-      .concat([...disks, ...nets].map(({ fd }) => fd)),
+    keep: [theirs, kernel, kvm]
+      .flatMap((fd) => (fd === undefined ? [] : [fd.number]))
+      .concat(
+        [...disks, ...nets, ...(snapshot === undefined ? [] : [snapshot])].map(({ fd }) => fd),
+      ),
     readable,
     shared: mounts,
   });
@@ -102,18 +110,20 @@ function startMonitor(config: ConfinedSandboxConfig): ConfinedMachine {
     cpus: config.cpus,
     memorySizeBytes: config.memorySizeBytes,
     commandLine: kernelCommandLine(config),
-    kernelFd: kernel.number,
+    ...(kernel === undefined ? {} : { kernelFd: kernel.number }),
     ...(kvm === undefined ? {} : { kvmFd: kvm.number }),
     disks,
     shares,
     nets,
+    ...(snapshot === undefined
+      ? {}
+      : { snapshot: { kind: snapshot.kind, fd: snapshot.fd, key: snapshot.key.toString("hex") } }),
     fromSource,
   };
-  return new ConfinedMachine(
-    { pid, pidfd, socket: ours.release() },
-    monitorConfig,
-    config.onConsole,
-  );
+  return new ConfinedMachine({ pid, pidfd, socket: ours.release() }, monitorConfig, {
+    onConsole: config.onConsole,
+    onSaved: snapshot?.onSaved,
+  });
 }
 
 /** Every share gets a place of its own in the monitor's root. */
@@ -129,13 +139,6 @@ function placeShares(all: readonly ConfinedShare[]): {
       path: target,
     })),
   };
-}
-
-function socketPair(): readonly [Fd, Fd] {
-  const pair = new Int32Array(2);
-  call("socketpair", AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, new Uint8Array(pair.buffer));
-  const [ours = -1, theirs = -1] = pair;
-  return [Fd.take(ours), Fd.take(theirs)];
 }
 
 class DisposableList implements Disposable {

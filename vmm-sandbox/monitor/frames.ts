@@ -24,6 +24,7 @@ export const frameKinds = {
   console: 19,    // bytes
   ended: 20,      // JSON, StopReason
   report: 21,     // text
+  saved: 22,      // JSON, SaveResult: the machine's snapshot is in its file, or could not be made
   // both ways, id: connection
   data: 32,
   end: 33,        // no more data from this side

@@ -3,14 +3,23 @@
  * no image, no container and no agent; the engine speaks with those through the guest's connections.
  */
 import { Fd } from "../../linux/index.ts";
+import { BootError } from "../boot/index.ts";
 import { sealMonitor } from "../confine/index.ts";
 import { Net, VirtioFs, Vsock, type VsockConnection } from "../devices/index.ts";
 import { mapWholeFile } from "../host/file-mapping.ts";
 import { Passt } from "../host/passt.ts";
 import { Tap } from "../host/tap.ts";
 import { KvmBackend, kvmRequests } from "../kvm/index.ts";
+import {
+  loadSnapshot,
+  restoreMachine,
+  runWithSnapshot,
+  type SavedCode,
+  type SnapshotUse,
+} from "../snapshot/index.ts";
 import { SoftwareBackend } from "../translator/index.ts";
-import { Vm } from "../vm.ts";
+import { Vm, type VmParts } from "../vm.ts";
+import { CONTROL_PORT } from "../vsock-ports.ts";
 import { Bridge } from "./bridge.ts";
 import type { MonitorConfig, MonitorNet } from "./config.ts";
 import { encodeWord, frameKinds } from "./frames.ts";
@@ -78,26 +87,48 @@ class Monitor {
 
   async #run(config: MonitorConfig): Promise<void> {
     const shares = config.shares.map(({ tag, ...share }) => new VirtioFs(tag, share));
-    using kernel = mapWholeFile(config.kernelFd);
-    const vm = await Vm.create({
-      backend: openBackend(config),
-      kernel: kernel.bytes,
-      kernelFile: kernel.fd,
-      initrd: joinInitrd(this.#initrd.splice(0)),
-      commandLine: config.commandLine,
+    using snapshot = openSnapshot(config);
+    const { memorySizeBytes } = config;
+    const saved =
+      snapshot?.kind === "restore" ? loadSnapshot(snapshot, memorySizeBytes) : undefined;
+    const parts: VmParts = {
+      backend: openBackend(config, saved?.code),
       disks: config.disks.map(({ fd, readOnly }) => ({ path: fd, readOnly })),
+      disksLater: snapshot !== undefined,
       devices: [this.#vsock, ...shares, ...config.nets.map(openNet)],
       onConsole: (bytes) => this.#console(bytes),
-    });
+    };
+    const vm =
+      saved !== undefined ? await restoreMachine(parts, saved) : await this.#boot(config, parts);
     this.#vm = vm;
     sealMonitor({
       files: config.fromSource || shares.length > 0,
       ioctls: config.cpu === "kvm" ? kvmRequests : [],
     });
     this.#bridge.send(frameKinds.running);
-    const running = vm.run();
+    const running = runWithSnapshot(vm, this.#vsock, {
+      use: snapshot,
+      port: CONTROL_PORT,
+      onSaved: (result) => {
+        // Nobody can change it once the guest runs a user's programs.
+        snapshot?.[Symbol.dispose]();
+        this.#bridge.sendJson(frameKinds.saved, result);
+      },
+    });
     this.#ended = running;
     this.#bridge.sendJson(frameKinds.ended, await running);
+  }
+
+  async #boot({ kernelFd, commandLine }: MonitorConfig, parts: VmParts): Promise<Vm> {
+    if (kernelFd === undefined) throw new BootError("There is no kernel to boot");
+    using kernel = mapWholeFile(kernelFd);
+    return await Vm.create({
+      ...parts,
+      kernel: kernel.bytes,
+      kernelFile: kernel.fd,
+      initrd: joinInitrd(this.#initrd.splice(0)),
+      commandLine,
+    });
   }
 
   #fail(error: unknown): void {
@@ -141,10 +172,22 @@ class Monitor {
   }
 }
 
-function openBackend({ cpu, cpus, memorySizeBytes, kvmFd }: MonitorConfig) {
+/** The file stays open while it is read or written, and is closed before the guest goes on. */
+function openSnapshot({ snapshot }: MonitorConfig): (SnapshotUse & Disposable) | undefined {
+  if (snapshot === undefined) return undefined;
+  const { kind, key } = snapshot;
+  const file = Fd.take(snapshot.fd);
+  const fd = file.number;
+  return { kind, fd, file, key: Buffer.from(key, "hex"), [Symbol.dispose]: () => file.close() };
+}
+
+function openBackend(
+  { cpu, cpus, memorySizeBytes, kvmFd }: MonitorConfig,
+  code: SavedCode | undefined,
+) {
   return cpu === "kvm"
     ? new KvmBackend({ memorySizeBytes, cpus, ...(kvmFd === undefined ? {} : { path: kvmFd }) })
-    : new SoftwareBackend({ memorySizeBytes });
+    : new SoftwareBackend({ memorySizeBytes, code });
 }
 
 function openNet({ kind, fd, mac }: MonitorNet): Net {

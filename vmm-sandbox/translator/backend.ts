@@ -11,8 +11,9 @@
  *                                    compiler's thread (region/region-worker.ts)
  *   RAM and records ──────────────────────────────────► reads them; requests and modules by a port
  * ```
- * Loads no native code.
+ * Needs no native code: with it, memory that the guest gives up goes back to the host.
  */
+import { hasNativeCode, syscall } from "../../linux/index.ts";
 import { startWorker } from "../host/start-worker.ts";
 import type { Bell, CpuBackend, CpuState, VcpuRegisters } from "../machine/cpu-backend.ts";
 import { MAILBOX_BYTES } from "../machine/exit-mailbox.ts";
@@ -38,20 +39,25 @@ export interface SoftwareSetup {
   readonly ramBytes: number;
   readonly channel: SharedArrayBuffer;
   readonly mailbox: SharedArrayBuffer;
-  /** To the thread that compiles hot code. */
-  readonly regions: RegionConnection;
+  /** To the thread that compiles hot code; without one the vCPU's own does. */
+  readonly regions?: RegionConnection;
+  /** saved-code.ts */
+  readonly code?: SharedArrayBuffer;
 }
 
 export type SoftwareCommand =
   | { readonly kind: "bells"; readonly bells: readonly Pick<Bell, "address" | "value">[] }
-  | { readonly kind: "report" }
+  | { readonly kind: "report" | "save code" }
   | { readonly kind: "save chips" }
   | { readonly kind: "restore chips"; readonly chips: IoApicState };
 
 export interface SoftwareOptions {
   readonly memorySizeBytes: number;
+  /** What `saveCode` gave, for a machine that is restored to that moment. */
+  readonly code?: SharedArrayBuffer | undefined;
 }
 
+const MADV_DONTNEED = 4;
 const FUEL = (layout.state + state.fuel) >> 2;
 
 export class SoftwareBackend implements CpuBackend, InterruptController {
@@ -62,9 +68,9 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   readonly #bells: Bell[] = [];
   readonly #lines: readonly InterruptLine[];
   readonly #thread: VcpuThread<SoftwareCommand>;
-  readonly #compiler: RegionThread;
+  readonly #compiler: RegionThread | undefined;
 
-  constructor({ memorySizeBytes: ramBytes }: SoftwareOptions) {
+  constructor({ memorySizeBytes: ramBytes, code }: SoftwareOptions) {
     const memory = createCpuMemory(ramBytes);
     const channel = HostChannel.create(ramBytes);
     this.#cpuWords = new Int32Array(memory.buffer);
@@ -78,13 +84,18 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
       },
     }));
     const mailbox = new SharedArrayBuffer(MAILBOX_BYTES);
-    this.#compiler = startRegionThread(memory, ramBytes);
-    const regions = this.#compiler.connection;
+    // A machine that is restored lives for a command or two, not worth a thread's start.
+    this.#compiler = code === undefined ? startRegionThread(memory, ramBytes) : undefined;
+    const regions = this.#compiler?.connection;
     const workerData: SoftwareSetup = {
-      ...{ memory, ramBytes, mailbox, regions },
+      memory,
+      ramBytes,
       channel: channel.buffer,
+      mailbox,
+      ...(regions !== undefined && { regions }),
+      ...(code !== undefined && { code }),
     };
-    const transferList = [regions.port];
+    const transferList = regions === undefined ? [] : [regions.port];
     const path = "vmm-sandbox/translator/software-vcpu-worker.ts";
     this.#thread = new VcpuThread({
       worker: startWorker(path, import.meta.url, { workerData, transferList }),
@@ -110,13 +121,15 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
     return line;
   }
 
-  /** Zeros; a WebAssembly memory never gets smaller. */
+  /** A WebAssembly memory never gets smaller, but its pages can go, and come back as zeros. */
   discard(guestAddress: number, sizeBytes: number): void {
-    this.memory.fill(guestAddress, sizeBytes, 0);
+    const pages = this.memory.window(guestAddress, sizeBytes);
+    if (hasNativeCode() && syscall("madvise", pages, sizeBytes, MADV_DONTNEED) === 0) return;
+    pages.fill(0);
   }
 
   async attach(machine: Machine): Promise<void> {
-    await Promise.all([this.#thread.attach(machine), this.#compiler.ready]);
+    await Promise.all([this.#thread.attach(machine), this.#compiler?.ready]);
     await this.#sendBells();
     machine.addVcpu(this.#thread);
   }
@@ -162,6 +175,11 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
     await this.#thread.restore(vcpu);
   }
 
+  async saveCode(): Promise<Uint8Array> {
+    // SAFE: the thread answers this command with encodeCode()'s.
+    return (await this.#thread.send({ kind: "save code" })) as Uint8Array;
+  }
+
   /** What the CPU has counted since it began. Only while it is at rest. */
   async report(): Promise<CpuReport> {
     // SAFE: the thread answers this command with reportOf()'s.
@@ -171,7 +189,7 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   async [Symbol.asyncDispose](): Promise<void> {
     this.unbindBells();
     await this.#thread.end();
-    await this.#compiler.end();
+    await this.#compiler?.end();
   }
 
   async #sendBells(): Promise<void> {

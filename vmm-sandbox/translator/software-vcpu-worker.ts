@@ -8,6 +8,8 @@ import type { Command, Reply } from "../machine/vcpu-thread.ts";
 import type { SoftwareCommand, SoftwareSetup } from "./backend.ts";
 import { HostChannel } from "./host-channel.ts";
 import { CompilingBeside } from "./region/compiler-thread.ts";
+import { decodeCode } from "./saved-code.ts";
+import { useInterpreter } from "./system/core-instance.ts";
 import { reportOf } from "./system/statistics.ts";
 import { createSoftwareMachine } from "./vcpu.ts";
 
@@ -20,9 +22,12 @@ const access = () => reply({ kind: "access" });
 
 const channel = HostChannel.over(setup.channel);
 const { memory, ramBytes } = setup;
-const compiling = new CompilingBeside(setup.regions);
-const software = createSoftwareMachine({ memory, ramBytes, channel, compiling });
-const { machine, vcpu, ioApic } = software;
+const saved = setup.code === undefined ? undefined : decodeCode(new Uint8Array(setup.code));
+if (saved !== undefined) useInterpreter(saved);
+const { machine, vcpu, ioApic } = createSoftwareMachine({
+  ...{ memory, ramBytes, channel },
+  ...(setup.regions !== undefined && { compiling: new CompilingBeside(setup.regions) }),
+});
 /** Address of a doorbell, value written there, number of the bell. */
 const bells = new Map<number, ReadonlyMap<number, number>>();
 
@@ -48,6 +53,13 @@ function obey(command: Command<SoftwareCommand>): unknown {
       return undefined;
     case "report":
       return reportOf(vcpu.cpu);
+    case "save code":
+      return vcpu.saveCode();
+    case "restore": {
+      const done = obeyCommand(vcpu, command);
+      if (saved !== undefined) vcpu.restoreCode(saved);
+      return done;
+    }
     case "save chips":
       return ioApic.save();
     case "restore chips":

@@ -19,7 +19,9 @@ import type {
 } from "../machine/vcpu.ts";
 import { HostChannel } from "./host-channel.ts";
 import type { RegionCompiling } from "./region/request.ts";
+import { encodeCode, type SavedRuns } from "./saved-code.ts";
 import { layout, state } from "./state.ts";
+import { interpreter } from "./system/core-instance.ts";
 import { Cpu } from "./system/cpu.ts";
 import { createCpuMemory } from "./system/cpu-memory.ts";
 import { IoApic } from "./system/io-apic.ts";
@@ -155,6 +157,19 @@ export class SoftwareVcpu implements Vcpu {
     this.setRegisters(saved);
     this.cpu.msrs.write(0x1b, saved.system.apicBase);
     restoreCpu(this.cpu, saved);
+  }
+
+  /** What has been made of code so far: for a CPU whose RAM is the same. Only at rest. */
+  saveCode(): Uint8Array {
+    const { cpu } = this;
+    if (cpu.codePages?.hasWritten) cpu.codePages.takeWritten(cpu);
+    return encodeCode(interpreter(), cpu.translator.save());
+  }
+
+  /** After `restore`. */
+  restoreCode(saved: SavedRuns): void {
+    const { cpu } = this;
+    for (const page of cpu.translator.restore(saved)) cpu.codePages?.markCode(page);
   }
 
   [Symbol.dispose](): void {

@@ -24,8 +24,13 @@ import { digestOf } from "../../../registry-client/index.ts";
 import { type DockerRegistry, startDockerRegistry } from "../../registry-client/docker-registry.ts";
 
 const project = fileURLToPath(new URL("../../..", import.meta.url));
-const bun = join(project, "node_modules/.bin/bun");
-const main = join(project, "cli/main.ts");
+const built = process.env["MANYWORLDS_TEST_COMMAND"];
+/** The command line: from its sources, with Bun as in the executable, or what is named. */
+export const command: readonly [string, ...string[]] =
+  built === undefined
+    ? [join(project, "node_modules/.bin/bun"), join(project, "cli/main.ts")]
+    : [built];
+const [program, ...firstArgs] = command;
 const BUSYBOX = "/bin/busybox";
 
 export interface Outcome {
@@ -73,16 +78,16 @@ export class World implements AsyncDisposable {
     return this.path(name);
   }
 
-  /** Runs the command line as a user would, with Bun as in the executable. */
+  /** Runs the command line as a user would. */
   mw(
     args: readonly string[],
     options: { input?: string; env?: Record<string, string>; root?: string } = {},
   ): Outcome {
-    const { status, stdout, stderr } = spawnSync(bun, [main, ...args], {
+    const { status, stdout, stderr } = spawnSync(program, [...firstArgs, ...args], {
       encoding: "utf8",
       input: options.input ?? "",
       env: this.env(options.env, options.root),
-      timeout: 60_000,
+      timeout: 120_000,
     });
     return { status, stdout, stderr };
   }
@@ -92,14 +97,16 @@ export class World implements AsyncDisposable {
     args: readonly string[],
     stdio: Parameters<typeof spawn>[2]["stdio"] = ["pipe", "pipe", "pipe"],
   ) {
-    return spawn(bun, [main, ...args], { env: this.env(), stdio });
+    return spawn(program, [...firstArgs, ...args], { env: this.env(), stdio });
   }
 
   env(more: Record<string, string> = {}, root = this.root): Record<string, string> {
+    const kernel = process.env["MANYWORLDS_KERNEL"];
     return {
       PATH: process.env["PATH"] ?? "",
       HOME: this.directory,
       MANYWORLDS_ROOT: root,
+      ...(kernel !== undefined && { MANYWORLDS_KERNEL: kernel }),
       ...more,
     };
   }

@@ -41,18 +41,25 @@ describe("run in a machine, unprivileged, with native code forbidden", function 
       chownSync(root, NOBODY, NOBODY);
       const drop = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all"];
       const args = [...drop, ...command, program, world.image, root];
-      const { stdout, stderr, status } = spawnSync("setpriv", args, {
-        cwd: project,
-        encoding: "utf8",
-        timeout: 150_000,
-        env: { PATH: process.env["PATH"] ?? "", HOME: root, MANYWORLDS_KERNEL: guestKernel() },
-      });
-      assert.equal(status, 0, stderr);
-      assert.deepEqual(JSON.parse(stdout), {
-        stdout: "from the host\nweb\n",
-        stderr: "problem\n",
-        status: 5,
-      });
+      const env = { PATH: process.env["PATH"] ?? "", HOME: root };
+      const run = () =>
+        spawnSync("setpriv", args, {
+          cwd: project,
+          encoding: "utf8",
+          timeout: 150_000,
+          env: { ...env, MANYWORLDS_KERNEL: guestKernel(), MANYWORLDS_DEBUG: "1" },
+        });
+      // One that boots and is saved, and one that is restored.
+      for (const { stdout, stderr, status } of [run(), run()]) {
+        assert.equal(status, 0, stderr);
+        assert.equal(stderr, "");
+        assert.deepEqual(JSON.parse(stdout), {
+          stdout: "from the host\nweb\n",
+          stderr: "problem\n",
+          status: 5,
+        });
+      }
+      assert.equal(readdirSync(join(root, "vm-snapshots")).length, 1);
       assert.deepEqual(
         readdirSync(join(root, "layers")).filter((file) => file !== "boot"),
         [],

@@ -82,6 +82,14 @@ describe("a confined monitor", function () {
     );
   });
 
+  it("has no core file, no locked memory, no priority, and threads by the thousand at most", () => {
+    const { limits } = attempt("open", "see the host") as { readonly limits: string };
+    for (const name of ["core file size", "locked memory", "nice priority", "realtime priority"])
+      assert.match(limits, new RegExp(`^Max ${name} +0 +0 `, "m"));
+    const [, threads] = /^Max processes +(\d+) /m.exec(limits) ?? [];
+    assert.ok(Number(threads) <= 4096, limits);
+  });
+
   it("writes nowhere and reads no secret", () => {
     assert.equal(attempt("open", "write to the root"), "EROFS");
     assert.equal(attempt("open", "read a secret"), "ENOENT");

@@ -21,9 +21,9 @@ describe("Block", () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  function setup(readOnly = false) {
+  function setup(readOnly = false, empty = false) {
     const backend = new FileBackend(path, { readOnly });
-    const device = new Block(backend, "disk0");
+    const device = new Block(backend, "disk0", { empty });
     // Shared, as RAM of the translator is: the backend must take such windows.
     const driver = new TestDriver(device, { buffer: new SharedArrayBuffer(MEMORY_BYTES) }).start();
     const request = (
@@ -128,5 +128,24 @@ describe("Block", () => {
     writeFileSync(path, "short");
     assert.throws(() => new FileBackend(path, { readOnly: true }), DiskError);
     assert.throws(() => new FileBackend(folder, { readOnly: true }), DiskError);
+  });
+
+  it("has no sectors while its drive is empty, and says when it has some", () => {
+    using backend = new FileBackend(path, { readOnly: true });
+    const device = new Block(backend, "disk0", { empty: true });
+    const driver = new TestDriver(device).start();
+    assert.equal(driver.transport.read(0x100, 4), 0);
+    const before = driver.interrupts;
+    device.insert();
+    assert.equal(driver.transport.read(0x100, 4), 16);
+    assert.equal(driver.interrupts, before + 1);
+    assert.equal(driver.get("InterruptStatus"), 2);
+  });
+
+  it("reads nothing of an empty drive", () => {
+    using s = setup(true, true);
+    assert.equal(s.request(0, 0, [{ address: DATA, sizeBytes: 512, write: true }]), 1);
+    s.device.insert();
+    assert.equal(s.request(0, 0, [{ address: DATA, sizeBytes: 512, write: true }]), 0);
   });
 });

@@ -1,5 +1,10 @@
 /** Short in CI; `npm run fuzz -- vmm-sandbox` runs it for longer. */
 import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as abi from "../../../vmm-sandbox/devices/fs/abi.ts";
+import { VirtioFs } from "../../../vmm-sandbox/devices/fs/virtio-fs.ts";
 import {
   Balloon,
   Block,
@@ -79,6 +84,27 @@ const forgeVsock: Forge = (bytes, random: Random) => {
   );
 };
 
+const LONGEST_NAME = 6;
+const forgeFuse: Forge = (bytes, random) => {
+  if (bytes.length < abi.in_header.sizeBytes + LONGEST_NAME) return;
+  const opcodes = Object.values(abi.opcodes) as [number, ...number[]];
+  bytes.set(
+    abi.in_header.encode({
+      len: random.chance(80) ? bytes.length : random.below(9000),
+      opcode: random.chance(60) ? abi.opcodes.LOOKUP : random.pick(opcodes),
+      unique: random.below(2 ** 31),
+      nodeid: random.pick([1, 1, 1, 2, random.below(2 ** 31)]),
+    }),
+  );
+  const name = random.pick(["a\0", "dir\0", "..\0", "none\0", "no end"]);
+  bytes.set(Buffer.from(name), abi.in_header.sizeBytes);
+};
+
+/** Read-only: what a request may change is fs/fuse-fuzz.test.ts's matter. */
+const folder = mkdtempSync(join(tmpdir(), "virtio-fs-fuzz-"));
+/** Of one round: each holds a descriptor. */
+const opened: VirtioFs[] = [];
+
 const subjects: Readonly<Record<string, Subject>> = {
   entropy: { make: () => new Entropy(), forge: () => {} },
   console: {
@@ -108,6 +134,14 @@ const subjects: Readonly<Record<string, Subject>> = {
       for (let at = 0; at + 4 <= bytes.length; at += 4) view.setUint32(at, random.below(100), true);
     },
   },
+  fs: {
+    make: () => {
+      const device = new VirtioFs("fuzz", { path: folder, readOnly: true });
+      opened.push(device);
+      return device;
+    },
+    forge: forgeFuse,
+  },
   vsock: {
     make: () => {
       const device = new Vsock(3);
@@ -125,6 +159,12 @@ const subjects: Readonly<Record<string, Subject>> = {
 describe(`virtio devices against a hostile driver (seed ${seed})`, function () {
   this.timeout(Math.max(60_000, rounds * 1000));
 
+  before(() => {
+    writeFileSync(join(folder, "a"), "content");
+    mkdirSync(join(folder, "dir"));
+  });
+  after(() => rmSync(folder, { recursive: true }));
+
   for (const [name, subject] of Object.entries(subjects)) {
     it(`${name} throws nothing and writes only where it may (fuzz)`, async () => {
       let served = 0;
@@ -140,6 +180,7 @@ describe(`virtio devices against a hostile driver (seed ${seed})`, function () {
           if (step % 16 === 0) await new Promise((resolve) => setImmediate(resolve));
         }
         served += driver.served;
+        for (const device of opened.splice(0)) device[Symbol.dispose]();
       }
       assert.ok(served > rounds, `${served} requests got through in ${rounds} rounds`);
     });

@@ -300,6 +300,7 @@ describe("Vsock", () => {
 
   it("tells a restored guest that its connections are gone", () => {
     const s = setup();
+    s.accept();
     const state = structuredClone(s.driver.transport.save());
     const other = new TestDriver(new Vsock(3), { buffer: s.driver.memory.window(0, 1).buffer });
     other.transport.restore(state);
@@ -308,5 +309,30 @@ describe("Vsock", () => {
     other.kick(2);
     assert.equal(other.memory.readU32(RX), 0);
     assert.equal(other.memory.readU16(other.rings(2).used + 2), 1);
+  });
+
+  it("holds a call until it is released, also in a restored machine, which then needs no reset", () => {
+    const s = setup();
+    let accepted = 0;
+    using _ = s.device.listen(1024, () => void accepted++);
+    s.device.hold(1024);
+    s.send({ operation: REQUEST });
+    assert.deepEqual([accepted, s.received()], [0, []]);
+    const state = structuredClone(s.driver.transport.save());
+    s.device.release();
+    assert.equal(accepted, 1);
+    assert.equal(s.received()[0]?.packet.operation, RESPONSE);
+
+    const vsock = new Vsock(3);
+    const other = new TestDriver(vsock, { buffer: s.driver.memory.window(0, 1).buffer });
+    other.transport.restore(state);
+    const ports: number[] = [];
+    using __ = vsock.listen(1024, ({ guestPort }) => void ports.push(guestPort));
+    assert.deepEqual(ports, []);
+    vsock.release();
+    assert.deepEqual(ports, [5000]);
+    other.add(2, [{ address: RX, sizeBytes: 4, write: true }]);
+    other.kick(2);
+    assert.equal(other.memory.readU16(other.rings(2).used + 2), 0, "no event");
   });
 });

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import type { Worker } from "node:worker_threads";
 import { planBoot, writeBoot } from "../../../vmm-sandbox/boot/index.ts";
 import { startWorker } from "../../../vmm-sandbox/host/start-worker.ts";
 import { drainEventFd, KvmVcpu, KvmVm, openKvm } from "../../../vmm-sandbox/kvm/index.ts";
@@ -97,15 +98,23 @@ function residentBytes(): number {
   return Number(pages) * 4096;
 }
 
-/** Port 0xe0 raises the line, 0xe1 stops the machine. */
-function triggerOnPorts(guest: Guest, gsi: number): void {
-  const line = guest.vm.line(gsi);
+/**
+ * Port 0xe0 has another thread raise the line after a while, 0xe1 stops the machine. Raised at once,
+ * the interrupt might come before the guest's HLT: an emulated SVM forgets STI's shadow.
+ */
+async function raiseOnPorts(guest: Guest, gsi: number): Promise<Worker> {
+  const workerData = guest.vm.line(gsi).fd.number;
+  const worker = startWorker("test/vmm-sandbox/kvm/ringer.worker.ts", import.meta.url, {
+    workerData,
+  });
+  await once(worker, "message");
   const original = guest.machine.pio.writeBytes.bind(guest.machine.pio);
   guest.machine.pio.writeBytes = (port, data) => {
     original(port, data);
-    if (port === 0xe0) line.trigger();
+    if (port === 0xe0) worker.postMessage("raise");
     if (port === 0xe1) guest.machine.stop({ kind: "stopped" });
   };
+  return worker;
 }
 
 function bytes(hex: string): Uint8Array {
@@ -279,7 +288,7 @@ describe("KVM", () => {
     guest.vm.unbindBell(bell, 0xd000_0050, 1);
   });
 
-  it("wakes a halted guest through an irqfd and the 8259, in real mode", () => {
+  it("wakes a halted guest through an irqfd and the 8259, in real mode", async () => {
     using guest = new Guest({ irqchip: true }).loadReal(`
       fa              ; cli
       b0 11 e6 20     ; ICW1: edge, cascade, ICW4
@@ -294,15 +303,16 @@ describe("KVM", () => {
       f4              ; hlt`);
     guest.vm.memory.writeU32(0x25 * 4, 0x3000);
     guest.vm.memory.copyIn(0x3000, bytes("e6 e2 b0 20 e6 20 cf")); // out 0xe2; EOI; iret
-    triggerOnPorts(guest, 5);
+    const ringer = await raiseOnPorts(guest, 5);
     assert.deepEqual(guest.run(), { reason: "kicked" });
+    await ringer.terminate();
     assert.deepEqual(
       guest.log.map(({ offset }) => offset),
       [0, 2, 1],
     );
   });
 
-  it("wakes a halted guest through an irqfd and the IO-APIC, in long mode", () => {
+  it("wakes a halted guest through an irqfd and the IO-APIC, in long mode", async () => {
     using guest = new Guest({ irqchip: true });
     // IO-APIC pin 5 → vector 0x30, local APIC enabled; the handler writes to a port and returns.
     guest.loadKernel(
@@ -340,8 +350,9 @@ describe("KVM", () => {
       c7 83 b0 00 00 00 00 00 00 00 ; mov dword [rbx+0xb0], 0   EOI
       48 cf                   ; iretq`),
     );
-    triggerOnPorts(guest, 5);
+    const ringer = await raiseOnPorts(guest, 5);
     assert.deepEqual(guest.run(), { reason: "kicked" });
+    await ringer.terminate();
     assert.deepEqual(
       guest.log.map(({ offset }) => offset),
       [0, 2, 1],

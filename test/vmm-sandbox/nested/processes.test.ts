@@ -11,6 +11,7 @@ import { type Sandbox, startGuestProcess } from "../../../vmm-sandbox/index.ts";
 import {
   boot,
   busybox,
+  MiB,
   mountKernelFiles,
   runShell,
   shell,
@@ -19,6 +20,9 @@ import {
   text,
 } from "./guests.ts";
 import { openTerminal, terminalBuffers } from "./terminal.ts";
+
+/** A guest reports free pages two seconds after it freed them. */
+const REPORT_TIMEOUT_MS = 60_000;
 
 describe("a guest with two vCPUs on KVM", () => {
   let sandbox: Sandbox;
@@ -138,6 +142,19 @@ describe("a guest with two vCPUs on KVM", () => {
     assert.equal(readFileSync(join(folder, "from-guest"), "utf8"), "guest wrote this\n");
   });
 
+  it("gives back to the host what it freed", async () => {
+    const write = "/busybox dd if=/dev/zero of=/tmp/big bs=1M count=64";
+    await runShell(sandbox, `/busybox mount -t tmpfs none /tmp; ${write}`);
+    const full = residentBytes();
+    await runShell(sandbox, "/busybox rm /tmp/big; /busybox umount /tmp");
+    const end = Date.now() + REPORT_TIMEOUT_MS;
+    while (full - residentBytes() < 40 * MiB) {
+      assert.ok(Date.now() < end, `${full} bytes became ${residentBytes()}`);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    console.log(`      ${full >> 20} MiB became ${residentBytes() >> 20}`);
+  });
+
   it("hardly wakes this process while it idles", async () => {
     const seconds = 5;
     await new Promise((resolve) => setTimeout(resolve, 2000)); // what the others left to be done
@@ -157,6 +174,10 @@ describe("a guest with two vCPUs on KVM", () => {
     assert.equal(await text(long.stdout), "bye\n");
   });
 });
+
+function residentBytes(): number {
+  return Number(readFileSync("/proc/self/statm", "latin1").split(" ")[1]) * 4096;
+}
 
 /** Of all threads of this process, vCPUs among them; some may end meanwhile. proc_pid_status(5) */
 function contextSwitches(): number {

@@ -16,6 +16,21 @@ const MiB = 2 ** 20;
 const kernelFile = process.env["MANYWORLDS_GUEST_KERNEL"] ?? ".cache/guest-kernel/current/bzImage";
 const busybox = "/bin/busybox";
 
+/** A guest reports what it freed two seconds later. */
+const REPORT_TIMEOUT_MS = 30_000;
+
+function residentBytes(): number {
+  return Number(readFileSync("/proc/self/statm", "latin1").split(" ")[1]) * 4096;
+}
+
+async function until(isTrue: () => boolean): Promise<void> {
+  const end = Date.now() + REPORT_TIMEOUT_MS;
+  while (!isTrue()) {
+    assert.ok(Date.now() < end, `not within ${REPORT_TIMEOUT_MS / 1000} s`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
 describe("Linux on the software CPU, with the agent", function () {
   this.timeout(120_000);
 
@@ -111,6 +126,27 @@ describe("Linux on the software CPU, with the agent", function () {
     const written = readFileSync(join(folder, "out")).subarray(0, program.length);
     assert.ok(written.equals(program));
     rmSync(folder, { recursive: true });
+  });
+
+  it("gives back to the host what the guest freed", async () => {
+    await using sandbox = await start({
+      backend: new SoftwareBackend({ memorySizeBytes: 192 * MiB }),
+    });
+    const write = "/busybox dd if=/dev/zero of=/tmp/big bs=1M count=64";
+    await run(
+      sandbox,
+      `/busybox mount -t devtmpfs dev /dev; /busybox mount -t tmpfs none /tmp; ${write}`,
+    );
+    const full = residentBytes();
+    await run(sandbox, "/busybox rm /tmp/big");
+    await until(() => full - residentBytes() > 40 * MiB);
+    // What was given back is memory like any other.
+    const { stdout } = await run(
+      sandbox,
+      `${write}; /busybox cp /busybox /tmp/big; /busybox md5sum < /tmp/big; /busybox md5sum < /busybox`,
+    );
+    const [copy, original] = stdout.split("\n");
+    assert.equal(copy, original);
   });
 
   it("reports a panic with the guest's own last words", async () => {

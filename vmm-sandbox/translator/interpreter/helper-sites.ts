@@ -1,5 +1,13 @@
 /** Instructions that TypeScript executes, by the number in their record's immediate. */
 import { Instruction } from "../isa/decode.ts";
+import { type Row, rows } from "../isa/instruction-set.ts";
+
+type SavedSite = Readonly<Record<string, unknown>> & {
+  readonly row: number;
+  readonly kinds: readonly number[];
+  readonly values: readonly number[];
+  readonly sizes: readonly number[];
+};
 
 export type HelperSite = { readonly instruction: Instruction };
 
@@ -17,6 +25,34 @@ export class HelperSites {
   clear(): void {
     this.sites.length = 0;
     this.byContent.clear();
+  }
+
+  /** All of them in order, as JSON. */
+  save(): string {
+    const plain = this.sites.map(({ instruction: { row, kinds, values, sizes, ...fields } }) => {
+      return {
+        ...fields,
+        row: row.index,
+        kinds: [...kinds],
+        values: [...values],
+        sizes: [...sizes],
+      };
+    });
+    return JSON.stringify(plain);
+  }
+
+  restore(saved: string): void {
+    this.clear();
+    // SAFE: `save` wrote it; an unknown row has no index.
+    for (const { row, kinds, values, sizes, ...fields } of JSON.parse(saved) as SavedSite[]) {
+      const instruction = Object.assign(new Instruction(), fields, {
+        row: rows[row] as Row,
+        kinds: Uint8Array.from(kinds),
+        values: Int32Array.from(values),
+        sizes: Uint8Array.from(sizes),
+      });
+      this.byContent.set(keyOf(instruction), this.sites.push({ instruction }) - 1);
+    }
   }
 
   /** One number per distinct instruction. */

@@ -11,6 +11,7 @@
  */
 import { type CodeSize, codeSizeOf } from "../isa/code-size.ts";
 import { Decoder, Instruction, noRegister, operandKind, ripRegister } from "../isa/decode.ts";
+import type { SavedRuns } from "../saved-code.ts";
 import { layout, record, state } from "../state.ts";
 import {
   CodePage,
@@ -21,6 +22,7 @@ import {
   type Run,
   type TranslateStatistics,
 } from "./code-page.ts";
+import { CodePageMap, resetHeads } from "./code-page-map.ts";
 import { firstPlanHandler, specialHandlers } from "./core.ts";
 import { addressForm, emitters, type HandlerSet } from "./forms.ts";
 import { HelperSites } from "./helper-sites.ts";
@@ -40,7 +42,7 @@ export class Translator {
     regionsDropped: 0,
   };
   readonly helpers = new HelperSites();
-  private readonly pages = new Map<number, CodePage>();
+  private readonly pages = new CodePageMap();
   /** Runs of one instruction across a page's end, by page, offset and mode. */
   private readonly crossings = new Map<number, { readonly first: number; readonly next: number }>();
   private readonly bytes: Uint8Array;
@@ -119,6 +121,23 @@ export class Translator {
     this.crossings.clear();
     this.next = layout.records;
     this.helpers.clear();
+  }
+
+  /** Runs as if none had been entered yet; without those across two pages, which are few. */
+  save(): SavedRuns {
+    const rows = this.pages.rows();
+    const records = this.bytes.slice(layout.records, this.next);
+    resetHeads(rows, records, this.hotThreshold);
+    return { rows, helpers: this.helpers.save(), records };
+  }
+
+  /** Into an empty one, over the same RAM; the pages of the runs. */
+  restore({ rows, helpers, records }: SavedRuns): readonly number[] {
+    this.bytes.set(records, layout.records);
+    this.next = layout.records + records.length;
+    this.helpers.restore(helpers);
+    this.pages.freeze(rows);
+    return this.pages.frozen;
   }
 
   /**

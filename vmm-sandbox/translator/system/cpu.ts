@@ -32,9 +32,6 @@ import { executeDelegated } from "./soft-sse.ts";
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 40_000;
 
-/** Entries that make a run hot when another thread compiles it: docs/decisions/146. */
-const thresholdBesideUs = Number(process.env["HOT"] ?? 500);
-
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
   readonly jit: Jit;
@@ -75,7 +72,6 @@ export class Cpu extends GuestAccess {
     // SAFE: as above.
     this.resume = exports["resume"] as () => void;
     const compiler = compiling ?? new CompilingHere(memory, machine.memory.sizeBytes);
-    if (compiling) this.translator.hotThreshold = thresholdBesideUs;
     this.jit = new Jit(memory, table, this.translator, compiler, {
       pageAt: (low, high) => this.codePageAt(low, high),
       hostOf: (physical) => this.paging.hostOf(physical),

@@ -1,0 +1,81 @@
+/**
+ * When a machine is saved, and how a restored one goes on: always at the same moment, the one in
+ * which the guest's agent has dialled the host and nobody has answered.
+ *
+ * ```
+ * boot ─► agent dials ─► [rest: save] ─► disks are put in ─► the host answers ─► the agent's work
+ *                  restored machine ─────────┘
+ * ```
+ * Until then the guest has seen nothing of an image, a container or a user: its disks are empty
+ * slots. So one snapshot serves all machines that are made alike.
+ */
+import type { Vsock } from "../devices/index.ts";
+import type { StopReason } from "../machine/index.ts";
+import { Vm, type VmParts, type VmState } from "../vm.ts";
+import { type LoadedSnapshot, type OpenSnapshot, writeSnapshot } from "./snapshot-file.ts";
+import { touchedPages } from "./touched-pages.ts";
+
+export interface SnapshotUse extends OpenSnapshot {
+  readonly kind: "save" | "restore";
+}
+
+/** How saving went: the file's size, or why there is none. */
+export type SaveResult = { readonly sizeBytes: number } | { readonly failure: string };
+
+/** What whoever starts a machine says about its snapshot. */
+export interface SnapshotConfig extends SnapshotUse {
+  readonly key: Buffer;
+  readonly onSaved?: (result: SaveResult) => void;
+}
+
+/** `parts`: of a machine that is made as the saved one was. */
+export function restoreMachine(parts: VmParts, snapshot: LoadedSnapshot): Promise<Vm> {
+  return Vm.createFrom(parts, (backend) => {
+    snapshot.fill(backend);
+    // SAFE: `save` below made it, and its digest is right; what restores it checks counts and sizes.
+    return snapshot.state as VmState;
+  });
+}
+
+/** Runs a machine that was made for this snapshot, until it stops. `port`: where the agent dials. */
+export async function runWithSnapshot(
+  vm: Vm,
+  vsock: Vsock,
+  {
+    use,
+    port,
+    onSaved,
+  }: {
+    readonly use: SnapshotUse | undefined;
+    readonly port: number;
+    readonly onSaved: (result: SaveResult) => void;
+  },
+): Promise<StopReason> {
+  if (use === undefined) return await vm.run();
+  const goOn = (): Promise<StopReason> => {
+    vm.insertDisks();
+    const running = vm.run();
+    vsock.release();
+    return running;
+  };
+  if (use.kind === "restore") return await goOn();
+  vsock.hold(port).then(() => vm.pause());
+  const reason = await vm.run();
+  if (reason.kind !== "paused") return reason;
+  onSaved(await save(vm, use));
+  return await goOn();
+}
+
+/** A machine that cannot be saved still runs. */
+async function save(vm: Vm, use: SnapshotUse): Promise<SaveResult> {
+  try {
+    const state = await vm.save();
+    const code = await vm.saveCode();
+    const { memory } = vm.machine;
+    // RAM with parts of files in it (KVM's kernel) has pages that nobody touched, and are not zeros.
+    const touched = vm.cpu === "software" ? touchedPages : undefined;
+    return { sizeBytes: writeSnapshot(use, { memory, state, code, touched }) };
+  } catch (error) {
+    return { failure: error instanceof Error ? error.message : String(error) };
+  }
+}
