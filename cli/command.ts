@@ -25,6 +25,8 @@ export interface Switch extends FlagText {
 /** Takes one value; the last one given counts. */
 export interface One<T> extends FlagText {
   readonly kind: "one";
+  /** The value may be left out and then is this; one that is given stands behind "=". */
+  readonly bare?: string;
   /** Word that stands for the value in the help: "string", "bytes". */
   readonly value: string;
   /** Throws a SyntaxError whose message says what was expected. */
@@ -117,6 +119,27 @@ export function list<T>(
   text: Text = {},
 ): List<T> {
   return { kind: "list", value, parse, description, ...text };
+}
+
+/** `--flag` or `--flag=VALUE`. */
+export function optional<T>(
+  value: string,
+  parse: (text: string) => T,
+  description: string,
+  text: Text & { readonly bare: string },
+): One<T> {
+  return { kind: "one", value, parse, description, ...text };
+}
+
+/** The next word is never this flag's value. */
+export function standsAlone(flag: Flag): boolean {
+  return flag.kind === "switch" || (flag.kind === "one" && flag.bare !== undefined);
+}
+
+/** What a reader sees of its value: " FILE", "[=FILE]", or nothing. */
+export function valueText(flag: Flag): string {
+  if (flag.kind === "switch") return "";
+  return standsAlone(flag) ? `[=${flag.value}]` : ` ${flag.value}`;
 }
 
 /** One of a few words. */

@@ -2,7 +2,7 @@
  * Completion. The scripts are a few lines that ask the hidden verb `__complete`, so that they never
  * grow old: the answer comes from the same table as the parser, and image names from the disk.
  */
-import type { Command, Flag } from "./command.ts";
+import { type Command, type Flag, standsAlone } from "./command.ts";
 import { commands, findCommand, groups, membersOf } from "./table/index.ts";
 
 export interface Candidate {
@@ -92,12 +92,12 @@ function flagAwaitingValue(command: Command, word: string): Flag | undefined {
   if (word.includes("=")) return undefined;
   if (word.startsWith("--")) {
     const flag = command.flags[word.slice(2)];
-    return flag?.kind === "switch" ? undefined : flag;
+    return flag === undefined || standsAlone(flag) ? undefined : flag;
   }
   for (const [index, letter] of [...word.slice(1)].entries()) {
     const flag = Object.values(command.flags).find((row) => row.short === letter);
     if (flag === undefined) return undefined;
-    if (flag.kind !== "switch") return index === word.length - 2 ? flag : undefined;
+    if (!standsAlone(flag)) return index === word.length - 2 ? flag : undefined;
   }
   return undefined;
 }

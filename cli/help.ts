@@ -1,5 +1,5 @@
 /** The help, laid out as docker's: usage, what it does, other names, options in columns. */
-import type { Command, Flag } from "./command.ts";
+import { type Command, type Flag, valueText } from "./command.ts";
 import { commands, groups, membersOf } from "./table/index.ts";
 
 const program = "manyworlds";
@@ -67,7 +67,7 @@ export function formatCommandHelp(command: Command, width = 80): string {
 /** "-m, --memory bytes". */
 export function formatFlagName(name: string, flag: Flag): string {
   const short = flag.short === undefined ? "    " : `-${flag.short}, `;
-  return `${short}--${name}${flag.kind === "switch" ? "" : ` ${flag.value}`}`;
+  return `${short}--${name}${valueText(flag)}`;
 }
 
 function formatOptions(command: Command, width: number): string {

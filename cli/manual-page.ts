@@ -1,5 +1,5 @@
 /** manyworlds(1) in mdoc(7), from the flag table. */
-import type { Flag } from "./command.ts";
+import { type Flag, standsAlone } from "./command.ts";
 import { commands } from "./table/index.ts";
 
 export function formatManualPage(): string {
@@ -49,12 +49,18 @@ function formatFlags(flags: Readonly<Record<string, Flag>>): string[] {
     ".Bl -tag -width Ds",
     ...rows.flatMap(([name, flag]) => {
       const short = flag.short === undefined ? "" : `Fl ${flag.short} , `;
-      const value = flag.kind === "switch" ? "" : ` Ar ${flag.value}`;
+      const value = manualValue(flag);
       const fallback = flag.fallback === undefined ? "" : ` (default ${flag.fallback})`;
       return [`.It ${short}Fl Fl ${name}${value}`, `${roff(flag.description + fallback)}.`];
     }),
     ".El",
   ];
+}
+
+/** The "=" of an optional value stands close to the flag: mdoc's Ns. */
+function manualValue(flag: Flag): string {
+  if (flag.kind === "switch") return "";
+  return standsAlone(flag) ? ` Ns Oo Ns = Ns Ar ${flag.value} Oc` : ` Ar ${flag.value}`;
 }
 
 /** A backslash, or a leading dot or quote, would be read as a request. */

@@ -3,7 +3,7 @@
  *
  *   --flag value   --flag=value   -f value   -fvalue   -f=value   -it   -it=false   --   -
  *
- * A switch takes a value only after "=". A flag that needs a value takes the next word whatever it
+ * A switch takes a value only after "=", as does a flag whose value may be left out. A flag that needs a value takes the next word whatever it
  * looks like, so `-e -x` sets the variable "-x". Where `interspersed` is false, everything from the
  * first argument on belongs to the program that will run.
  */
@@ -87,7 +87,7 @@ function readLong(
     });
   }
   const attached = equals < 0 ? undefined : word.slice(equals + 1);
-  const given = attached ?? (flag.kind === "switch" ? "true" : next());
+  const given = attached ?? bareValue(flag) ?? next();
   set(row, values, name, flag, given);
 }
 
@@ -107,14 +107,21 @@ function readCluster(
       throw new UsageError(row.name, `Unknown flag "-${letter}"${where}`);
     }
     const rest = word.slice(position + 1);
-    if (flag.kind === "switch" && !rest.startsWith("=")) {
-      set(row, values, name, flag, "true");
+    const bare = bareValue(flag);
+    if (bare !== undefined && !rest.startsWith("=")) {
+      set(row, values, name, flag, bare);
       continue;
     }
     const attached = rest.startsWith("=") ? rest.slice(1) : rest || undefined;
     set(row, values, name, flag, attached ?? next());
     return;
   }
+}
+
+/** What a flag without a value means, when it may stand without one. */
+function bareValue(flag: Flag): string | undefined {
+  if (flag.kind === "switch") return "true";
+  return flag.kind === "one" ? flag.bare : undefined;
 }
 
 function set(

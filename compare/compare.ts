@@ -2,7 +2,7 @@
  * The comparison: opens every rung that this machine offers, measures them in turn, and returns
  * what it has when its time is up or somebody interrupts it.
  */
-import { guestKernelPath, VERSION } from "../engine/index.ts";
+import { VERSION } from "../engine/index.ts";
 import type { CpuReport } from "../vmm-sandbox/index.ts";
 import { machineFacts } from "./machine.ts";
 import { boundaryOf } from "./measure/boundary.ts";
@@ -15,7 +15,6 @@ import { takeWork, type WorkRecord } from "./measure/work.ts";
 import { type Work, workloads } from "./probe.ts";
 import type { Boundary, Comparison, Density, MemoryUse, Missing, RungResult } from "./result.ts";
 import { rungs as allRungs } from "./rungs/index.ts";
-import { software } from "./rungs/ours.ts";
 import { type OpenRung, type Rung, RungMissingError } from "./rungs/rung.ts";
 import { isCompiled } from "./self.ts";
 import { spreadOf } from "./statistics.ts";
@@ -59,8 +58,6 @@ interface Effort {
   /** A first start that takes longer counts as a sample: there will not be many. */
   readonly slowMs: number;
 }
-
-const GUEST_LIMIT_MS = 20_000;
 
 const efforts: Readonly<Record<"quick" | "full", Effort>> = {
   quick: {
@@ -288,12 +285,12 @@ async function lookIntoGuest(
   late: AbortSignal,
   report: Report,
 ): Promise<CpuReport | undefined> {
-  const lane = lanes.find(({ rung, open }) => rung === software && open !== undefined);
-  if (lane === undefined || late.aborted) return undefined;
+  const lane = lanes.find(({ open }) => open?.counted !== undefined);
+  if (lane?.open === undefined || late.aborted) return undefined;
   report({ phase: "guest", rung: lane.rung.name, share: 0 });
   const { guestStatistics } = await import("./measure/guest-statistics.ts");
   try {
-    return await guestStatistics(await guestKernelPath(space.root), space.probe, GUEST_LIMIT_MS);
+    return guestStatistics(lane.open, space.directory);
   } catch (error) {
     lane.missing ??= whyMissing(error);
     return undefined;

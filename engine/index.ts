@@ -16,20 +16,21 @@ import type { ForegroundRequest, ForegroundResult } from "./run.ts";
 import type { BootRequest } from "./vm/boot.ts";
 import type { VmForegroundRequest } from "./vm/foreground.ts";
 
-export type { Classification } from "../vmm-sandbox/index.ts";
+export type { Classification, CpuReport } from "../vmm-sandbox/index.ts";
 export type { ContainerLine, RemoveOptions } from "./containers/list.ts";
 export type { Diagnosis, Finding, Rung } from "./doctor/index.ts";
 export { ContainerError, ImageNotFoundError } from "./errors.ts";
 export type { ExplainRequest, Explanation } from "./explain.ts";
 export type { HostFacts } from "./host-facts.ts";
 export type { HistoryLine, ImageLine } from "./images.ts";
-export type { RunningContainer, RunRequest } from "./library.ts";
+export type { RunningContainer, RunningMachine, RunRequest } from "./library.ts";
 export type * from "./options.ts";
 export type * from "./progress.ts";
 export type { ForegroundRequest, ForegroundResult } from "./run.ts";
 export { namesOfMask as capabilitiesOfMask } from "./spec/capabilities.ts";
 export { defaultStateRoot } from "./state-root.ts";
 export { VERSION } from "./version.ts";
+export type { MachineStats } from "./vm/stats.ts";
 
 type Root = string | undefined;
 

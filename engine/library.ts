@@ -16,6 +16,7 @@ import {
   syscall,
 } from "../linux/index.ts";
 import { waitForChild } from "../runtime/index.ts";
+import type { CpuReport } from "../vmm-sandbox/index.ts";
 import { killOnAbort, numberOfSignal } from "./kill-on-abort.ts";
 import { cleanUp, type Launched, launch } from "./launch.ts";
 import type { ContainerOptions, PullPolicy } from "./options.ts";
@@ -50,6 +51,18 @@ export interface RunRequest extends Omit<ContainerOptions, "tty"> {
   readonly onProgress?: OnProgress;
 }
 
+/** The virtual machine that a container has to itself. */
+export interface RunningMachine {
+  readonly cpu: "kvm" | "software";
+  /** Why it is this CPU. */
+  readonly reason: string;
+  /**
+   * What the software CPU has translated, counted and met so far, or had when the machine ended.
+   * Undefined on KVM, where the processor itself runs the guest.
+   */
+  stats(): Promise<CpuReport | undefined>;
+}
+
 /** A container that has been started. Disposing of it kills and removes it. */
 export interface RunningContainer extends AsyncDisposable {
   readonly id: string;
@@ -59,6 +72,8 @@ export interface RunningContainer extends AsyncDisposable {
   /** Empty when the output is inherited. */
   readonly stdout: ReadableStream<Uint8Array>;
   readonly stderr: ReadableStream<Uint8Array>;
+  /** With `isolation: "vm"`. */
+  readonly vm?: RunningMachine;
   /** The exit status as a shell reports it: 128 + N for signal N. */
   wait(): Promise<number>;
   kill(signal?: NodeJS.Signals): void;

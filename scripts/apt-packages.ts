@@ -8,7 +8,13 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { style } from "./terminal.ts";
 
-export type Need = "quickstart" | "test" | "bench" | "guest-kernel" | "debian-guest";
+export type Need =
+  | "quickstart"
+  | "test"
+  | "bench"
+  | "guest-kernel"
+  | "debian-guest"
+  | "guest-programs";
 
 export interface AptPackage {
   readonly name: string;
@@ -42,11 +48,14 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "podman",          file: "/usr/bin/podman",              needs: ["test", "bench"],               why: "loads what we save, and peer" },
   { name: "docker.io",       file: "/usr/sbin/dockerd",            needs: ["test", "bench"],                       why: "engine that our runtime runs under, and peer" },
   { name: "chromium",        file: "/usr/bin/chromium",            needs: ["test"],                        why: "shows the page of compare" },
+  { name: "gcc-multilib",    file: "/usr/lib32/libc.so",           needs: ["guest-programs"],              why: "32-bit programs in guests" },
+  { name: "musl-tools",      file: "/usr/bin/musl-gcc",            needs: ["guest-programs"],              why: "musl's programs in guests" },
+  { name: "sqlite3",         file: "/usr/bin/sqlite3",             needs: ["guest-programs"],              why: "a data base in guests" },
   { name: "linux-source-6.1",   file: "/usr/src/linux-source-6.1.tar.xz",       needs: ["guest-kernel"],                why: "source of the small guest kernel" },
   { name: "build-essential",    file: "/usr/bin/make",                          needs: ["guest-kernel"],                why: "compiles the kernel" },
   { name: "flex",               file: "/usr/bin/flex",                          needs: ["guest-kernel"],                why: "the kernel's configuration" },
   { name: "bison",              file: "/usr/bin/bison",                         needs: ["guest-kernel"],                why: "the kernel's configuration" },
-  { name: "bc",                 file: "/usr/bin/bc",                            needs: ["guest-kernel"],                why: "the kernel's build" },
+  { name: "bc",                 file: "/usr/bin/bc",                            needs: ["guest-kernel", "guest-programs"], why: "the kernel's build; long numbers in guests" },
   { name: "libelf-dev",         file: "/usr/include/gelf.h",                    needs: ["guest-kernel"],                why: "the kernel's objtool" },
   { name: "xz-utils",           file: "/usr/bin/xz",                            needs: ["guest-kernel"],                why: "unpacks the source" },
   { name: "mmdebstrap",         file: "/usr/bin/mmdebstrap",                    needs: ["debian-guest"],                why: "builds the Debian guest" },

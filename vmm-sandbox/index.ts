@@ -32,7 +32,12 @@ export {
   KvmUnavailableError,
   kvmRequests,
 } from "./kvm/index.ts";
-export type { CpuBackend, StopReason } from "./machine/index.ts";
+export {
+  type CpuBackend,
+  type CpuReport,
+  parseCpuReport,
+  type StopReason,
+} from "./machine/index.ts";
 export {
   type ConfinedSandboxConfig,
   startConfinedSandbox,
@@ -47,7 +52,7 @@ export {
 } from "./sandbox.ts";
 export { type SaveResult, type SnapshotConfig, SnapshotError } from "./snapshot/index.ts";
 export type { Classification } from "./translator/classify.ts";
-export { type CpuReport, SoftwareBackend } from "./translator/index.ts";
+export { SoftwareBackend } from "./translator/index.ts";
 
 /** Counts a program's sensitive instructions; loads the decoder only now. */
 export async function classifyProgram(

@@ -17,7 +17,7 @@ import {
   RemoteKernel,
 } from "./guest/index.ts";
 import { encodeInitramfs, type InitramfsEntry } from "./guest/initramfs.ts";
-import type { CpuBackend, StopReason } from "./machine/index.ts";
+import type { CpuBackend, CpuReport, StopReason } from "./machine/index.ts";
 import {
   loadSnapshot,
   restoreMachine,
@@ -57,6 +57,8 @@ export interface SandboxVm {
   /** The last lines the guest wrote to any console. */
   readonly consoleTail: string;
   describeCrash(): Promise<string>;
+  /** What the CPU has counted; undefined where the processor is not ours (KVM). */
+  stats(): Promise<CpuReport | undefined>;
 }
 
 /** A machine that runs, and whose agent will dial. */
@@ -261,7 +263,8 @@ class RunningSandbox implements Sandbox {
   /** The guest powers off when its agent loses us; a guest that does not is stopped. */
   async [Symbol.asyncDispose](): Promise<void> {
     const timer = setTimeout(() => this.vm.machine.stop({ kind: "stopped" }), POWER_OFF_TIMEOUT_MS);
-    await this.kernel.close().catch(() => undefined); // it may have crashed
+    const closed = this.kernel.close().catch(() => undefined); // it may have crashed
+    await Promise.race([closed, this.ended]); // or have been stopped, and then nobody answers
     await this.ended;
     clearTimeout(timer);
     await this.#machine[Symbol.asyncDispose]();

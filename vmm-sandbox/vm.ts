@@ -30,6 +30,7 @@ import {
   COM1_GSI,
   COM1_PORT,
   type CpuBackend,
+  type CpuReport,
   type CpuState,
   I8042_PORT,
   IO_APIC_ADDRESS,
@@ -235,6 +236,11 @@ export class Vm implements AsyncDisposable {
       memory: this.machine.memory,
       consoleTail: this.#tail,
     });
+  }
+
+  /** What the CPU has counted, running or not; undefined where the processor is not ours (KVM). */
+  async stats(): Promise<CpuReport | undefined> {
+    return await this.#backend.report?.();
   }
 
   /** The last lines the guest wrote to any console. */

@@ -1,5 +1,5 @@
 /** The flags of `run`, and those that `explain` shares with it. */
-import { asText, choice, command, list, one, toggle } from "../command.ts";
+import { asText, choice, command, list, one, optional, toggle } from "../command.ts";
 import { parseDetachKeys } from "../values/detach-keys.ts";
 import { parseDevice, parseMount, parseTmpfs, parseVolume } from "../values/mount.ts";
 import {
@@ -96,6 +96,7 @@ export const runFlags = {
   ...imageFlags,
   "cidfile": one("string", asText, "Write the container's ID to this file", { completes: "file" }),
   "cpu": choice(["auto", "kvm", "software"], "Which CPU a virtual machine uses; implies --isolation vm", { fallback: "auto" }),
+  "cpu-stats": optional("file", asText, "Say at the end what the software CPU did; as JSON too, to a file", { bare: "", completes: "file" }),
   "detach": toggle("Run in the background", { short: "d", later: detached }),
   "detach-keys": one("string", parseDetachKeys, "Keys that leave a container running", { fallback: "ctrl-p,ctrl-q" }),
   "expose": list("list", asText, "Accepted as a note: nothing is published"),

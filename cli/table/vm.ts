@@ -1,11 +1,12 @@
 /** Verbs on virtual machines that are no containers. */
-import { asText, choice, command, list, one } from "../command.ts";
+import { asText, choice, command, list, one, optional } from "../command.ts";
 import { parseBytes, parseCpus } from "../values/scalar.ts";
 
 // biome-ignore format: table
 export const vmRunFlags = {
   "cmdline": one("string", asText, "Command line of the kernel", { fallback: "console=ttyS0 panic=-1 reboot=k" }),
   "cpu": choice(["auto", "kvm", "software"], "Which CPU it uses", { fallback: "auto" }),
+  "cpu-stats": optional("file", asText, "Say at the end what the software CPU did; as JSON too, to a file", { bare: "", completes: "file" }),
   "cpus": one("decimal", parseCpus, "Number of CPUs; the software CPU is one", { fallback: "1" }),
   "disk": list("file", asText, "A file as disk, /dev/vda and on; FILE:ro is read-only", { completes: "file" }),
   "initrd": one("file", asText, "Initial RAM disk", { completes: "file" }),

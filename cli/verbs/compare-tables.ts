@@ -17,6 +17,7 @@ import {
   workSpread,
 } from "../../compare/index.ts";
 import { paint } from "../output/color.ts";
+import { formatSensitive } from "../output/cpu-report.ts";
 import { formatTable } from "../output/table.ts";
 
 const NONE = "–";
@@ -41,7 +42,9 @@ export function formatComparison(comparison: Comparison, colour: boolean): strin
   const parts = [
     `${image}${command.length > 0 ? ` -- ${command.join(" ")}` : ""} on ${facts.join(", ")}\n`,
     ...(rungs.length > 0 ? tables : []),
-    guestLine(comparison),
+    ...(comparison.guest === undefined
+      ? []
+      : [head("What the software CPU met in a guest"), formatSensitive(comparison.guest)]),
     missingLines(comparison, colour),
     noteLines(rungs, bareRung(comparison)),
     `\n${interrupted ? "Interrupted after" : "Measured in"} ${formatTime(tookMs)}\n`,
@@ -127,15 +130,6 @@ function boundaryTable(rungs: readonly RungResult[]): string {
       ];
     }),
   );
-}
-
-/** The instructions that made x86 hard to virtualise, as a guest used them. */
-function guestLine({ guest }: Comparison): string {
-  if (guest === undefined) return "";
-  const counts = guest.sensitive.flatMap(({ instruction, kernel, user }) =>
-    kernel + user === 0 ? [] : [`${instruction} ${kernel + user}`],
-  );
-  return `\nSensitive instructions that do not trap, in a guest on the software CPU: ${counts.join(", ")}\n`;
 }
 
 function missingLines(comparison: Comparison, colour: boolean): string {

@@ -5,6 +5,7 @@ import { toContainerOptions } from "../container-options.ts";
 import { UsageError } from "../errors.ts";
 import { openProgress } from "../output/progress.ts";
 import type { runFlags } from "../table/run.ts";
+import { statsRequest } from "./cpu-stats.ts";
 
 export const run: Handler<typeof runFlags> = async ({ values, args }, { env, root }) => {
   const [image = "", ...command] = args;
@@ -28,6 +29,7 @@ export const run: Handler<typeof runFlags> = async ({ values, args }, { env, roo
   const { status, id } = isMachine
     ? await runVmForeground({
         ...request,
+        ...statsRequest("run", values["cpu-stats"]),
         cpu: values.cpu,
         kernel: values.kernel,
         cold: values["vm-cold"],
@@ -43,18 +45,19 @@ function wantsMachine({
   isolation,
   cpu,
   kernel,
+  "cpu-stats": stats,
   "vm-cold": cold,
   "vm-console": console,
 }: Pick<
   ValuesOf<typeof runFlags>,
-  "isolation" | "cpu" | "kernel" | "vm-cold" | "vm-console"
+  "isolation" | "cpu" | "cpu-stats" | "kernel" | "vm-cold" | "vm-console"
 >): boolean {
   if (isolation === "vm") return true;
-  if (cpu === undefined && kernel === undefined && !cold && !console) return false;
+  const asked = [cpu, stats, kernel].some((value) => value !== undefined) || cold || console;
+  if (!asked) return false;
   if (isolation !== "container") return true;
-  throw new UsageError(
-    "run",
-    "--cpu, --kernel, --vm-cold and --vm-console are about virtual machines",
-    { hint: "leave them out, or use --isolation vm" },
-  );
+  const flags = "--cpu, --cpu-stats, --kernel, --vm-cold and --vm-console";
+  throw new UsageError("run", `${flags} are about virtual machines`, {
+    hint: "leave them out, or use --isolation vm",
+  });
 }

@@ -3,6 +3,7 @@ import { bootKernel } from "../../engine/index.ts";
 import type { Handler } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import type { vmRunFlags } from "../table/vm.ts";
+import { statsRequest } from "./cpu-stats.ts";
 
 export const vmRun: Handler<typeof vmRunFlags> = async ({ values }) => {
   if (values.kernel === undefined)
@@ -17,5 +18,6 @@ export const vmRun: Handler<typeof vmRunFlags> = async ({ values }) => {
     memoryBytes: values.memory,
     cpus: values.cpus,
     cpu: values.cpu,
+    ...statsRequest("vm run", values["cpu-stats"]),
   });
 };

@@ -78,7 +78,7 @@ async function openMachine(
 ): Promise<OpenRung> {
   await expectRung(rung, space);
   const flags = ["--isolation", "vm", "--cpu", cpu, ...more];
-  return runner(space, { flags, root: space.root, ownKernel: true });
+  return runner(space, { flags, root: space.root, ownKernel: true, counts: cpu === "software" });
 }
 
 async function expectRung(name: string, space: Workspace): Promise<void> {
@@ -96,24 +96,26 @@ interface RunnerOptions {
   readonly image?: string;
   readonly note?: string;
   readonly ownKernel?: true;
+  readonly counts?: boolean;
 }
 
 function runner(space: Workspace, options: RunnerOptions): OpenRung {
-  const { flags, root, user, image = space.image, note, ownKernel } = options;
+  const { flags, root, user, image = space.image, note, ownKernel, counts } = options;
   const env = user === undefined ? process.env : environmentOf(root);
   const words = [...space.self, "--root", root, "run", "--rm", "--pull", "never", ...flags];
   const isolated = [...words, "--network", "none"];
   const mount = ["-v", `${space.probeFolder}:${INSIDE}:ro`];
   const as = { env, ...(user !== undefined && { user }) };
+  const probe = ["--user", "0", ...mount, "--entrypoint", `${INSIDE}/probe`, image];
   return {
     ...nothingToClose,
-    probe: (args) => ({
-      command: [
-        ...isolated,
-        ...["--user", "0", ...mount, "--entrypoint", `${INSIDE}/probe`, image],
-        ...args,
-      ],
-      ...as,
+    probe: (args) => ({ command: [...isolated, ...probe, ...args], ...as }),
+    ...(counts === true && {
+      counted: (file: string, args: readonly string[]) => ({
+        // Cold: with a snapshot only what comes after it would be counted.
+        command: [...isolated, "--vm-cold", `--cpu-stats=${file}`, ...probe, ...args],
+        ...as,
+      }),
     }),
     run: (command) => ({ command: [...isolated, image, ...command], ...as }),
     sharesKernel: ownKernel !== true,

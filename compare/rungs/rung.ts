@@ -25,6 +25,8 @@ export interface Invocation {
 export interface OpenRung extends AsyncDisposable {
   /** Runs the probe inside. */
   probe(args: readonly string[]): Invocation;
+  /** The same, and writes what its CPU counted to a file of the host; where something counts. */
+  counted?(file: string, args: readonly string[]): Invocation;
   /** Runs the user's command as the image would; undefined when this rung cannot. */
   run(command: readonly string[]): Invocation | undefined;
   /** The same kernel's clock outside and inside. */

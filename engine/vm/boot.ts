@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { type CpuBackend, KvmBackend, SoftwareBackend, Vm } from "../../vmm-sandbox/index.ts";
 import { ContainerError } from "../errors.ts";
 import { chooseCpu } from "./choose-cpu.ts";
+import type { MachineStats } from "./stats.ts";
 import { enterRaw } from "./terminal.ts";
 
 export interface BootRequest {
@@ -15,6 +16,8 @@ export interface BootRequest {
   readonly memoryBytes?: number | undefined;
   readonly cpus?: number | undefined;
   readonly cpu?: "auto" | "kvm" | "software" | undefined;
+  /** Gets what the CPU has counted, when the machine has ended. */
+  readonly onStats?: ((stats: MachineStats) => Promise<void> | void) | undefined;
 }
 
 /** The first serial port is the console; a crash ends the machine instead of hanging it. */
@@ -28,7 +31,7 @@ const FLUSH_BYTES = 4096;
 
 /** @returns the exit status: 0 after power-off or reset, 1 after a crash, 130 when it was ended */
 export async function bootKernel(request: BootRequest): Promise<number> {
-  const { cpu } = chooseCpu(request.cpu ?? "auto");
+  const { cpu, reason: why } = chooseCpu(request.cpu ?? "auto");
   const memorySizeBytes = Math.ceil((request.memoryBytes ?? MEMORY_BYTES) / MiB) * MiB;
   const cpus = Math.max(1, Math.ceil(request.cpus ?? 1));
   if (cpu === "software" && cpus > 1)
@@ -55,6 +58,7 @@ export async function bootKernel(request: BootRequest): Promise<number> {
   using _input = feedSerial(vm);
   const reason = await vm.run();
   output.flush();
+  await request.onStats?.({ cpu, reason: why, report: await vm.stats() });
   if (reason.kind === "crash") {
     process.stderr.write(`\r\n${await vm.describeCrash()}\n`);
     return 1;

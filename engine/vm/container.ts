@@ -3,6 +3,7 @@ import { ErofsReader } from "../../image/erofs/index.ts";
 import type { Process, RuntimeConfig } from "../../oci/index.ts";
 import { executionError, message } from "../../runtime/index.ts";
 import {
+  type CpuReport,
   type GuestLaunch,
   type GuestProcess,
   GuestRefusal,
@@ -46,6 +47,9 @@ export class VmContainer {
   readonly #shares: SharePlan;
   readonly #disk: string;
   readonly #status: Promise<number>;
+  /** `finish` is to keep what the CPU counted, for `stats` afterwards. */
+  keepsStats = false;
+  #stats: Promise<CpuReport | undefined> | undefined;
 
   constructor({ places, record, config, lock, machine, first, shares, disk }: VmContainerParts) {
     this.#places = places;
@@ -111,9 +115,21 @@ export class VmContainer {
     if (await isPending(this.#status)) this.#machine.sandbox.vm.machine.stop({ kind: "stopped" });
   }
 
+  /**
+   * What the CPU has counted so far; after `finish`, when that kept it, what it had counted then.
+   * Undefined on KVM, where the processor itself runs the guest.
+   */
+  stats(): Promise<CpuReport | undefined> {
+    return this.#stats ?? this.#machine.sandbox.vm.stats();
+  }
+
   /** Ends the machine and writes down how it went; resolves to the exit status. */
   async finish(): Promise<number> {
     const code = await this.#status.catch(() => KILLED);
+    if (this.keepsStats) {
+      this.#stats = this.stats();
+      await this.#stats.catch(() => undefined); // whoever asks for it hears of it
+    }
     // A shared directory may have writes of the guest's outstanding: those take a clean power-off.
     if (this.#shares.shares.some(({ readOnly }) => !readOnly))
       await this.#machine[Symbol.asyncDispose]();

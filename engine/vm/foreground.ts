@@ -5,11 +5,17 @@ import { writeIdFile } from "../id-file.ts";
 import { markPhase } from "../phases.ts";
 import type { ForegroundRequest, ForegroundResult } from "../run.ts";
 import { forwardSignals } from "../signals.ts";
+import type { VmContainer } from "./container.ts";
 import { serveMonitor } from "./monitor-socket.ts";
 import { startVmContainer, type VmOptions } from "./start.ts";
+import type { MachineStats } from "./stats.ts";
 import { enterRaw, terminalSize } from "./terminal.ts";
 
-export type VmForegroundRequest = ForegroundRequest & VmOptions;
+export type VmForegroundRequest = ForegroundRequest &
+  VmOptions & {
+    /** Gets what the CPU has counted, when the machine has ended. */
+    readonly onStats?: ((stats: MachineStats) => Promise<void> | void) | undefined;
+  };
 
 export async function runVmForeground(request: VmForegroundRequest): Promise<ForegroundResult> {
   markPhase("program loaded");
@@ -30,6 +36,7 @@ export async function runVmForeground(request: VmForegroundRequest): Promise<For
   });
   markPhase("process started");
   const { record } = container;
+  container.keepsStats = request.onStats !== undefined;
   const server = serveMonitor(container);
   try {
     if (idFile !== undefined) writeIdFile(idFile, record.id);
@@ -39,9 +46,15 @@ export async function runVmForeground(request: VmForegroundRequest): Promise<For
   } finally {
     server[Symbol.dispose]();
     await container.finish();
+    if (request.onStats !== undefined) await request.onStats(await statsOf(container));
   }
   markPhase("cleaned up");
   return { id: record.id, status: await container.status };
+}
+
+async function statsOf(container: VmContainer): Promise<MachineStats> {
+  const { cpu = "software", reason = "" } = container.record.machine ?? {};
+  return { cpu, reason, report: await container.stats().catch(() => undefined) };
 }
 
 const phaseWords = {

@@ -1,7 +1,7 @@
 /** A container in a virtual machine, for programs: the library's `run` with `isolation: "vm"`. */
 import { constants } from "node:os";
 import { killOnAbort, numberOfSignal } from "../kill-on-abort.ts";
-import type { RunningContainer, RunRequest } from "../library.ts";
+import type { RunningContainer, RunningMachine, RunRequest } from "../library.ts";
 import type { VmContainer } from "./container.ts";
 import { serveMonitor } from "./monitor-socket.ts";
 import { startVmContainer } from "./start.ts";
@@ -21,11 +21,15 @@ class RunningInMachine implements RunningContainer {
   readonly stdin: WritableStream<Uint8Array> | undefined;
   readonly stdout: ReadableStream<Uint8Array>;
   readonly stderr: ReadableStream<Uint8Array>;
+  readonly vm: RunningMachine;
   readonly #container: VmContainer;
   readonly #end: Promise<number>;
 
   constructor(container: VmContainer, request: RunRequest) {
     this.#container = container;
+    container.keepsStats = true;
+    const { cpu = "software", reason = "" } = container.record.machine ?? {};
+    this.vm = { cpu, reason, stats: () => container.stats() };
     const { stdin, stdout, stderr } = container.process;
     if (request.interactive === true) this.stdin = stdin;
     else stdin.close().catch(() => undefined); // it may have ended already

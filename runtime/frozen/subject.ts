@@ -3,7 +3,19 @@
  * `freeze`. In the door's process it returns from there, to words and variables that it did not have
  * when it started. Bun's own idea of them, `process.argv` and `process.env`, stays what it was.
  */
-import { call, freeze, frozenRegistersSize, mapMemory, viewMemory } from "../../linux/index.ts";
+import {
+  call,
+  encodeUtf8,
+  freeze,
+  frozenRegistersSize,
+  MAP_ANONYMOUS,
+  MAP_FIXED_NOREPLACE,
+  MAP_PRIVATE,
+  mapMemory,
+  PROT_READ,
+  PROT_WRITE,
+  viewMemory,
+} from "../../linux/index.ts";
 import { executablePath, rememberExecutable } from "../executable.ts";
 import { imageAddress, imageHeader, imageWords, reportDescriptor } from "./layout.ts";
 import { warmUp } from "./warm-up.ts";
@@ -18,8 +30,6 @@ type Main = (words: readonly string[]) => Promise<number>;
 
 const ARCH_GET_FS = 0x1003;
 const PAGE_BYTES = 4096;
-/** More than the kernel lets anybody pass: a third of 8 MiB, at least two bytes each. */
-const vectorLimit = 1_500_000;
 let isThawedProcess = false;
 
 /** Whether this process is the door's. */
@@ -41,6 +51,7 @@ export function wantWholeProcess(): void {
 /** Returns in the processes that go on from here, and nowhere else. */
 export async function freezeHere(main: Main): Promise<ThawedStart> {
   rememberExecutable();
+  warmUpReading();
   await warmUp(main);
   const registers = mapMemory(frozenRegistersSize);
   const report = new BigUint64Array(2);
@@ -57,15 +68,38 @@ function word(offset: number): number {
   return readWord(imageAddress + imageHeader.words + offset);
 }
 
+/**
+ * As the kernel lays them out, execve(2): words, then variables, one behind the other. All are read
+ * as one text: a view of memory costs more than reading it.
+ */
 function readStart(): ThawedStart {
-  const environment: Record<string, string> = {};
-  for (const text of readVector(word(imageWords.environment))) {
-    const equals = text.indexOf("=");
-    // As getenv(3): of two with one name, the first counts.
-    if (equals > 0) environment[text.slice(0, equals)] ??= text.slice(equals + 1);
-  }
-  const [, ...words] = readVector(word(imageWords.argv));
-  return { words, environment, name: readString(word(imageWords.name)) };
+  const argv = word(imageWords.argv);
+  const environment = word(imageWords.environment);
+  const first = readWord(argv);
+  const pointers = viewMemory(argv, 8 * Math.floor((first - argv) / 8));
+  const vector = new BigUint64Array(pointers.buffer, pointers.byteOffset, pointers.length / 8);
+  const wordCount = (environment - argv) / 8 - 1;
+  const end = vector.indexOf(0n, wordCount + 1);
+  const last = vector[end - 1] || vector[wordCount - 1] || 0n;
+  const texts = readStrings(first, Number(last));
+  const parts = texts.split("\0");
+  return {
+    words: parts.slice(1, wordCount),
+    environment: asEnvironment(parts.slice(wordCount, end - 1)),
+    name: readStrings(word(imageWords.name), word(imageWords.name)),
+  };
+}
+
+/** Looked up by name, as few are asked for. */
+function asEnvironment(variables: readonly string[]): Readonly<Record<string, string>> {
+  const find = (name: string) => {
+    const found = variables.find((text) => text.startsWith(`${name}=`));
+    return found?.slice(name.length + 1);
+  };
+  return new Proxy<Record<string, string>>(
+    {},
+    { get: (_, name) => (typeof name === "string" ? find(name) : undefined) },
+  );
 }
 
 function readWord(address: number): number {
@@ -73,24 +107,36 @@ function readWord(address: number): number {
   return Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
 }
 
-/** Pointers up to NULL, in the stack that the kernel made: more of it follows. */
-function readVector(address: number): readonly string[] {
-  const texts: string[] = [];
-  for (let at = address; texts.length < vectorLimit; at += 8) {
-    const pointer = readWord(at);
-    if (pointer === 0) return texts;
-    texts.push(readString(pointer));
-  }
-  throw new RangeError(`Cannot read more than ${vectorLimit} words of a command line`);
-}
-
 const decoder = new TextDecoder();
 
-/** A C string; looks at no page that it does not reach into. */
-function readString(address: number): string {
-  for (let size = PAGE_BYTES - (address % PAGE_BYTES); ; size += PAGE_BYTES) {
-    const bytes = viewMemory(address, size);
-    const end = bytes.indexOf(0, Math.max(0, size - PAGE_BYTES));
+/** C strings that follow each other, from the first to the last one; reads no page behind it. */
+function readStrings(first: number, last: number): string {
+  const pageEnd = last - (last % PAGE_BYTES) + PAGE_BYTES;
+  for (let size = pageEnd - first; ; size += PAGE_BYTES) {
+    const bytes = viewMemory(first, size);
+    const end = bytes.indexOf(0, last - first);
     if (end >= 0) return decoder.decode(bytes.subarray(0, end));
   }
+}
+
+/** Reads a start that lies where the door's will: in the header, and on a stack as the kernel's. */
+function warmUpReading(): void {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+  call("mmap", imageAddress, PAGE_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
+  const page = viewMemory(imageAddress, PAGE_BYTES);
+  const [vectors, texts] = [512, 1024];
+  page.set(encodeUtf8("name\0word\0NAME=value\0OTHER=value\0"), texts);
+  const view = new DataView(page.buffer, page.byteOffset);
+  const put = (at: number, target: number) =>
+    view.setBigUint64(at, target === 0 ? 0n : BigInt(imageAddress + target), true);
+  [texts, texts + 5, 0, texts + 10, texts + 21, 0].forEach((target, index) => {
+    put(vectors + 8 * index, target);
+  });
+  put(imageHeader.words + imageWords.argv, vectors);
+  put(imageHeader.words + imageWords.environment, vectors + 24);
+  put(imageHeader.words + imageWords.name, texts);
+  const { words, environment } = readStart();
+  if (words.join() !== "word" || environment["OTHER"] !== "value")
+    throw new Error("Cannot read the words that a process starts with");
+  call("munmap", imageAddress, PAGE_BYTES);
 }

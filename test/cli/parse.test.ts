@@ -67,6 +67,9 @@ const rows: readonly (readonly [line: string, names: string, values: readonly un
   ['--mount type=bind,"source=/a,1",target=/b x', "mount", [[{ type: "bind", source: "/a,1", target: "/b" }]], "x"],
   ["--mount type=tmpfs,target=/t,tmpfs-size=1k,tmpfs-mode=0700 x", "mount", [[{ type: "tmpfs", target: "/t", sizeBytes: 1024, mode: 0o700 }]], "x"],
   ["--security-opt no-new-privileges --security-opt seccomp=unconfined x", "security-opt", [[{ noNewPrivileges: true }, { seccomp: "unconfined" }]], "x"],
+  ["--cpu-stats x y", "cpu-stats", [""], "x y"],
+  ["--cpu-stats=out.json x", "cpu-stats", ["out.json"], "x"],
+  ["x", "cpu-stats", [undefined], "x"],
   ["--detach-keys ctrl-a,q x", "detach-keys", [Uint8Array.of(1, 113)], "x"],
 ];
 

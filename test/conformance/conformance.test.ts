@@ -16,7 +16,12 @@ const runc = "/usr/sbin/runc";
 /** Every n-th row is enough to see that the suite still fits a runtime that others wrote. */
 const runcSample = 8;
 
-describeRuntime("our OCI runtime", ours, allRows, "it is not built: npm run build");
+const unbuilt = "it is not built: npm run build";
+describeRuntime("our OCI runtime, thawed (decision 130)", ours, allRows, unbuilt);
+describeRuntime("our OCI runtime, started for each verb", ours, allRows, unbuilt, [
+  "/usr/bin/env",
+  "MANYWORLDS_COLD=1",
+]);
 describeRuntime(
   "the conformance suite on runc",
   runc,
@@ -24,7 +29,13 @@ describeRuntime(
   "Debian's package runc is not installed",
 );
 
-function describeRuntime(title: string, runtime: string, rows: readonly Row[], absent: string) {
+function describeRuntime(
+  title: string,
+  runtime: string,
+  rows: readonly Row[],
+  absent: string,
+  prefix: readonly string[] = [],
+) {
   describe(title, () => {
     const why = whyNot(runtime, absent);
     if (why !== undefined) {
@@ -34,7 +45,7 @@ function describeRuntime(title: string, runtime: string, rows: readonly Row[], a
     const results = new Map<Row, Result>();
     before("run the rows, some at a time", async function () {
       this.timeout(10 * 60_000);
-      const { surroundings, close } = surround([runtime]);
+      const { surroundings, close } = surround([...prefix, runtime]);
       for (const result of await runRows(rows, surroundings, () => undefined))
         results.set(result.row, result);
       close();

@@ -24,6 +24,7 @@ export const kernelOptions: readonly KernelOption[] = [
   { option: "KVM_GUEST",                value: "y",  why: "kvm-clock instead of calibrating against a timer chip" },
   { option: "PVH",                      value: "y",  why: "entry into the uncompressed kernel" },
   { option: "IA32_EMULATION",           value: "y",  why: "32-bit programs in images" },
+  { option: "COMPAT_32BIT_TIME",        value: "y",  why: "futexes and timers of 32-bit programs" },
   { option: "X86_VSYSCALL_EMULATION",   value: "y",  why: "programs linked with old C libraries" },
   { option: "MODIFY_LDT_SYSCALL",       value: "y",  why: "Wine and old threads libraries" },
   { option: "RANDOMIZE_BASE",           value: "n",  why: "relocating costs boot time; one workload a guest" },

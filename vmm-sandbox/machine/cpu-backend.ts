@@ -2,6 +2,7 @@
  * What a kind of CPU offers to whoever puts a machine together: RAM and interrupt lines to build
  * devices on, then threads that run the vCPUs. KVM and the translator each implement it once.
  */
+import type { CpuReport } from "./cpu-report.ts";
 import type { GuestMemory } from "./guest-memory.ts";
 import type { InterruptController } from "./interrupts.ts";
 import type { Machine } from "./machine.ts";
@@ -55,6 +56,8 @@ export interface CpuBackend extends AsyncDisposable {
   /** Only at rest. */
   registers(vcpu: number): Promise<VcpuRegisters>;
   save(): Promise<CpuState>;
+  /** What the CPU counts, as plain data; a processor that executes guests itself counts nothing. */
+  report?(): Promise<CpuReport>;
   /** What it has made of the guest's code, if it makes anything: for backends of the same build. */
   saveCode?(): Promise<Uint8Array>;
   /** Into a backend with as many vCPUs, whose RAM is what it was. */

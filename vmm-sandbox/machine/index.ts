@@ -2,6 +2,13 @@
 export { type AccessSize, Bus, type BusDevice, type BusWindow } from "./bus.ts";
 export { type Clock, MachineClock } from "./clock.ts";
 export type { Bell, CpuBackend, CpuState, VcpuRegisters } from "./cpu-backend.ts";
+export {
+  type CpuReport,
+  type ExitName,
+  exitNames,
+  parseCpuReport,
+  type SensitiveCount,
+} from "./cpu-report.ts";
 export { MAILBOX_BYTES, RemoteBus } from "./exit-mailbox.ts";
 export {
   GuestMemory,

@@ -3,8 +3,8 @@
  *
  * ```
  * us → worker   one command at a time: run, get, set, save, restore, end, or the backend's own
- * worker → us   ready once; while it runs, access (look into the mailbox) and call (the backend's
- *               own doorbells); done or failed
+ * worker → us   ready once; while it runs, access (look into the mailbox), call (the backend's own
+ *               doorbells) and told (what the backend asked for without stopping it); done or failed
  * ```
  */
 import type { Worker } from "node:worker_threads";
@@ -28,6 +28,7 @@ export type Reply =
   | { readonly kind: "ready"; readonly ready: unknown }
   | { readonly kind: "access" }
   | { readonly kind: "call" }
+  | { readonly kind: "told"; readonly what: unknown }
   | { readonly kind: "done"; readonly result: unknown }
   | { readonly kind: "failed"; readonly error: unknown };
 
@@ -42,6 +43,7 @@ export interface VcpuThreadOptions {
   /** What the vCPU's "ready" brought. */
   readonly onReady?: (ready: unknown) => void;
   readonly onCall?: () => void;
+  readonly onTold?: (what: unknown) => void;
   /** Makes the vCPU's `run` return soon; only between "ready" and "end". */
   readonly kick: () => void;
 }
@@ -128,6 +130,10 @@ export class VcpuThread<Own extends { readonly kind: string } = never> {
     }
     if (reply.kind === "call") {
       this.#options.onCall?.();
+      return;
+    }
+    if (reply.kind === "told") {
+      this.#options.onTold?.(reply.what);
       return;
     }
     const waiting = this.#waiting;

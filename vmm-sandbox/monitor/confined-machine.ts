@@ -3,7 +3,7 @@ import { type Fd, syscall } from "../../linux/index.ts";
 import { BootError, KernelImageError } from "../boot/index.ts";
 import type { HostPorts, PendingConnection } from "../guest/index.ts";
 import type { Connection } from "../guest/remote-kernel.ts";
-import type { StopReason } from "../machine/index.ts";
+import { type CpuReport, parseCpuReport, type StopReason } from "../machine/index.ts";
 import type { SandboxVm, StartedMachine } from "../sandbox.ts";
 import { type SaveResult, SnapshotError } from "../snapshot/index.ts";
 import { FIRST_PORT, vsockAddress } from "../vsock-ports.ts";
@@ -53,6 +53,7 @@ export class ConfinedMachine implements StartedMachine {
   readonly #onConsole: MonitorEvents["onConsole"];
   readonly #onSaved: MonitorEvents["onSaved"];
   #report = settle<string>();
+  #counted = settle<CpuReport | undefined>();
   #tail = "";
   #nextPort = FIRST_PORT;
   #isReaped = false;
@@ -73,6 +74,7 @@ export class ConfinedMachine implements StartedMachine {
     this.#bridge.closed.then(() => this.#lose());
     this.#running.promise.catch(() => undefined); // reported by start
     this.#report.promise.catch(() => undefined); // reported to whoever asks
+    this.#counted.promise.catch(() => undefined); // as above
     this.vm = this.#describe();
     this.host = {
       family: AF_VSOCK,
@@ -107,6 +109,10 @@ export class ConfinedMachine implements StartedMachine {
       describeCrash: () => {
         this.#bridge.send(frameKinds.describe);
         return this.#report.promise;
+      },
+      stats: () => {
+        this.#bridge.send(frameKinds.stats);
+        return this.#counted.promise;
       },
     };
   }
@@ -155,6 +161,11 @@ export class ConfinedMachine implements StartedMachine {
       case frameKinds.report:
         this.#report.resolve(Buffer.from(payload).toString());
         return;
+      case frameKinds.counted:
+        this.#counted.resolve(readCounted(payload));
+        this.#counted = settle();
+        this.#counted.promise.catch(() => undefined); // of interest only when somebody asks
+        return;
       default:
         throw new FrameError(`Expected a frame of a monitor, got kind ${kind}`);
     }
@@ -165,6 +176,7 @@ export class ConfinedMachine implements StartedMachine {
     const why = this.#reap();
     this.#running.reject(new MonitorError(`The machine's monitor ended early: ${why}`));
     this.#report.reject(new MonitorError(`The machine's monitor cannot be asked: ${why}`));
+    this.#counted.reject(new MonitorError(`The machine's monitor cannot be asked: ${why}`));
     this.#end.resolve({ kind: "crash", why: `its monitor ended: ${why}` });
   }
 
@@ -197,6 +209,11 @@ function readFailure(payload: Uint8Array): Error {
   if (name === "SnapshotError") return new SnapshotError(text);
   if (name === "BootError") return new BootError(text, typeof hint === "string" ? hint : undefined);
   return new MonitorError(text);
+}
+
+function readCounted(payload: Uint8Array): CpuReport | undefined {
+  const value: unknown = JSON.parse(Buffer.from(payload).toString());
+  return value === null ? undefined : parseCpuReport(value);
 }
 
 function readSaveResult(payload: Uint8Array): SaveResult {

@@ -17,6 +17,7 @@ export const frameKinds = {
   unlisten: 4,    // id: port
   stop: 5,        // the machine is to stop at once
   describe: 6,    // asks for a crash report
+  stats: 7,       // asks for what the CPU has counted
   // monitor → engine
   running: 16,    // the guest's first instruction is next
   failed: 17,     // JSON {name, message, hint?}: the machine could not be made
@@ -24,6 +25,7 @@ export const frameKinds = {
   console: 19,    // bytes
   ended: 20,      // JSON, StopReason
   report: 21,     // text
+  counted: 23,    // JSON, CpuReport, or null where nothing is counted
   saved: 22,      // JSON, SaveResult: the machine's snapshot is in its file, or could not be made
   // both ways, id: connection
   data: 32,

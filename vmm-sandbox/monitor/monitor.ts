@@ -10,6 +10,7 @@ import { mapWholeFile } from "../host/file-mapping.ts";
 import { Passt } from "../host/passt.ts";
 import { Tap } from "../host/tap.ts";
 import { KvmBackend, kvmRequests } from "../kvm/index.ts";
+import type { CpuReport } from "../machine/index.ts";
 import {
   loadSnapshot,
   restoreMachine,
@@ -81,6 +82,9 @@ class Monitor {
         return;
       case frameKinds.describe:
         this.#describe().then((text) => this.#bridge.send(frameKinds.report, 0, Buffer.from(text)));
+        return;
+      case frameKinds.stats:
+        this.#stats().then((report) => this.#bridge.sendJson(frameKinds.counted, report));
         return;
     }
   }
@@ -168,6 +172,14 @@ class Monitor {
       return (await this.#vm?.describeCrash()) ?? "There is no machine";
     } catch (error) {
       return `The crash cannot be described: ${error}`;
+    }
+  }
+
+  async #stats(): Promise<CpuReport | null> {
+    try {
+      return (await this.#vm?.stats()) ?? null;
+    } catch {
+      return null; // the vCPU's thread is gone
     }
   }
 }

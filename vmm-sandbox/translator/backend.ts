@@ -16,6 +16,7 @@
 import { hasNativeCode, syscall } from "../../linux/index.ts";
 import { startWorker } from "../host/start-worker.ts";
 import type { Bell, CpuBackend, CpuState, VcpuRegisters } from "../machine/cpu-backend.ts";
+import type { CpuReport } from "../machine/cpu-report.ts";
 import { MAILBOX_BYTES } from "../machine/exit-mailbox.ts";
 import { GuestMemory } from "../machine/guest-memory.ts";
 import type { InterruptController, InterruptLine } from "../machine/interrupts.ts";
@@ -32,7 +33,6 @@ import {
 import { layout, state } from "./state.ts";
 import { createCpuMemory } from "./system/cpu-memory.ts";
 import type { IoApicState } from "./system/io-apic.ts";
-import type { CpuReport } from "./system/statistics.ts";
 
 export interface SoftwareSetup {
   readonly memory: WebAssembly.Memory;
@@ -58,6 +58,12 @@ export interface SoftwareOptions {
 }
 
 const MADV_DONTNEED = 4;
+
+interface Asking {
+  readonly resolve: (report: CpuReport) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 const FUEL = (layout.state + state.fuel) >> 2;
 
 export class SoftwareBackend implements CpuBackend, InterruptController {
@@ -69,10 +75,15 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   readonly #lines: readonly InterruptLine[];
   readonly #thread: VcpuThread<SoftwareCommand>;
   readonly #compiler: RegionThread | undefined;
+  readonly #channel: HostChannel;
+  #isRunning = false;
+  /** Who waits for a report of the running vCPU. */
+  #asking: Asking[] = [];
 
   constructor({ memorySizeBytes: ramBytes, code }: SoftwareOptions) {
     const memory = createCpuMemory(ramBytes);
     const channel = HostChannel.create(ramBytes);
+    this.#channel = channel;
     this.#cpuWords = new Int32Array(memory.buffer);
     this.memory = GuestMemory.over(memory.buffer, ramBytes, layout.ram);
     this.memory.onWrite = (address, sizeBytes) => channel.written(address, sizeBytes);
@@ -100,6 +111,8 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
     this.#thread = new VcpuThread({
       worker: startWorker(path, import.meta.url, { workerData, transferList }),
       mailbox,
+      // SAFE: the worker tells nothing but reportOf()'s.
+      onTold: (report) => this.#tell(report as CpuReport),
       onCall: () => channel.takeBells((bell) => this.#bells[bell]?.ring()),
       kick: () => {
         channel.kick();
@@ -150,7 +163,13 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   }
 
   async run(): Promise<readonly VmExit[]> {
-    return [await this.#thread.run()];
+    this.#isRunning = true;
+    try {
+      return [await this.#thread.run()];
+    } finally {
+      this.#isRunning = false;
+      await this.#answer();
+    }
   }
 
   pause(): void {
@@ -180,8 +199,14 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
     return (await this.#thread.send({ kind: "save code" })) as Uint8Array;
   }
 
-  /** What the CPU has counted since it began. Only while it is at rest. */
+  /** What the CPU has counted since it began, whether it runs or not. */
   async report(): Promise<CpuReport> {
+    if (this.#isRunning)
+      return await new Promise((resolve, reject) => {
+        this.#asking.push({ resolve, reject });
+        this.#channel.askReport();
+        this.#hurry();
+      });
     // SAFE: the thread answers this command with reportOf()'s.
     return (await this.#thread.send({ kind: "report" })) as CpuReport;
   }
@@ -190,6 +215,20 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
     this.unbindBells();
     await this.#thread.end();
     await this.#compiler?.end();
+  }
+
+  #tell(report: CpuReport): void {
+    for (const { resolve } of this.#asking.splice(0)) resolve(report);
+  }
+
+  /** The vCPU came to rest before it saw that somebody asks. */
+  async #answer(): Promise<void> {
+    if (this.#asking.length === 0) return;
+    try {
+      this.#tell(await this.report());
+    } catch (error) {
+      for (const { reject } of this.#asking.splice(0)) reject(error);
+    }
   }
 
   async #sendBells(): Promise<void> {

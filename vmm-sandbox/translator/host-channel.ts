@@ -3,7 +3,7 @@
  * other. (Register accesses of the vCPU are the exception: machine/exit-mailbox.ts.)
  *
  * ```
- * Int32Array  0 wake: bit 0 kick, bit 1 lines or written code     1 lines: a bit for each GSI
+ * Int32Array  0 wake: bit 0 kick, 1 lines or written code, 2 report   1 lines: a bit for each GSI
  *             2 bells: 1 while a message is on its way            3… bells: a bit for each
  *             16 written pages: count put in   17 taken out   18 too many: look at all marks
  *             32… written pages, a ring
@@ -30,6 +30,7 @@ const HEADER_BYTES = (RING + RING_ENTRIES) * 4;
 
 const kickBit = 1;
 const eventBit = 2;
+const reportBit = 4;
 const codeMark = 1;
 const writtenMark = 2;
 
@@ -59,6 +60,11 @@ export class HostChannel implements CodePages {
 
   kick(): void {
     this.#wake(kickBit);
+  }
+
+  /** The vCPU is to say what it has counted. */
+  askReport(): void {
+    this.#wake(reportBit);
   }
 
   triggerLine(gsi: number): void {
@@ -110,12 +116,13 @@ export class HostChannel implements CodePages {
     Atomics.wait(this.#words, WAKE, 0, timeoutMs);
   }
 
-  /** Hands out lines; true after a kick. */
-  take(trigger: (gsi: number) => void): boolean {
+  /** Hands out lines, and the wish for a report; true after a kick. */
+  take(trigger: (gsi: number) => void, report: () => void): boolean {
     if (Atomics.load(this.#words, WAKE) === 0) return false;
     const wake = Atomics.exchange(this.#words, WAKE, 0);
     let lines = Atomics.exchange(this.#words, LINES, 0);
     for (; lines !== 0; lines &= lines - 1) trigger(31 - Math.clz32(lines & -lines));
+    if ((wake & reportBit) !== 0) report();
     return (wake & kickBit) !== 0;
   }
 

@@ -43,6 +43,7 @@ machine.mmio.attach({
   sizeBytes: IO_APIC_ADDRESS - HOLE_START,
   device: withBells(new RemoteBus(setup.mailbox, "mmio", access).device(HOLE_START)),
 });
+vcpu.onReport = () => reply({ kind: "told", what: reportOf(vcpu.cpu) });
 serveVcpu(port, obey);
 
 function obey(command: Command<SoftwareCommand>): unknown {

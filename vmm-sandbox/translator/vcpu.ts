@@ -55,6 +55,8 @@ export class SoftwareVcpu implements Vcpu {
   readonly cpu: Cpu;
   private readonly channel: HostChannel;
   private readonly trigger: (gsi: number) => void;
+  /** Called when the other thread wants to know what was counted. */
+  onReport: () => void = () => undefined;
 
   constructor(cpu: Cpu, channel: HostChannel, trigger: (gsi: number) => void) {
     this.cpu = cpu;
@@ -65,7 +67,7 @@ export class SoftwareVcpu implements Vcpu {
   run(): VmExit {
     const reason = this.cpu.run(
       (timeoutMs) => this.channel.sleep(timeoutMs),
-      () => this.channel.take(this.trigger),
+      () => this.channel.take(this.trigger, this.onReport),
     );
     return { reason };
   }

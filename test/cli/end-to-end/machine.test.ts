@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { ECHO, ICANON, termios } from "../../../linux/index.ts";
+import { parseCpuReport } from "../../../vmm-sandbox/index.ts";
 import { TestTerminal, until } from "../../engine/terminal/pty.ts";
 import { guestKernel, whyNoMachine } from "../../engine/vm/guest-kernel.ts";
 import { useWorld, type World } from "./world.ts";
@@ -43,6 +44,25 @@ describe("run --isolation vm --cpu software", function () {
       world.leftovers().filter((name) => name !== "vm"),
       [],
     );
+  });
+
+  it("--cpu-stats shows what the CPU did and writes it to a file; a container has none", () => {
+    const file = world.path("stats.json");
+    const { stdout, stderr, status } = inMachine([`--cpu-stats=${file}`], ["sh", "-c", "exit 3"]);
+    assert.deepEqual([stdout, status], ["", 3]);
+    for (const words of [
+      /^Blocks translated +\d/m,
+      /^lookup +code/m,
+      /^PUSHF +[1-9].* WebAssembly/m,
+    ])
+      assert.match(stderr, words);
+    const { cpu, report } = JSON.parse(readFileSync(file, "utf8"));
+    assert.equal(cpu, "software");
+    assert.ok(parseCpuReport(report).translation.instructions > 1000);
+    const refused = world.mw(["run", "--rm", "--isolation", "container", "--cpu-stats", "x"]);
+    assert.match(refused.stderr, /--cpu-stats.* are about virtual machines/);
+    const nowhere = inMachine(["--cpu-stats=/nowhere/x"], ["true"]);
+    assert.match(nowhere.stderr, /Cannot write "\/nowhere\/x"/);
   });
 
   it("shares directories and single files, sets limits, and keeps the image as it is", () => {

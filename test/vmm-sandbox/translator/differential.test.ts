@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Differential } from "./differential.ts";
+import { compareTranscendental } from "./transcendental.ts";
 import { testedRows } from "./vectors.ts";
 
 describe("the software CPU against the host's processor", function () {
@@ -28,4 +29,7 @@ describe("the software CPU against the host's processor", function () {
       assert.ok(differential.faults < differential.vectors / 4, "most vectors must reach the host");
       if (threshold === 1) assert.ok(differential.regions > testedRows.length);
     });
+  it("computes x87's transcendental functions within one unit in the last place", async () => {
+    assert.deepEqual(await compareTranscendental(20_261_122, 2), []);
+  });
 });

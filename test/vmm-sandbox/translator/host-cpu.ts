@@ -15,19 +15,18 @@ export const stateBytes = 0x340;
 export const offsets = { flags: 0x80, fx: 0x100, xmm: 0x1a0, data: 0x300, dataBytes: 64 } as const;
 export const maxBatch = 256;
 
-const variables = 0x7000_0000;
-const [current, count, savedRsp, savedRax] = [0, 8, 16, 24].map((o) => variables + o) as [
-  number,
-  number,
-  number,
-  number,
-];
+export const variables = 0x7000_0000;
+/** Where the next state is, and how many are left. */
+export const [current, count] = [variables, variables + 8] as const;
+const [savedRsp, savedRax] = [variables + 16, variables + 24] as const;
 const defaultMxcsr = variables + 32;
+/** Where a signal's handler goes on. */
+export const afterFault = variables + 40;
 const states = variables + 0x1000;
 /** The instruction under test starts here, so that RIP-relative addresses agree. */
 export const instructionOffset = 0x400;
 
-class Code {
+export class Code {
   readonly bytes: number[] = [];
   emit(...bytes: number[]): this {
     this.bytes.push(...bytes);
@@ -92,7 +91,13 @@ function storeState(code: Code, loop: number): void {
     code.vectorAbsolute(0x6f, 0, addresses.data + i * 16);
     code.vector(0x7f, 0, offsets.data + i * 16);
   }
-  code.emit(0xfc); // cld
+  nextState(code, loop);
+}
+
+/** Goes on with the next state, or returns. From a signal's handler too: it never returns there. */
+function nextState(code: Code, loop: number): void {
+  code.absolute(0x8b, 4, savedRsp);
+  code.emit(0x6a, 0x02, 0x9d); // push 2; popfq: DF and AC are not for JavaScript
   code.emit(0x48, 0x81, 0x04, 0x25).disp(current).disp(stateBytes); // add qword [current]
   code.emit(0x48, 0xff, 0x0c, 0x25).disp(count); // dec qword [count]
   const here = code.bytes.length + 6;
@@ -100,13 +105,13 @@ function storeState(code: Code, loop: number): void {
   code.emit(0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
 }
 
-async function openDriver(): Promise<FfiDriver> {
+export async function openDriver(): Promise<FfiDriver> {
   if ("bun" in process.versions) return (await import("../../../linux/bun.ffi.ts")).openBunDriver();
   return (await import("../../../linux/koffi.ffi.ts")).openKoffiDriver();
 }
 
-/** mmap with a fixed address, by a system call of our own: the drivers choose theirs. */
-function fixedMapper(driver: FfiDriver): (address: number, size: number) => Uint8Array {
+/** System calls by number, as no driver offers them. */
+function systemCallOf(driver: FfiDriver): SystemCall {
   const page = driver.mapAnonymous(4096);
   // mov rax, rdi; mov rdi, rsi; mov rsi, rdx; mov rdx, rcx; mov r10, r8; mov r8, r9;
   // mov r9, [rsp + 8]; syscall; ret
@@ -116,29 +121,28 @@ function fixedMapper(driver: FfiDriver): (address: number, size: number) => Uint
   ];
   driver.view(page, 4096).set(shuffle);
   driver.makeExecutable(page, 4096);
-  const systemCall = driver.functionAt(page);
-  return (address, size) => {
-    // mmap; PROT_READ|WRITE|EXEC, MAP_PRIVATE|ANONYMOUS|FIXED_NOREPLACE
-    const result = Number(systemCall(9, address, size, 7, 0x10_0022, -1, 0));
-    if (result !== address) throw new Error(`Cannot map ${size} bytes at ${address}: ${result}`);
-    return driver.view(address, size);
-  };
+  return driver.functionAt(page);
 }
+
+type SystemCall = ReturnType<FfiDriver["functionAt"]>;
 
 export class HostCpu {
   private readonly code: Uint8Array;
-  private readonly variables: DataView;
+  protected readonly variables: DataView;
   /** `maxBatch` states: fill them, call `run`, read them. */
   readonly states: Uint8Array;
   private readonly before: number;
   private readonly loop: number;
   private readonly call: () => void;
+  protected readonly systemCall: SystemCall;
+  private readonly driver: FfiDriver;
 
-  private constructor(driver: FfiDriver) {
-    const mapFixed = fixedMapper(driver);
-    this.code = mapFixed(addresses.code, 0x1000);
-    mapFixed(addresses.data, 0x1000);
-    const memory = mapFixed(variables, 0x1000 + maxBatch * stateBytes);
+  protected constructor(driver: FfiDriver) {
+    this.driver = driver;
+    this.systemCall = systemCallOf(driver);
+    this.code = this.mapFixed(addresses.code, 0x1000);
+    this.mapFixed(addresses.data, 0x1000);
+    const memory = this.mapFixed(variables, 0x1000 + maxBatch * stateBytes);
     this.variables = new DataView(memory.buffer, memory.byteOffset, 0x1000);
     this.variables.setUint32(32, 0x1f80, true);
     this.states = memory.subarray(0x1000);
@@ -157,11 +161,29 @@ export class HostCpu {
     return new HostCpu(await openDriver());
   }
 
+  /** mmap with a fixed address, by a system call of our own: the drivers choose theirs. */
+  protected mapFixed(address: number, size: number, protection = 7): Uint8Array {
+    // mmap; PROT_READ|WRITE|EXEC, MAP_PRIVATE|ANONYMOUS|FIXED_NOREPLACE
+    const result = Number(this.systemCall(9, address, size, protection, 0x10_0022, -1, 0));
+    if (result !== address) throw new Error(`Cannot map ${size} bytes at ${address}: ${result}`);
+    return this.driver.view(address, size);
+  }
+
+  /** More code at an address of the code page. */
+  protected install(address: number, bytes: readonly number[]): void {
+    this.code.set(bytes, address - addresses.code);
+  }
+
   /** Runs `instruction` on the first `batch` states, in place. It must not fault. */
   run(instruction: Uint8Array, batch: number): void {
     const tail = new Code();
     const start = instructionOffset + instruction.length;
     storeState(tail, this.before + this.loop - start);
+    const next = new Code();
+    const nextAt = start + tail.bytes.length;
+    nextState(next, this.before + this.loop - nextAt);
+    this.code.set(next.bytes, nextAt);
+    this.variables.setBigUint64(afterFault - variables, BigInt(addresses.code + nextAt), true);
     this.code.set(instruction, instructionOffset);
     this.code.set(tail.bytes, start);
     this.variables.setBigUint64(0, BigInt(states), true);

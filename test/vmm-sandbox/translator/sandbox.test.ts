@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { encodeExecutable } from "../../../linux/index.ts";
 import {
   GuestNotReadyError,
   type Sandbox,
@@ -97,6 +98,54 @@ describe("Linux on the software CPU, with the agent", function () {
     assert.ok(share < 0.1, `an idle guest used ${(share * 100).toFixed(1)} % of a processor`);
     await sandbox[Symbol.asyncDispose]();
     assert.deepEqual(await sandbox.ended, { kind: "power-off" });
+  });
+
+  it("says what its CPU has counted while it runs, while it idles and when it has stopped", async () => {
+    await using sandbox = await start();
+    const busy = run(sandbox, "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo done");
+    const first = await sandbox.vm.stats();
+    assert.equal((await busy).stdout, "done\n");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const second = await sandbox.vm.stats();
+    sandbox.vm.machine.stop({ kind: "stopped" });
+    await sandbox.ended;
+    const third = await sandbox.vm.stats();
+    assert.ok(first !== undefined && second !== undefined && third !== undefined);
+    assert.ok(first.exits.fuel < second.exits.fuel && second.exits.fuel <= third.exits.fuel);
+    const pushf = (report: typeof first) =>
+      report.sensitive.find(({ instruction }) => instruction === "PUSHF");
+    assert.ok((pushf(first)?.kernel ?? 0) > 1000, "Linux saves flags all the time");
+    assert.equal(pushf(first)?.user, 0);
+    assert.ok(first.translation.runs > 10_000 && first.hitRate > 0 && first.hitRate <= 1);
+    assert.deepEqual(second.refused.instructions, {});
+  });
+
+  it("counts sensitive instructions of programs, and names what CPUID does not offer", async () => {
+    const elf = encodeExecutable({
+      // sidt [rsp-16]; smsw eax; pushf; popf; vaddps ymm0, ymm0, ymm0, which is AVX
+      code: Buffer.from("0f014c24f0" + "0f01e0" + "9c9d" + "c5fc58c0", "hex"),
+      entry: 0,
+      data: new Uint8Array(16),
+      dataBytes: 4096,
+    });
+    await using sandbox = await start({
+      files: [
+        { path: "busybox", type: "file", mode: 0o755, data: readFileSync(busybox) },
+        { path: "program", type: "file", mode: 0o755, data: elf },
+      ],
+    });
+    const { stdout } = await run(sandbox, "/program; echo $?");
+    assert.equal(stdout, "132\n", "AVX raised #UD: SIGILL");
+    const report = await sandbox.vm.stats();
+    const user = Object.fromEntries(
+      report?.sensitive.map(({ instruction, user }) => [instruction, user]) ?? [],
+    );
+    const { SIDT, SMSW, PUSHF, POPF, SGDT } = user;
+    assert.deepEqual(
+      { SIDT, SMSW, PUSHF, POPF, SGDT },
+      { SIDT: 1, SMSW: 1, PUSHF: 1, POPF: 1, SGDT: 0 },
+    );
+    assert.deepEqual(Object.values(report?.refused.instructions ?? {}), [1]);
   });
 
   it("reads and writes disks, executes what a device wrote into RAM", async () => {

@@ -228,7 +228,12 @@ export class Paging {
 
   private clear(which: number, index: number): void {
     const at = ((which ? layout.userTlb : layout.kernelTlb) >> 2) + index * entryWords;
-    this.words.fill(-1, at, at + 4);
+    // One by one: `fill` is a call, and this happens for each entry that a CR3 write clears.
+    const { words } = this;
+    words[at] = -1;
+    words[at + 1] = -1;
+    words[at + 2] = -1;
+    words[at + 3] = -1;
   }
 
   flushAll(): void {

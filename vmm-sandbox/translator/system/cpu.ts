@@ -16,6 +16,7 @@ import { CompilingHere } from "../region/compiler.ts";
 import { Jit } from "../region/jit.ts";
 import type { RegionCompiling } from "../region/request.ts";
 import { delegated, exitReason, layout, record, state } from "../state.ts";
+import { collectGarbage } from "../wasm/engine.ts";
 import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { bridge, core, legacyCore } from "./core-instance.ts";
@@ -83,7 +84,12 @@ export class Cpu extends GuestAccess {
   }
 
   tsc(): bigint {
-    return BigInt(Math.floor(this.machine.clock.now()) + this.tscOffset);
+    return BigInt(this.tscNumber());
+  }
+
+  /** The same, below 2^53 for as long as the clock is. */
+  tscNumber(): number {
+    return Math.floor(this.machine.clock.now()) + this.tscOffset;
   }
 
   setTsc(value: bigint): void {
@@ -297,6 +303,8 @@ export class Cpu extends GuestAccess {
       if (registers.get32(state.fuel) <= 0 || this.halted) {
         if (this.machine.stopReason || kicked()) return "kicked";
         this.jit.poll();
+        const { helpers, slowAccesses, exits } = this.statistics;
+        collectGarbage(helpers + slowAccesses + (exits[exitReason.lookup] as number));
         this.apic.tick(this.machine.clock.now());
         registers.set32(state.fuel, fuelSlice);
       }

@@ -29,11 +29,14 @@ export function hasErrorCode(number: number): boolean {
 export class GuestFault {
   readonly vector: number;
   readonly errorCode: number;
-  readonly address: bigint;
-  constructor(number: number, errorCode = 0, address = 0n) {
+  /** Of a page fault: the address, in two halves. */
+  readonly low: number;
+  readonly high: number;
+  constructor(number: number, errorCode = 0, low = 0, high = 0) {
     this.vector = number;
     this.errorCode = errorCode;
-    this.address = address;
+    this.low = low;
+    this.high = high;
   }
 }
 

@@ -134,8 +134,7 @@ export abstract class GuestAccess {
       return -1;
     }
     if (this.paging.walk(low, high, kind, isUser)) return this.paging.physicalPage;
-    const address = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
-    this.lastFault = new GuestFault(vector.pageFault, this.paging.errorCode, address);
+    this.lastFault = new GuestFault(vector.pageFault, this.paging.errorCode, low, high);
     return -1;
   }
 

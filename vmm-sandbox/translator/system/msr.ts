@@ -85,7 +85,7 @@ export class Msrs {
       case msr.kvmWallClock:
         return this.kvmWallClock;
       default:
-        this.cpu.statistics.unknownMsrs.add(index);
+        this.cpu.statistics.countMsr(index);
         throw generalProtection();
     }
   }
@@ -130,7 +130,7 @@ export class Msrs {
       case msr.mtrrDefType:
         return;
       default:
-        this.cpu.statistics.unknownMsrs.add(index);
+        this.cpu.statistics.countMsr(index);
         throw generalProtection();
     }
   }

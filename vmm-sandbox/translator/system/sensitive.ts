@@ -4,9 +4,7 @@
  * (Popek and Goldberg 1974; Robin and Irvine 2000, "Analysis of the Intel Pentium's Ability to
  * Support a Secure Virtual Machine Monitor"). A translator sees them all.
  */
-
-/** How they are executed: in WebAssembly like any other instruction, or by TypeScript. */
-export type Handling = "emitted" | "helper";
+import type { Handling } from "../../machine/cpu-report.ts";
 
 export const sensitiveKinds = [
   "SGDT",

@@ -1,14 +1,12 @@
 /** What the CPU counts, for `--cpu-stats` and for whoever wonders where the time went. */
+import { type CpuReport, type ExitName, exitNames } from "../../machine/cpu-report.ts";
 import type { Instruction } from "../isa/decode.ts";
 import { layout, state } from "../state.ts";
 import type { Cpu } from "./cpu.ts";
-import {
-  type Handling,
-  handlingOf,
-  type SensitiveKind,
-  sensitiveKind,
-  sensitiveKinds,
-} from "./sensitive.ts";
+import { handlingOf, type SensitiveKind, sensitiveKind, sensitiveKinds } from "./sensitive.ts";
+
+/** A guest may try whatever it likes: so many are named. */
+const MAX_NAMES = 256;
 
 export type CpuStatistics = {
   readonly exits: number[];
@@ -22,11 +20,13 @@ export type CpuStatistics = {
   /** Sensitive instructions that helpers ran, in kernel and in user mode. */
   readonly sensitive: readonly [Map<SensitiveKind, number>, Map<SensitiveKind, number>];
   countUndefined(it: Instruction): void;
+  countMsr(index: number): void;
   countSensitive(mnemonic: string, isUser: boolean): void;
 };
 
 export function newStatistics(): CpuStatistics {
   const undefinedForms = new Map<string, number>();
+  const unknownMsrs = new Set<number>();
   const sensitive = [new Map<SensitiveKind, number>(), new Map<SensitiveKind, number>()] as const;
   return {
     exits: [0, 0, 0, 0, 0],
@@ -35,13 +35,17 @@ export function newStatistics(): CpuStatistics {
     interrupts: 0,
     jumpFlushes: 0,
     exceptions: new Array(32).fill(0),
-    unknownMsrs: new Set(),
+    unknownMsrs,
     undefined: undefinedForms,
     sensitive,
     countUndefined(it) {
       const hex = (n: number): string => n.toString(16).padStart(2, "0");
       const name = `${it.row.text} (opcode ${hex(it.opcode)} modrm ${hex(it.modRm)})`;
-      undefinedForms.set(name, (undefinedForms.get(name) ?? 0) + 1);
+      const key = undefinedForms.size < MAX_NAMES || undefinedForms.has(name) ? name : "others";
+      undefinedForms.set(key, (undefinedForms.get(key) ?? 0) + 1);
+    },
+    countMsr(index) {
+      if (unknownMsrs.size < MAX_NAMES) unknownMsrs.add(index);
     },
     countSensitive(mnemonic, isUser) {
       const kind = sensitiveKind(mnemonic);
@@ -52,44 +56,7 @@ export function newStatistics(): CpuStatistics {
   };
 }
 
-/** The same as plain data, fit for JSON and for crossing threads. */
-export type CpuReport = {
-  /** Runs of decoded instructions, and what became compiled functions. */
-  readonly translation: {
-    readonly runs: number;
-    readonly instructions: number;
-    readonly regions: number;
-    readonly regionInstructions: number;
-    readonly regionBytes: number;
-    readonly compileMs: number;
-    readonly invalidations: number;
-    readonly flushes: number;
-  };
-  /** Of the times the run loop asked for code, how often it was there: 0 to 1. */
-  readonly hitRate: number;
-  readonly exits: Readonly<Record<ExitName, number>>;
-  readonly tlb: { readonly misses: number; readonly flushes: number };
-  readonly helpers: number;
-  readonly slowAccesses: number;
-  readonly interrupts: number;
-  /** By vector, those that happened. */
-  readonly exceptions: Readonly<Record<string, number>>;
-  readonly sensitive: readonly {
-    readonly instruction: SensitiveKind;
-    readonly kernel: number;
-    readonly user: number;
-    readonly handled: Handling;
-  }[];
-  /** What the guest tried and CPUID does not offer; each raised #UD or #GP. */
-  readonly refused: {
-    readonly instructions: Readonly<Record<string, number>>;
-    readonly msrs: readonly number[];
-  };
-};
-
-const exitNames = ["fuel", "lookup", "fault", "helper", "hot"] as const;
-type ExitName = (typeof exitNames)[number];
-
+/** The same as plain data. */
 export function reportOf(cpu: Cpu): CpuReport {
   const { statistics, translator, jit, paging } = cpu;
   const exit = (name: ExitName): number => statistics.exits[exitNames.indexOf(name)] ?? 0;

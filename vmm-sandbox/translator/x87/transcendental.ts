@@ -1,11 +1,8 @@
-/**
- * D9 E0 to D9 FF: signs, constants, remainders, roots, and the transcendental functions. The
- * latter go through JavaScript's doubles, so their results have 53 good bits, not 64 (recorded in
- * docs/decisions/064).
- */
+/** D9 E0 to D9 FF: signs, constants, remainders, roots, and the transcendental functions. */
 import { invalidOpcode } from "../system/fault.ts";
 import { compareCodes } from "./compare.ts";
 import * as f from "./float80.ts";
+import * as functions from "./functions.ts";
 import { condition, type Fpu } from "./stack.ts";
 
 type Unary = (fpu: Fpu, x: f.Float80) => f.Float80;
@@ -99,29 +96,33 @@ const roundToInteger: Unary = (fpu, x) => {
   return value === 0n ? f.zero(x.sign) : f.fromInteger(value);
 };
 
-/** Through doubles; exact zeroes and NaNs are kept. */
-function approximate(compute: (x: number) => number): Unary {
-  return (fpu, x) => {
-    const nan = special(fpu, x);
-    if (nan) return nan;
-    if (f.isZero(x)) return compute(x.sign ? -0 : 0) === 0 ? x : f.fromNumber(compute(0));
-    const value = compute(f.toNumber(x));
-    if (Number.isNaN(value)) return f.invalid(fpu.context);
-    fpu.context.flags |= f.exception.precision;
-    return f.fromNumber(value);
-  };
-}
-
-/** FSIN, FCOS, FPTAN: beyond 2⁶³ C2 says "reduce first" and nothing changes. */
+/** FSIN, FCOS: beyond 2⁶³ C2 says "reduce first" and nothing changes. */
 function trigonometric(compute: (fpu: Fpu, x: f.Float80) => void): (fpu: Fpu) => void {
   return (fpu) => {
     const x = fpu.raw(0);
     fpu.clear(condition.c2);
-    if (!fpu.isEmpty(0) && f.isInfinity(x)) {
-      fpu.set(0, f.invalid(fpu.context));
-      fpu.finish();
-    } else if (!fpu.isEmpty(0) && !f.isNan(x) && x.exponent >= 16383 + 63) fpu.status(condition.c2);
+    const isFar = x.exponent >= 16383 + 63 && x.exponent < f.topExponent;
+    if (isFar && !fpu.isEmpty(0)) fpu.status(condition.c2);
     else compute(fpu, x);
+  };
+}
+
+/** FPTAN, FSINCOS: the second result is pushed; without room for it both are the default NaN. */
+function twice(
+  first: (context: f.Context, x: f.Float80) => f.Float80,
+  second: (context: f.Context, x: f.Float80) => f.Float80,
+): (fpu: Fpu) => void {
+  const compute = trigonometric((fpu, x) => {
+    const pushed = second(new f.Context(fpu.context.mode, 64), x);
+    unary(({ context }, value) => first(context, value))(fpu);
+    fpu.push(f.isNan(fpu.raw(0)) ? fpu.raw(0) : pushed);
+  });
+  return (fpu) => {
+    if (fpu.isEmpty(0) || fpu.isEmpty(-1)) return compute(fpu);
+    fpu.clear(condition.c2);
+    fpu.set(0, f.indefinite);
+    fpu.push(f.indefinite);
+    fpu.summarize();
   };
 }
 
@@ -134,18 +135,11 @@ function binary(compute: (fpu: Fpu, x: f.Float80, y: f.Float80) => f.Float80): (
       fpu.summarize();
     } else {
       const [x, y] = [fpu.raw(0), fpu.raw(1)];
-      const isSpecial = [x, y].some((v) => f.isNan(v) || f.isUnsupported(v));
-      fpu.set(1, isSpecial ? f.propagate(fpu.context, x, y) : compute(fpu, x, y));
+      fpu.set(1, compute(fpu, x, y));
       fpu.finish();
     }
     fpu.pop();
   };
-}
-
-function fromDoubles(fpu: Fpu, value: number): f.Float80 {
-  if (Number.isNaN(value)) return f.invalid(fpu.context);
-  if (value !== 0) fpu.context.flags |= f.exception.precision;
-  return f.fromNumber(value);
 }
 
 /** FPREM (truncating) and FPREM1 (nearest): exact; C0, C3, C1 are the quotient's low bits. */
@@ -279,39 +273,25 @@ const rotateStack =
     fpu.top = fpu.top + by;
   };
 
-const tangent = trigonometric((fpu, x) => {
-  if (!fpu.isEmpty(0) && f.isZero(x)) fpu.clear(condition.c1);
-  else unary(approximate(Math.tan))(fpu);
-  fpu.push(f.isNan(fpu.raw(0)) ? fpu.raw(0) : f.fromInteger(1n));
-});
-
-const sineAndCosine = trigonometric((fpu, x) => {
-  const cosine = approximate(Math.cos)(fpu, x);
-  unary(approximate(Math.sin))(fpu);
-  fpu.push(cosine);
-});
-
 const simple: Readonly<Record<number, (fpu: Fpu) => void>> = {
   0xe0: signs(f.negate),
   0xe1: signs((x) => ({ ...x, sign: 0 })),
   0xe4: (fpu) => compareCodes(fpu, f.zero(0), false, false),
   0xe5: examine,
-  0xf0: unary(approximate((x) => Math.expm1(x * Math.LN2))),
-  0xf1: binary((fpu, x, y) => fromDoubles(fpu, f.toNumber(y) * Math.log2(f.toNumber(x)))),
-  0xf2: tangent,
-  0xf3: binary((fpu, x, y) => fromDoubles(fpu, Math.atan2(f.toNumber(y), f.toNumber(x)))),
+  0xf0: unary(({ context }, x) => functions.exp2minus1(context, x)),
+  0xf1: binary(({ context }, x, y) => functions.yLog2x(context, x, y)),
+  0xf2: twice(functions.tangent, () => f.fromInteger(1n)),
+  0xf3: binary(({ context }, x, y) => functions.partialArctangent(context, x, y)),
   0xf4: extract,
   0xf5: remainder(true),
   0xf6: rotateStack(-1),
   0xf7: rotateStack(1),
   0xf8: remainder(false),
-  0xf9: binary((fpu, x, y) =>
-    fromDoubles(fpu, (f.toNumber(y) * Math.log1p(f.toNumber(x))) / Math.LN2),
-  ),
+  0xf9: binary(({ context }, x, y) => functions.yLog2xPlus1(context, x, y)),
   0xfa: unary((fpu, x) => f.squareRoot(fpu.context, x)),
-  0xfb: sineAndCosine,
+  0xfb: twice(functions.sine, functions.cosine),
   0xfc: unary(roundToInteger),
   0xfd: scale,
-  0xfe: trigonometric(unary(approximate(Math.sin))),
-  0xff: trigonometric(unary(approximate(Math.cos))),
+  0xfe: trigonometric(unary(({ context }, x) => functions.sine(context, x))),
+  0xff: trigonometric(unary(({ context }, x) => functions.cosine(context, x))),
 };
