@@ -66,21 +66,24 @@ export class SharedCode {
     readonly ranges: readonly (readonly [number, readonly Range[]])[];
     readonly code: Uint8Array;
   } {
-    const ranges = new Map<number, Range[]>();
+    const byDelta = new Map<number, Range[]>();
     for (const { start, end } of region.blocks.values())
       for (let at = start; at < end; at = (at | 0xfff) + 1) {
-        const list = ranges.get(at >> 12) ?? [];
-        list.push([at & 0xfff, Math.min(end - (at & ~0xfff), 4096)]);
-        ranges.set(at >> 12, list);
+        const range: Range = [at & 0xfff, Math.min(end - (at & ~0xfff), 4096)];
+        const list = byDelta.get(at >> 12);
+        if (list) list.push(range);
+        else byDelta.set(at >> 12, [range]);
       }
-    const parts = [...ranges].flatMap(([delta, list]) => {
+    const ranges: (readonly [number, readonly Range[]])[] = [];
+    const code: number[] = [];
+    for (const [delta, list] of byDelta) {
+      const merged = merge(list);
       const copy = this.copies.get(delta) as number;
-      return list.map(([from, to]) => this.bytes.subarray(copy + from, copy + to));
-    });
-    return {
-      ranges: [...ranges].map(([delta, list]) => [this.pages.get(delta) as number, list] as const),
-      code: Buffer.concat(parts),
-    };
+      for (const [from, to] of merged)
+        for (let at = from; at < to; at++) code.push(this.bytes[copy + at] as number);
+      ranges.push([this.pages.get(delta) as number, merged]);
+    }
+    return { ranges, code: Uint8Array.from(code) };
   }
 
   private copy(delta: number, request: RegionRequest): number | undefined {
@@ -144,4 +147,19 @@ export class SharedCode {
     }
     return 0;
   }
+}
+
+/** The same bytes in as few ranges as possible: blocks lie one after the other, or twice. */
+function merge(ranges: Range[]): readonly Range[] {
+  ranges.sort(([a], [b]) => a - b);
+  const merged: Range[] = [];
+  let [start, end] = [-1, -1];
+  for (const [from, to] of ranges)
+    if (from <= end) end = Math.max(end, to);
+    else {
+      if (start >= 0) merged.push([start, end]);
+      [start, end] = [from, to];
+    }
+  merged.push([start, end]);
+  return merged;
 }
