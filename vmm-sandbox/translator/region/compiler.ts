@@ -19,11 +19,15 @@ export class RegionCompiler {
 
   compile(requests: readonly RegionRequest[]): CompiledModule | undefined {
     const start = performance.now();
-    const found = requests.map((request) => this.find(request)).filter((job) => job !== undefined);
+    const epoch = requests.at(-1)?.epoch ?? 0;
+    const found = requests
+      .filter((request) => request.epoch === epoch) // the others' records are gone
+      .map((request) => this.find(request))
+      .filter((job) => job !== undefined);
     if (found.length === 0) return undefined;
     const { bytes, irreducible } = compileRegions(found, memoryLimits);
     return {
-      epoch: found[0]?.compiled.request.epoch ?? 0,
+      epoch,
       module: new WebAssembly.Module(bytes),
       sizeBytes: bytes.length,
       regions: found.map(({ compiled }) => compiled),
