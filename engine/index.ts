@@ -64,6 +64,16 @@ export async function execForeground(request: ExecRequest): Promise<number> {
   return (await import("./exec.ts")).execForeground(request);
 }
 
+/** The process that keeps a machine for the OCI runtime; resolves to its container's exit status. */
+export async function keepMachine(stateRoot: string, id: string): Promise<number> {
+  return (await import("./vm/keeper.ts")).keepMachine(stateRoot, id);
+}
+
+/** The process that stands for one in such a machine; `socket` is a descriptor. */
+export async function relayInMachine(socket: number): Promise<number> {
+  return (await import("./vm/keeper.ts")).relayInMachine(socket);
+}
+
 /** Boots any kernel, its serial console on this process's terminal. @returns the exit status */
 export async function bootKernel(request: BootRequest): Promise<number> {
   return (await import("./vm/boot.ts")).bootKernel(request);

@@ -28,7 +28,7 @@ export interface SignalForwarding extends Disposable {
   targetOf(send: (signal: number) => void): void;
 }
 
-export function forwardSignals(enabled: boolean): SignalForwarding {
+export function forwardSignals(enabled: boolean, patience = PATIENCE): SignalForwarding {
   const early: number[] = [];
   let send: ((number: number) => void) | undefined;
   let attempts = 0;
@@ -40,7 +40,7 @@ export function forwardSignals(enabled: boolean): SignalForwarding {
     const listener = (): void => {
       // a terminal's new size is passed on by the relay; without one there is nothing to tell
       if (!enabled || name === "SIGWINCH") return;
-      const insisted = (name === "SIGINT" || name === "SIGTERM") && ++attempts >= PATIENCE;
+      const insisted = (name === "SIGINT" || name === "SIGTERM") && ++attempts >= patience;
       const number = insisted ? SIGKILL : constants.signals[name];
       if (send === undefined) early.push(number);
       else send(number);

@@ -8,6 +8,7 @@ export * from "./errors.ts";
 export * from "./fd.ts";
 export * from "./format-row.ts";
 export * from "./kernel.ts";
+export * from "./netlink.ts";
 export * from "./program.ts";
 export * from "./root.ts";
 export * from "./run-program.ts";

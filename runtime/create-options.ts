@@ -4,7 +4,7 @@ import type { RuntimeConfig } from "../oci/index.ts";
 import type { SystemdDriver } from "./cgroups/systemd/scope.ts";
 import type { RootMount } from "./launch/plan.ts";
 import type { EncodedFilter } from "./seccomp/compile.ts";
-import type { ContainerRecord } from "./state.ts";
+import type { ContainerRecord, MachineRecord } from "./state.ts";
 
 export interface CreateOptions {
   readonly id: string;
@@ -31,6 +31,8 @@ export interface CreateOptions {
   readonly init?: boolean;
   /** Without it, us. A parent that waits for the container also has other verbs at hand. */
   readonly waitedForBy?: "parent";
+  /** `config` is the host's half of a container in a machine; the mode is "create". */
+  readonly machine?: MachineRecord;
   /** Other verbs will be called for it while it runs. */
   readonly detach?: boolean;
   /** A filter that is compiled already, loaded instead of linux.seccomp. */

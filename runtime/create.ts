@@ -97,6 +97,7 @@ export function createContainer(options: CreateOptions): CreatedContainer {
     ...(cgroup === undefined ? {} : { cgroup }),
     ...(resctrl === undefined ? {} : { resctrl }),
     config,
+    ...(options.machine === undefined ? {} : { machine: options.machine }),
   };
   markPhase("configured");
   const launch = new Launch(options, record, directory, layout);
@@ -161,7 +162,9 @@ class Launch {
     markPhase("planned");
     const encoded = loader.load(plan.program);
     markPhase("loaded");
-    const outlives = mode === "create" || this.#options.detach === true;
+    // What the door does with containers is not all that machines take.
+    const outlives =
+      (mode === "create" || this.#options.detach === true) && this.#options.machine === undefined;
     const { staged } = plan.namespaces;
     if (!staged) this.#startTime = writePid(this.#directory, this.#pid);
     // Before the container's command runs, when that is possible: then it costs no time.
@@ -306,6 +309,7 @@ class Launch {
       ...(listener === undefined ? {} : { listener: listener.number }),
       ...(options.console === undefined ? {} : { console: options.console.number }),
       ...(options.noNewKeyring === true ? {} : { keyring: `_ses.${options.id}` }),
+      keepsMachine: options.machine !== undefined,
       dieWithParent: options.dieWithParent ?? false,
       init: options.init ?? false,
       ...(filter === undefined ? {} : { seccompFilter: filter }),

@@ -9,6 +9,7 @@
 import {
   type Argument,
   call,
+  F_SETFD,
   Fd,
   type Program,
   SIG_SETMASK,
@@ -56,6 +57,11 @@ export interface ExecOptions {
   readonly console?: Fd;
   readonly stdio?: readonly [number, number, number];
   readonly preserveFds?: number;
+  /**
+   * Stays open in the command, under the same number: that speaks for a process in a machine, and
+   * enters none of the container's namespaces here.
+   */
+  readonly handed?: Fd;
   /** For a container whose cgroup systemd made. */
   readonly systemd?: SystemdDriver;
 }
@@ -75,7 +81,7 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
   if (container.status === "paused")
     throw new StatusError("cannot exec in a paused container (use --ignore-paused to override)");
   using target = Fd.from("pidfd_open", container.pid, 0);
-  const types = differingNamespaces(container.pid);
+  const types = options.handed === undefined ? differingNamespaces(container.pid) : [];
   // What comes from outside a user's own systemd, only systemd can move in.
   const isMoved = container.cgroup?.systemd !== undefined && isOrdinaryUser();
   const { cgroup, resctrl } = container;
@@ -98,6 +104,7 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
   });
   const keep = [theirs.number, target.number, ...entrances.map(({ number }) => number)];
   if (options.console !== undefined) keep.push(options.console.number);
+  if (options.handed !== undefined) keep.push(options.handed.number);
   if (listener !== undefined) keep.push(listener.number);
   let maker = 0;
   try {
@@ -210,11 +217,13 @@ export function planExec(
     process,
     console: socket,
     preserveFds = 0,
+    handed,
   }: Omit<ExecOptions, "console"> & { readonly console?: { readonly number: number } },
   context: ExecContext,
   rows = new RowList(),
 ): Program {
   planPrologue(rows, { preserveFds, sync: context.sync });
+  if (handed !== undefined) rows.call("fcntl", [handed.number, F_SETFD, 0]);
   planOomScore(rows, config.process);
   planLabels(rows, process);
   planHidden(rows);
@@ -235,7 +244,8 @@ export function planExec(
   rows.call("setsid", []);
   const uid = process.user?.uid ?? 0;
   if (process.terminal === true && socket !== undefined) {
-    const tty = planTerminal(rows, undefined, socket.number, process.consoleSize);
+    const isRaw = handed !== undefined;
+    const tty = planTerminal(rows, undefined, socket.number, process.consoleSize, isRaw);
     planControllingTerminal(rows, tty, uid);
   } else if (uid !== 0) planStdioOwner(rows, uid);
   planSignals(rows);

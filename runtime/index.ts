@@ -2,16 +2,29 @@
 export { createContainer } from "./create.ts";
 export type { CreatedContainer, CreateOptions } from "./create-options.ts";
 export { LaunchError, NoContainerError, StatusError } from "./errors.ts";
+
 export { planExec } from "./exec.ts";
 export { type ExplainOptions, explainLaunch, formatLaunch } from "./explain.ts";
-export { type LaunchContext, type LaunchPlan, planLaunch, type RootMount } from "./launch/plan.ts";
+export {
+  type LaunchContext,
+  type LaunchPlan,
+  MACHINE_STARTER,
+  planLaunch,
+  type RootMount,
+} from "./launch/plan.ts";
 export { executionError } from "./launch/report.ts";
 export { message } from "./launch/sync.ts";
 export { deleteContainer, destroyContainer, killContainer } from "./lifecycle.ts";
+export { MACHINE_SOCKET } from "./machine/client.ts";
+export * from "./machine/frames.ts";
+export { isBind } from "./machine/split-config.ts";
+export { makeRaw } from "./pty.ts";
+export { rootResolver } from "./root-facts.ts";
+export { cachedSeccomp } from "./seccomp/cache.ts";
 export type { EncodedFilter } from "./seccomp/compile.ts";
 export { dockerSeccompProfile } from "./seccomp/default-profile.ts";
 export { dockerSeccompFilter } from "./seccomp/docker-filter.ts";
 export { receiveDescriptor, socketPair } from "./sockets.ts";
-export { type Container, readContainer } from "./state.ts";
+export { type Container, type MachineRecord, readContainer } from "./state.ts";
 export { readBundle } from "./verbs/bundle.ts";
 export { type ExitStatus, waitForChild } from "./wait.ts";

@@ -8,6 +8,7 @@ import { HookError, runHooks, runPoststopHooks } from "./hooks.ts";
 import { hookFlags, planNamespaces } from "./launch/namespaces.ts";
 import { errnoOffset, executionError, lowerErrno } from "./launch/report.ts";
 import { message, messageSizeBytes, reportSizeLimit } from "./launch/sync.ts";
+import { killMachine } from "./machine/verbs.ts";
 import { leaveResctrl } from "./resctrl.ts";
 import { connectTo } from "./sockets.ts";
 import {
@@ -78,6 +79,11 @@ function startError({ config }: Container, report: Uint8Array): LaunchError {
   const view = new DataView(report.buffer, report.byteOffset, report.length);
   if (report.length === messageSizeBytes && view.getUint32(0, true) === message.notExecuted)
     return executionError(config, view.getUint32(4, true));
+  if (report.length > messageSizeBytes && view.getUint32(0, true) === message.machineFailed) {
+    const status = view.getUint32(4, true);
+    const text = new TextDecoder().decode(report.subarray(messageSizeBytes));
+    return new LaunchError(text, status === 126 || status === 127 ? status : 125);
+  }
   const errno = report.length > errnoOffset ? view.getUint32(errnoOffset, true) : 0;
   return new LaunchError(`unable to start container process: ${lowerErrno(errno)}`);
 }
@@ -93,6 +99,10 @@ function readReport(socket: Fd, report: Uint8Array): number {
 }
 
 export function killContainer(container: Container, signal: number, { all = false } = {}): void {
+  if (container.machine !== undefined) {
+    killMachine(container, signal);
+    return;
+  }
   if (all && container.cgroup !== undefined) {
     signalCgroup(container.cgroup, signal);
     if (signal === SIGKILL && container.status === "paused") freezeCgroup(container.cgroup, false);

@@ -8,11 +8,12 @@ import { encodeUtf8, syscall } from "../linux/index.ts";
 import { writeFd } from "./files.ts";
 import { makeImage } from "./frozen/freeze.ts";
 import { leaveImage } from "./frozen/image.ts";
-import { calledAs } from "./frozen/layout.ts";
+import { calledAs as frozenNames } from "./frozen/layout.ts";
 import { freezeHere } from "./frozen/subject.ts";
+import type { IsolationWish } from "./machine/wish.ts";
 import { markPhase, tellPhases } from "./phases.ts";
 import { defaultStateRoot, ociVersion } from "./state.ts";
-import { parseOptions, UsageError } from "./verbs/command-line.ts";
+import { type ParsedOptionsOf, parseOptions, UsageError } from "./verbs/command-line.ts";
 import { ExitError, Log, type VerbContext } from "./verbs/context.ts";
 import { create } from "./verbs/create.ts";
 import { events } from "./verbs/events.ts";
@@ -31,6 +32,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const globalOptions = {
   root: "text", log: "text", "log-format": "text", "systemd-cgroup": "boolean", debug: "boolean",
   rootless: "text", criu: "text", "cgroup-manager": "text", version: "boolean", help: "boolean",
+  isolation: "text", cpu: "text", kernel: "text", "vm-cold": "boolean",
 } as const;
 
 // biome-ignore format: table
@@ -54,18 +56,25 @@ const verbs: Readonly<Record<string, () => Verb | Promise<Verb>>> = {
   restore: () => refuseCheckpoint,
 };
 
+export interface CalledAs {
+  /** The name we were executed by. */
+  readonly calledAs?: string;
+  /** Words that execute this program again. */
+  readonly self?: readonly string[];
+}
+
 /** `main` for the executable, which may be started to be frozen (frozen/README.md). */
 export async function begin(
   words: readonly string[],
   env: Environment,
-  name: string,
+  { calledAs = "", self }: Required<CalledAs>,
 ): Promise<number> {
-  if (name === calledAs.maker) return makeImage();
-  if (name === calledAs.subject) {
+  if (calledAs === frozenNames.maker) return makeImage();
+  if (calledAs === frozenNames.subject) {
     const thawed = await freezeHere((words) => main(words, {}));
-    return main(thawed.words, thawed.environment, thawed.name);
+    return main(thawed.words, thawed.environment, { calledAs: thawed.name, self });
   }
-  const status = await main(words, env, name);
+  const status = await main(words, env, { calledAs, self });
   if (leavesImage.some((verb) => words.includes(verb))) leaveImage(env);
   return status;
 }
@@ -77,7 +86,7 @@ const leavesImage = ["create", "run", "exec"];
 export async function main(
   argv: readonly string[],
   env: Environment,
-  calledAs = "",
+  { calledAs = "", self = [process.execPath] }: CalledAs = {},
 ): Promise<number> {
   tellPhases(env["MANYWORLDS_PHASES"]);
   markPhase("javascript");
@@ -105,6 +114,8 @@ export async function main(
     return await verb(args, {
       name,
       calledAs,
+      self,
+      isolation: readIsolation(options, calledAs),
       env,
       log,
       print,
@@ -141,6 +152,31 @@ function readDriver(manager: string | undefined, systemd: boolean) {
   if (manager !== undefined && !["cgroupfs", "systemd", "disabled"].includes(manager))
     throw new UsageError(`unknown cgroup-manager "${manager}"`);
   return { systemdCgroup: systemd || manager === "systemd", noCgroups: manager === "disabled" };
+}
+
+/** The name manyworlds-vm is for engines that can pass a runtime no options. */
+function readIsolation(options: ParsedOptionsOf, calledAs: string): IsolationWish {
+  const name = calledAs.slice(calledAs.lastIndexOf("/") + 1);
+  const named = name.startsWith("manyworlds-vm") ? "vm" : undefined;
+  const kernel = options.text("kernel");
+  return {
+    isolation: oneOf(options, "isolation", ["vm", "container"]) ?? named,
+    cpu: oneOf(options, "cpu", ["auto", "kvm", "software"]) ?? "auto",
+    ...(kernel && { kernel }),
+    ...(options.flag("vm-cold") && { cold: true }),
+  };
+}
+
+function oneOf<T extends string>(
+  options: ParsedOptionsOf,
+  name: string,
+  values: readonly T[],
+): T | undefined {
+  const text = options.text(name);
+  const value = values.find((each) => each === text);
+  if (text && value === undefined)
+    throw new UsageError(`unknown ${name} "${text}", expected one of ${values.join(", ")}`);
+  return value;
 }
 
 function refuseCheckpoint(): never {

@@ -9,6 +9,7 @@
  * ROOT/ID/door         what the door needs of these (door/facts.ts); never changed
  * ROOT/ID/exec         the program of `exec` (door/exec-program.ts); never changed
  * ROOT/ID/start.report why a container that the door started has not begun
+ * ROOT/ID/machine.sock where the keeper of a virtual machine takes requests (machine/frames.ts)
  * ```
  * The directory itself is the lock (flock).
  */
@@ -36,6 +37,7 @@ import {
   removeTree,
   replaceText,
 } from "./files.ts";
+import type { MachineWish } from "./machine/wish.ts";
 import { isOrdinaryUser } from "./privilege.ts";
 import type { ResctrlPlace } from "./resctrl.ts";
 
@@ -52,6 +54,13 @@ export interface ContainerRecord {
   readonly resctrl?: ResctrlPlace;
   /** As it was when the container was made; the bundle's may have changed since. */
   readonly config: RuntimeConfig;
+  /** It runs in a virtual machine: `config` is then what keeps that (machine/split-config.ts). */
+  readonly machine?: MachineRecord;
+}
+
+export interface MachineRecord extends MachineWish {
+  /** What runs inside. */
+  readonly guest: RuntimeConfig;
 }
 
 export interface Container extends ContainerRecord {

@@ -8,10 +8,11 @@ import {
 } from "./capabilities.ts";
 import { hasSelinux } from "./security-modules.ts";
 
-export function* warningsOf({ process, linux }: RuntimeConfig): Generator<string> {
+/** `isRoot`: the process begins with every capability, as in a machine of its own. */
+export function* warningsOf({ process, linux }: RuntimeConfig, isRoot = false): Generator<string> {
   // config.md, "capabilities": what cannot be granted MUST be logged as a warning.
   const isMapped = linux?.namespaces?.some(({ type }) => type === "user") === true;
-  const held = isMapped ? everyCapability : permittedCapabilities();
+  const held = isMapped || isRoot ? everyCapability : permittedCapabilities();
   const names = new Set(Object.values(process?.capabilities ?? {}).flat());
   const lost = [...names].filter(
     (name) => unknownCapabilities([name]).length > 0 || (capabilityMask([name]) & ~held) !== 0n,

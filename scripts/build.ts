@@ -4,6 +4,7 @@
  * ```
  * dist/manyworlds        one file: Bun, our code as bytecode, the worker entry points
  * dist/manyworlds-oci    the door (runtime/door): runc's command line, in front of the executable
+ * dist/manyworlds-vm     the executable by another name: the same, each container in a machine
  * dist/lib/index.js      the library for Node ≥ 20.19 (and Bun), run-time dependencies outside
  * dist/types/index.d.ts  its types
  * ```
@@ -21,6 +22,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
@@ -102,7 +104,17 @@ async function buildExecutable(): Promise<number> {
   const args = ["build", ...executableFlags, ...entries, "--outfile", outfile];
   const status = await runVisibly(bunExecutable(), args, { cwd: root });
   if (status !== 0) return status;
+  writeInOnePiece(outfile);
   return 0;
+}
+
+/**
+ * A start maps some hundred parts of the file. Where the kernel keeps it in large folios, as it does
+ * after one large write, each costs a fraction: a sixth less processor time for a whole `run`.
+ */
+function writeInOnePiece(file: string): void {
+  writeFileSync(`${file}.new`, readFileSync(file), { mode: 0o755 });
+  renameSync(`${file}.new`, file);
 }
 
 /** Written beside and renamed: engines may be executing the one before. */
@@ -110,6 +122,9 @@ async function buildDoor(): Promise<number> {
   const door = join(dist, "manyworlds-oci");
   writeFileSync(`${door}.new`, doorExecutable(), { mode: 0o755 });
   renameSync(`${door}.new`, door);
+  const machines = join(dist, "manyworlds-vm");
+  rmSync(machines, { force: true });
+  symlinkSync("manyworlds", machines);
   return 0;
 }
 

@@ -6,7 +6,7 @@
  * /dev /proc /sys /dev/pts /dev/shm /sys/fs/cgroup
  * /lower       the image: EROFS on the first disk, read-only
  * /scratch     tmpfs, or a file system on the second disk
- * /rootfs      overlay of both: a container's root
+ * /rootfs      overlay of both: a container's root; or a directory of the host, by virtio-fs
  * ```
  */
 import {
@@ -22,11 +22,18 @@ import {
   timespec,
 } from "../linux/index.ts";
 
-export interface GuestRootOptions {
+export type GuestRootOptions = ImageRoot | SharedRoot;
+
+export interface ImageRoot {
   /** Disk with the image's EROFS. */
   readonly imageDisk: string;
   /** Disk for what the container writes, and its file system; memory by default. */
   readonly scratch?: { readonly disk: string; readonly type: string };
+}
+
+export interface SharedRoot {
+  /** Tag of the virtio-fs device that shares the root. */
+  readonly shareTag: string;
 }
 
 /** Where a container's root is once the program has run. */
@@ -44,7 +51,7 @@ export function planGuestRoot(options: GuestRootOptions): Program {
       makeDirectory(BASE),
       { call: "mount", args: ["base", BASE, "tmpfs", MS_NOSUID, "mode=755"] },
       ...mountKernelFiles(),
-      ...mountImage(options),
+      ...("shareTag" in options ? mountShare(options) : mountImage(options)),
       { call: "chdir", args: [BASE] },
       { call: "mount", args: [".", "/", 0, MS_MOVE, 0], note: "over the initramfs" },
       { call: "chroot", args: ["."] },
@@ -53,6 +60,32 @@ export function planGuestRoot(options: GuestRootOptions): Program {
     ],
     buffers: { size: 8, naps: 8 },
   };
+}
+
+/** The same in a mount namespace of its own, with an empty root, for practice. */
+export function rehearseGuestRoot(): readonly Row[] {
+  const upper = `${BASE}/scratch`;
+  return [
+    makeDirectory(BASE),
+    { call: "mount", args: ["base", BASE, "tmpfs", MS_NOSUID, "mode=755"] },
+    ...mountKernelFiles(),
+    ...[`${BASE}/lower`, upper, `${BASE}${GUEST_ROOTFS}`].map(makeDirectory),
+    { call: "mount", args: ["scratch", upper, "tmpfs", 0, "mode=755"] },
+    makeDirectory(`${upper}/upper`),
+    makeDirectory(`${upper}/work`),
+    {
+      call: "mount",
+      args: ["overlay", `${BASE}${GUEST_ROOTFS}`, "overlay", 0, overlayOf(`${BASE}/lower`, upper)],
+    },
+    { call: "chdir", args: [BASE] },
+    { call: "mount", args: [".", "/", 0, MS_MOVE, 0] },
+    { call: "chroot", args: ["."] },
+    { call: "chdir", args: [`.${GUEST_ROOTFS}`] },
+  ];
+}
+
+function overlayOf(lower: string, upper: string): string {
+  return `lowerdir=${lower},upperdir=${upper}/upper,workdir=${upper}/work`;
 }
 
 function mountKernelFiles(): readonly Row[] {
@@ -83,11 +116,19 @@ function mountKernelFiles(): readonly Row[] {
   ];
 }
 
-function mountImage({ imageDisk, scratch }: GuestRootOptions): readonly Row[] {
+function mountShare({ shareTag }: SharedRoot): readonly Row[] {
+  const place = `${BASE}${GUEST_ROOTFS}`;
+  return [
+    makeDirectory(place),
+    { call: "mount", args: [shareTag, place, "virtiofs", 0, 0], note: "the shared root" },
+  ];
+}
+
+function mountImage({ imageDisk, scratch }: ImageRoot): readonly Row[] {
   const lower = `${BASE}/lower`;
   const upper = `${BASE}/scratch`;
   const disk = `${BASE}${imageDisk}`;
-  const overlay = `lowerdir=${lower},upperdir=${upper}/upper,workdir=${upper}/work`;
+  const overlay = overlayOf(lower, upper);
   return [
     ...[lower, upper, `${BASE}${GUEST_ROOTFS}`].map(makeDirectory),
     ...awaitDisk(disk),

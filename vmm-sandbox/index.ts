@@ -38,11 +38,13 @@ export {
   parseCpuReport,
   type StopReason,
 } from "./machine/index.ts";
+export type { MonitorNet } from "./monitor/config.ts";
 export {
   type ConfinedSandboxConfig,
   startConfinedSandbox,
 } from "./monitor/confined-sandbox.ts";
 export { runMonitor } from "./monitor/monitor.ts";
+export { openSocket } from "./monitor/socket.ts";
 export {
   type GuestKernel,
   GuestNotReadyError,

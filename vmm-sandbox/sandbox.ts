@@ -8,15 +8,19 @@
 import { AF_VSOCK, encodeElf } from "../linux/index.ts";
 import { type VirtioDevice, Vsock } from "./devices/index.ts";
 import {
+  encodeRehearsal,
   GuestError,
   type HostPorts,
   type PendingConnection,
   planAgent,
   planWake,
   powerOff,
+  REHEARSAL_FILE,
   RemoteKernel,
+  rehearse,
 } from "./guest/index.ts";
 import { encodeInitramfs, type InitramfsEntry } from "./guest/initramfs.ts";
+import { rehearseGuestRoot } from "./guest-root.ts";
 import type { CpuBackend, CpuReport, StopReason } from "./machine/index.ts";
 import {
   loadSnapshot,
@@ -30,8 +34,6 @@ import { acceptOne, CONTROL_PORT, vsockAddress, vsockPorts } from "./vsock-ports
 export interface GuestKernel {
   /** A bzImage or an ELF vmlinux. */
   readonly image: Uint8Array;
-  /** When `image` is a mapping of a file, that file (host/file-mapping.ts): it is not copied. */
-  readonly file?: unknown;
   /** What it does not have built in, in the order of loading. */
   readonly modules: readonly { readonly name: string; readonly bytes: Uint8Array }[];
 }
@@ -106,7 +108,8 @@ const KERNEL_PARAMETERS =
 /** Boots the guest and waits for its agent; throws GuestNotReadyError, BootError, KernelImageError. */
 export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
   const vsock = new Vsock();
-  const control = acceptOne(vsock, CONTROL_PORT);
+  const listen = () => acceptOne(vsock, CONTROL_PORT);
+  const control = listen();
   const { snapshot } = config;
   const parts: VmParts = {
     backend: config.backend,
@@ -130,14 +133,13 @@ export async function startSandbox(config: SandboxConfig): Promise<Sandbox> {
     ended,
     [Symbol.asyncDispose]: () => vm[Symbol.asyncDispose](),
   };
-  return await connectAgent(machine, control, config);
+  return await connectAgent(machine, control, { ...config, listen });
 }
 
 function boot(config: SandboxConfig, parts: VmParts): Promise<Vm> {
   return Vm.create({
     ...parts,
     kernel: config.kernel.image,
-    kernelFile: config.kernel.file,
     initrd: encodeFirstRoot(config),
     commandLine: kernelCommandLine(config),
   });
@@ -149,17 +151,23 @@ export function kernelCommandLine({
   return [KERNEL_PARAMETERS, commandLine].join(" ").trim();
 }
 
+interface AgentAccess extends Pick<SandboxConfig, "readyTimeoutMs" | "snapshot"> {
+  /** Waits for the agent's next call. */
+  readonly listen: () => PendingConnection;
+}
+
 /** Waits for the agent to dial; the machine is the sandbox's from here on, also when this fails. */
 export async function connectAgent(
   machine: StartedMachine,
   control: PendingConnection,
-  { readyTimeoutMs, snapshot }: Pick<SandboxConfig, "readyTimeoutMs" | "snapshot">,
+  access: AgentAccess,
 ): Promise<Sandbox> {
+  const { readyTimeoutMs, snapshot } = access;
   const isRestored = snapshot?.kind === "restore";
   const timeoutMs = readyTimeoutMs ?? (isRestored ? RESTORED_TIMEOUT_MS : READY_TIMEOUT_MS);
   const { vm, ended } = machine;
   try {
-    const kernel = await firstOf(openAgent(control, isRestored), ended, timeoutMs);
+    const kernel = await firstOf(openAgent(control, machine.host, access), ended, timeoutMs);
     return new RunningSandbox(machine, kernel);
   } catch (error) {
     const tail = vm.consoleTail;
@@ -174,9 +182,20 @@ export async function connectAgent(
   }
 }
 
-async function openAgent(control: PendingConnection, isRestored: boolean): Promise<RemoteKernel> {
+/** A machine that is to be saved practises first; it is saved while the agent dials again. */
+async function openAgent(
+  control: PendingConnection,
+  host: HostPorts,
+  { snapshot, listen }: AgentAccess,
+): Promise<RemoteKernel> {
   const kernel = await RemoteKernel.open(await control.connection);
-  if (!isRestored) return kernel;
+  if (snapshot === undefined) return kernel;
+  if (snapshot.kind === "save") {
+    await rehearse(kernel, host, rehearseGuestRoot()).catch(() => undefined); // it boots as ever
+    using again = listen();
+    await kernel.redial();
+    return await RemoteKernel.open(await again.connection);
+  }
   const { failure } = await kernel.run(planWake(Date.now()));
   if (failure === undefined) return kernel;
   throw new GuestError(`Cannot wake the guest: ${failure.call} failed with ${failure.errno}`);
@@ -200,6 +219,7 @@ export function encodeFirstRoot(config: Pick<SandboxConfig, "kernel" | "files">)
     { path: "dev/console", type: "character", major: 5, minor: 1 },
     { path: "dev/urandom", type: "character", major: 1, minor: 9 },
     { path: "init", type: "file", mode: 0o755, data: encodeElf(agent) },
+    { path: REHEARSAL_FILE, type: "file", mode: 0o755, data: encodeRehearsal() },
     ...modules.map(({ path, bytes }): InitramfsEntry => ({ path, type: "file", data: bytes })),
     ...(config.files ?? []),
   ]);

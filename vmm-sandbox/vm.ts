@@ -6,7 +6,7 @@
  * vCPU threads: the backend's; they come here only for device registers
  * ```
  */
-import { type AcpiMachine, type BootPlan, planBoot, writeBoot } from "./boot/index.ts";
+import { type AcpiMachine, planBoot, writeBoot } from "./boot/index.ts";
 import { formatCrash } from "./crash-report.ts";
 import {
   Balloon,
@@ -62,9 +62,8 @@ export interface VmParts {
 }
 
 export interface VmConfig extends VmParts {
-  /** Its bytes; when they are a mapping of a file, that file too, so that they are not copied. */
+  /** Its bytes: a mapping of its file, best of all. */
   readonly kernel: Uint8Array;
-  readonly kernelFile?: unknown;
   readonly initrd?: Uint8Array;
   readonly commandLine: string;
 }
@@ -76,8 +75,6 @@ export interface VmState {
   readonly serial: SerialState;
 }
 
-/** Smaller parts are cheaper to copy than to map. */
-const MIN_MAPPED_BYTES = 64 * 1024;
 /** Lines of console output kept for a crash report. */
 const TAIL_BYTES = 8 * 1024;
 
@@ -141,7 +138,7 @@ export class Vm implements AsyncDisposable {
         memorySizeBytes: config.backend.memory.sizeBytes,
         acpi: vm.#describe(),
       });
-      vm.#load(config, plan);
+      writeBoot(config.backend.memory, plan);
       await config.backend.attach(vm.machine);
       await config.backend.setEntry(plan.registers);
       return vm;
@@ -251,17 +248,6 @@ export class Vm implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#backend[Symbol.asyncDispose]();
     for (const disk of this.#disks) disk[Symbol.dispose]();
-  }
-
-  /** Maps the large parts of the kernel where the backend can, and writes the rest. */
-  #load({ backend, kernel, kernelFile }: VmConfig, plan: BootPlan): void {
-    const isMapped = ({ address, bytes }: BootPlan["writes"][number]) =>
-      kernelFile !== undefined &&
-      bytes.buffer === kernel.buffer &&
-      bytes.length >= MIN_MAPPED_BYTES &&
-      backend.mapFile?.(kernelFile, bytes.byteOffset - kernel.byteOffset, address, bytes.length) ===
-        true;
-    writeBoot(backend.memory, plan, isMapped);
   }
 
   #attach(device: VirtioDevice, index: number): VirtioMmio {

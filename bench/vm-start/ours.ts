@@ -37,7 +37,6 @@ async function bootPlain(): Promise<void> {
   const vm = await Vm.create({
     backend,
     kernel: kernel.bytes,
-    kernelFile: kernel.fd,
     initrd: readFileSync(second),
     commandLine,
     onConsole: (bytes) => void process.stdout.write(bytes),

@@ -77,7 +77,7 @@ export interface Rung {
 const expectations = {
   container: "starts in milliseconds, computes at the machine's speed",
   kvm: "starts in tenths of a second, computes at nearly the machine's speed",
-  software: "starts in seconds, computes some times slower",
+  software: "boots in seconds, later starts in less than one, computes some times slower",
 } as const;
 
 /** The ladder of design.md: what the names of `run --isolation` and `--cpu` lead to on this machine. */

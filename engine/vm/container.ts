@@ -165,7 +165,7 @@ export class VmContainer {
 const KILLED = 128 + SIGKILL;
 const [CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS] = [0x0002_0000, 0x0200_0000, 0x0400_0000];
 const [CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET] = [0x0800_0000, 0x2000_0000, 0x4000_0000];
-const joinFlags =
+export const joinFlags =
   CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET;
 
 /** Starts a process; errors say what a shell would. */

@@ -66,24 +66,27 @@ const phaseWords = {
 export interface Attachment {
   readonly interactive: boolean;
   readonly tty: boolean;
+  readonly makeRaw?: () => Disposable | undefined;
 }
 
 /** Carries bytes until the process has ended and its last output is out. */
 export async function attach(
   guest: GuestProcess,
-  { interactive, tty }: Attachment,
+  { interactive, tty, makeRaw = enterRaw }: Attachment,
   status: Promise<unknown>,
 ): Promise<void> {
-  using _raw = interactive && tty ? enterRaw() : undefined;
+  using _raw = interactive && tty ? makeRaw() : undefined;
   const resize = (): void => {
     const size = terminalSize();
     if (tty && size !== undefined) guest.resize(size.width, size.height).catch(() => undefined);
   };
   process.on("SIGWINCH", resize);
+  resize(); // it may have changed since the process was told
   const input = interactive ? feed(guest.stdin) : closeInput(guest, tty);
   try {
-    const outputs = [pump(guest.stdout, process.stdout)];
-    if (guest.stderr !== undefined) outputs.push(pump(guest.stderr, process.stderr));
+    const broken = (): void => undefined; // with its machine, as the status then says
+    const outputs = [pump(guest.stdout, process.stdout).catch(broken)];
+    if (guest.stderr !== undefined) outputs.push(pump(guest.stderr, process.stderr).catch(broken));
     // The machine may end with its streams open.
     const failed = status.then(() => Promise.all(outputs));
     await Promise.race([Promise.all([...outputs, status]), failed]);

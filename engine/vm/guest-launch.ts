@@ -230,6 +230,29 @@ function limitResources(resources: GuestSetup["resources"]): readonly Row[] {
   ];
 }
 
+/** Other limits for a container that runs; -1 is none. */
+export function planGuestLimits({
+  memory,
+  pids,
+}: {
+  readonly memory: number | undefined;
+  readonly pids: number | undefined;
+}): Program {
+  const text = (amount: number) => (amount < 0 ? "max" : String(amount));
+  const rows = [
+    ...(memory === undefined ? [] : limitLater("memory", text(memory))),
+    ...(pids === undefined ? [] : limitLater("pids", text(pids))),
+  ];
+  return { rows: [...rows, { end: 0 }] };
+}
+
+function limitLater(controller: string, text: string): readonly Row[] {
+  return [
+    ...write("/sys/fs/cgroup/cgroup.subtree_control", `+${controller}`),
+    ...write(`${CGROUP}/${controller}.max`, text),
+  ];
+}
+
 function write(path: string, text: string): readonly Row[] {
   const as = `limit:${path}:${text}`;
   return [

@@ -8,13 +8,14 @@ import { ContainerError } from "../errors.ts";
 import type { CpuKind } from "./choose-cpu.ts";
 import type { KernelFiles } from "./guest-kernel.ts";
 import { type GuestShare, planGuestSetup, probeCgroups } from "./guest-launch.ts";
+import { type GuestNetwork, planGuestNetwork } from "./guest-network.ts";
 import { openWarm } from "./warm.ts";
 
 export interface HostShare extends GuestShare {
   /** Directory of the host. */
   readonly source: string;
-  /** The one file of it that the guest may see. */
-  readonly only?: string;
+  /** The files of it that the guest may see. */
+  readonly only?: readonly string[];
 }
 
 export interface MachineRequest {
@@ -22,7 +23,9 @@ export interface MachineRequest {
   readonly cpus: number;
   readonly memoryBytes: number;
   readonly kernel: KernelFiles;
-  readonly rootImage: string;
+  /** An image as a block device, or a directory that becomes the root as it is. */
+  readonly root: { readonly image: string } | { readonly directory: string };
+  readonly network?: GuestNetwork | undefined;
   readonly shares: readonly HostShare[];
   readonly files: ReadonlyMap<string, string>;
   readonly resources: NonNullable<RuntimeConfig["linux"]>["resources"];
@@ -32,6 +35,9 @@ export interface MachineRequest {
   readonly onPhase?: ((phase: Phase) => void) | undefined;
   readonly onWarning?: ((text: string) => void) | undefined;
 }
+
+/** Tag of the share that is the container's root. */
+export const ROOT_TAG = "rootfs";
 
 /** What has been reached, for those who measure. */
 export type Phase = "kernel" | "agent" | "root";
@@ -44,7 +50,7 @@ export interface ContainerMachine extends AsyncDisposable {
 }
 
 export async function startMachine(request: MachineRequest): Promise<ContainerMachine> {
-  const { shares, files, resources, onPhase } = request;
+  const { shares, files, resources, root, network, onPhase } = request;
   const directories: VirtioFs[] = [];
   const close = (): void => {
     for (const directory of directories.splice(0)) directory[Symbol.dispose]();
@@ -67,10 +73,12 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
     };
     try {
       const { kernel: agent } = sandbox;
-      await mustRun(agent, planGuestRoot({ imageDisk: "/dev/vda" }), "its root file system");
+      const where = "image" in root ? { imageDisk: "/dev/vda" } : { shareTag: ROOT_TAG };
+      await mustRun(agent, planGuestRoot(where), "its root file system");
       const { value } = await agent.run(probeCgroups);
       const cgroups = value === 1;
       await mustRun(agent, planGuestSetup({ shares, files, resources, cgroups }), "its files");
+      if (network !== undefined) await connectGuest(agent, network);
       onPhase?.("root");
       return { ...machine, cgroups };
     } catch (error) {
@@ -83,13 +91,21 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
   }
 }
 
+async function connectGuest(agent: Sandbox["kernel"], { interfaces }: GuestNetwork): Promise<void> {
+  const { program, explain } = planGuestNetwork(interfaces);
+  const problem = explain(await mustRun(agent, program, "its network"));
+  if (problem === undefined) return;
+  throw new ContainerError(`Cannot connect the guest to the network: ${problem}`);
+}
+
+/** What the program ended with. */
 async function mustRun(
   agent: Sandbox["kernel"],
   program: Parameters<Sandbox["kernel"]["run"]>[0],
   what: string,
-): Promise<void> {
-  const { failure } = await agent.run(program);
-  if (failure === undefined) return;
+): Promise<number> {
+  const { failure, value } = await agent.run(program);
+  if (failure === undefined) return value;
   const { call, errno, note, args } = failure;
   const detail = note === undefined ? `${call}(${args.join(", ")})` : `${note}: ${call}`;
   throw new ContainerError(`Cannot prepare the guest, ${what}: ${detail} failed with ${errno}`);

@@ -1,16 +1,11 @@
 /** Asks a machine's monitor for something: another process in its container, or its end. */
 import { connect, type Socket } from "node:net";
 import { constants } from "node:os";
+import { encodeFrame, encodeJsonFrame, type Failure, frameKinds } from "../../runtime/index.ts";
 import type { ContainerRecord } from "../containers/directory.ts";
 import { ContainerError } from "../errors.ts";
 import { forwardSignals } from "../signals.ts";
-import {
-  encodeFrame,
-  encodeJsonFrame,
-  type Failure,
-  FrameReader,
-  frameKinds,
-} from "./monitor-frames.ts";
+import { FrameReader } from "./monitor-frames.ts";
 import { enterRaw, terminalSize } from "./terminal.ts";
 
 export interface MachineExec {
@@ -27,18 +22,7 @@ export async function execInMachine(record: ContainerRecord, exec: MachineExec):
   const { args, env, cwd, user, tty, interactive } = exec;
   const size = terminalSize();
   const socket = await dial(record);
-  using signals = forwardSignals(true);
-  signals.targetOf((signal) => socket.write(encodeJsonFrame(frameKinds.signal, { signal })));
-  const onResize = (): void => {
-    const now = terminalSize();
-    if (tty && now !== undefined) socket.write(encodeJsonFrame(frameKinds.resize, now));
-  };
-  process.on("SIGWINCH", onResize);
-  const result = answerOf(socket, {
-    onStarted: () => undefined,
-    onOutput: (bytes) => process.stdout.write(bytes),
-    onErrors: (bytes) => process.stderr.write(bytes),
-  });
+  const result = relayProcess(socket, { tty, interactive, enterRaw });
   socket.write(
     encodeJsonFrame(frameKinds.request, {
       kind: "exec",
@@ -51,8 +35,39 @@ export async function execInMachine(record: ContainerRecord, exec: MachineExec):
       ...(size !== undefined && tty && { size }),
     }),
   );
+  return await result;
+}
+
+export interface RelayOptions {
+  readonly tty: boolean;
+  readonly interactive: boolean;
+  readonly enterRaw: () => Disposable | undefined;
+  /** The process was started before this socket came to us. */
+  readonly isRunning?: boolean;
+  /** Signals insist by themselves: SIGKILL after so many tries. */
+  readonly patience?: number;
+}
+
+/** Carries bytes, sizes and signals between us and a process that is asked for on `socket`. */
+export async function relayProcess(
+  socket: Socket,
+  { tty, interactive, enterRaw: makeRaw, isRunning, patience }: RelayOptions,
+): Promise<number> {
+  using signals = forwardSignals(true, patience);
+  signals.targetOf((signal) => socket.write(encodeJsonFrame(frameKinds.signal, { signal })));
+  const onResize = (): void => {
+    const now = terminalSize();
+    if (tty && now !== undefined) socket.write(encodeJsonFrame(frameKinds.resize, now));
+  };
+  process.on("SIGWINCH", onResize);
+  const result = answerOf(socket, {
+    onStarted: onResize, // it may have changed meanwhile
+    onOutput: (bytes) => process.stdout.write(bytes),
+    onErrors: (bytes) => process.stderr.write(bytes),
+  });
+  if (isRunning) onResize();
   const input = interactive ? feedSocket(socket) : undefined;
-  using _raw = interactive && tty ? enterRaw() : undefined;
+  using _raw = interactive && tty ? makeRaw() : undefined;
   try {
     return await result;
   } finally {

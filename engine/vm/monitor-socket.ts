@@ -3,22 +3,43 @@ import { chmodSync, mkdirSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
 import type { Process } from "../../oci/index.ts";
-import type { GuestProcess } from "../../vmm-sandbox/index.ts";
-import { shellStatus, type VmContainer } from "./container.ts";
 import {
   type ExecRequest,
   encodeFrame,
   encodeJsonFrame,
   type Failure,
-  FrameReader,
   frameKinds,
-  type MonitorRequest,
-} from "./monitor-frames.ts";
+  type LimitRequest,
+  type MachineRequest,
+  type ProcessRequest,
+} from "../../runtime/index.ts";
+import type { GuestProcess } from "../../vmm-sandbox/index.ts";
+import { shellStatus, type VmContainer } from "./container.ts";
+import { FrameReader } from "./monitor-frames.ts";
 
 const OWNER_ONLY = 0o700;
+const SIGKILL = 9;
 
+/** What others may ask of a machine. */
+export interface MachineDoor {
+  exec(request: ExecRequest | ProcessRequest): Promise<GuestProcess>;
+  kill(signal: number): Promise<void>;
+  limit(request: LimitRequest): Promise<void>;
+}
+
+/** The door of a container that the engine made. */
 export function serveMonitor(container: VmContainer): Disposable {
-  const path = container.record.machine?.socket ?? "";
+  return serveMachine(container.record.machine?.socket ?? "", {
+    kill: (signal) => container.kill(signal),
+    exec: (request) =>
+      request.kind === "exec"
+        ? container.exec(toProcess(request), request.user)
+        : container.exec({ ...request.process, args: request.process.args ?? [] }),
+    limit: () => Promise.reject(new RangeError("Cannot change the limits of this container")),
+  });
+}
+
+export function serveMachine(path: string, door: MachineDoor): Disposable {
   mkdirSync(dirname(path), { recursive: true, mode: OWNER_ONLY });
   rmSync(path, { force: true });
   const clients = new Set<Socket>();
@@ -26,7 +47,7 @@ export function serveMonitor(container: VmContainer): Disposable {
     clients.add(socket);
     socket.once("close", () => clients.delete(socket));
     socket.on("error", () => socket.destroy()); // it is the client's loss
-    new Client(container, socket);
+    new Client(door, socket);
   });
   // A path too long for a socket is no reason to end a container that runs.
   server.on("error", () => undefined);
@@ -42,16 +63,18 @@ export function serveMonitor(container: VmContainer): Disposable {
 }
 
 class Client {
-  readonly #container: VmContainer;
+  readonly #door: MachineDoor;
   readonly #socket: Socket;
   #guest: GuestProcess | undefined;
+  #isGone = false;
+  #hasEnded = false;
   /** Input comes before the process is there to take it. */
   #input: Promise<WritableStreamDefaultWriter<Uint8Array> | undefined>;
   #openInput: (writer: WritableStreamDefaultWriter<Uint8Array> | undefined) => void = () =>
     undefined;
 
-  constructor(container: VmContainer, socket: Socket) {
-    this.#container = container;
+  constructor(door: MachineDoor, socket: Socket) {
+    this.#door = door;
     this.#socket = socket;
     this.#input = new Promise((resolve) => {
       this.#openInput = resolve;
@@ -64,7 +87,15 @@ class Client {
         this.#fail(error);
       }
     });
-    socket.once("end", () => this.#endInput());
+    // A client has a frame for the end of its input: this is its own.
+    for (const event of ["end", "close"]) socket.once(event, () => this.#abandon());
+  }
+
+  /** Whoever stood for the process was killed: so is the process. */
+  #abandon(): void {
+    this.#isGone = true;
+    this.#endInput();
+    if (!this.#hasEnded) this.#guest?.kill(SIGKILL).catch(() => undefined); // it has ended
   }
 
   #take(kind: number, payload: Buffer): void {
@@ -72,7 +103,7 @@ class Client {
     switch (kind) {
       case frameKinds.request:
         // SAFE: only our own user may connect; fields that are missing fail in the guest
-        this.#serve(json() as MonitorRequest).catch((error: unknown) => this.#fail(error));
+        this.#serve(json() as MachineRequest).catch((error: unknown) => this.#fail(error));
         return;
       case frameKinds.input:
         this.#write(Uint8Array.from(payload));
@@ -93,20 +124,23 @@ class Client {
     }
   }
 
-  async #serve(request: MonitorRequest): Promise<void> {
-    if (request.kind === "kill") {
-      await this.#container.kill(request.signal);
+  async #serve(request: MachineRequest): Promise<void> {
+    if (request.kind === "kill" || request.kind === "limit") {
+      if (request.kind === "kill") await this.#door.kill(request.signal);
+      else await this.#door.limit(request);
       this.#socket.end(encodeJsonFrame(frameKinds.exited, { status: 0 }));
       return;
     }
-    const guest = await this.#container.exec(toProcess(request), request.user);
+    const guest = await this.#door.exec(request);
     this.#guest = guest;
+    if (this.#isGone) this.#abandon();
     this.#openInput(guest.stdin.getWriter());
-    if (!request.interactive && !request.tty) this.#endInput();
+    if (request.kind === "exec" && !request.interactive && !request.tty) this.#endInput();
     this.#socket.write(encodeFrame(frameKinds.started));
     const outputs = [this.#pump(guest.stdout, frameKinds.output)];
     if (guest.stderr !== undefined) outputs.push(this.#pump(guest.stderr, frameKinds.errors));
     const [status] = await Promise.all([guest.exited, ...outputs]);
+    this.#hasEnded = true;
     this.#socket.end(encodeJsonFrame(frameKinds.exited, { status: shellStatus(status) }));
   }
 

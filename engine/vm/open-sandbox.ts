@@ -16,11 +16,20 @@ import {
 } from "../../vmm-sandbox/index.ts";
 import { ContainerError } from "../errors.ts";
 import type { KernelFiles } from "./guest-kernel.ts";
-import type { HostShare, MachineRequest } from "./machine.ts";
+import { type HostShare, type MachineRequest, ROOT_TAG } from "./machine.ts";
 
 /** Behind the kernel parameters that every guest gets. */
 export function commandLineOf({ onConsole }: Pick<MachineRequest, "onConsole">): string {
   return onConsole === undefined ? "" : "loglevel=7";
+}
+
+/** With the root's directory, if it is one, as the first. */
+export function sharesOf({
+  root,
+  shares,
+}: Pick<MachineRequest, "root" | "shares">): readonly HostShare[] {
+  if ("image" in root) return shares;
+  return [{ tag: ROOT_TAG, target: "", readOnly: false, source: root.directory }, ...shares];
 }
 
 /** `directories`: those that this process serves itself; the caller's to close. */
@@ -29,20 +38,23 @@ export async function openSandbox(
   directories: VirtioFs[],
   snapshot?: SnapshotConfig,
 ): Promise<Sandbox> {
-  const { cpu, cpus, memoryBytes: memorySizeBytes, kernel, rootImage, shares, onConsole } = request;
+  const { cpu, cpus, memoryBytes: memorySizeBytes, kernel, root, network, onConsole } = request;
+  const shares = sharesOf(request);
   const modules = snapshot?.kind === "restore" ? [] : readModules(kernel);
   const common = {
-    disks: [{ path: rootImage, readOnly: true }],
+    disks: "image" in root ? [{ path: root.image, readOnly: true }] : [],
     commandLine: commandLineOf(request),
     ...(onConsole !== undefined && { onConsole }),
     ...(snapshot !== undefined && { snapshot }),
   };
   if (hasNativeCode())
     try {
-      const own = { cpu, cpus, memorySizeBytes, kernel: kernel.path, modules, shares };
+      const nets = network?.devices ?? [];
+      const own = { cpu, cpus, memorySizeBytes, kernel: kernel.path, modules, shares, nets };
       return await startConfinedSandbox({ ...common, ...own });
     } catch (error) {
-      if (!(error instanceof ConfinementError) || cpu === "kvm") throw error;
+      const needsConfinement = cpu === "kvm" || network !== undefined || "directory" in root;
+      if (!(error instanceof ConfinementError) || needsConfinement) throw error;
       request.onWarning?.(`${error.message}; the software CPU runs in this process instead`);
     }
   directories.push(...openShares(shares));

@@ -37,7 +37,7 @@ export function planShares({ mounts = [] }: Pick<ContainerOptions, "mounts">): S
       continue;
     }
     const only = basename(source);
-    shares.push({ tag, target, readOnly, source: dirname(source), only });
+    shares.push({ tag, target, readOnly, source: dirname(source), only: [only] });
     places.set(key, `${target}/${only}`);
     files.push(`${target}/${only}`);
   }

@@ -21,7 +21,7 @@ export interface SnapshotFacts {
   readonly disks: readonly { readonly readOnly: boolean }[];
   /** Tags of the shared directories, in order. */
   readonly shares: readonly string[];
-  /** MAC addresses of the network devices, in order. */
+  /** MAC addresses and MTUs of the network devices, in order. */
   readonly nets: readonly string[];
 }
 

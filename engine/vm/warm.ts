@@ -10,7 +10,7 @@ import {
   type VirtioFs,
 } from "../../vmm-sandbox/index.ts";
 import type { MachineRequest } from "./machine.ts";
-import { commandLineOf, openSandbox } from "./open-sandbox.ts";
+import { commandLineOf, openSandbox, sharesOf } from "./open-sandbox.ts";
 import { bootId, snapshotKey } from "./snapshot-key.ts";
 import { MachineSnapshots, type SnapshotDraft } from "./snapshots.ts";
 
@@ -28,11 +28,12 @@ export async function openWarm(request: MachineRequest, directories: VirtioFs[])
 }
 
 function keyOf(request: MachineRequest, boot: string): Buffer {
-  const { cpu, cpus, memoryBytes, kernel, shares } = request;
+  const { cpu, cpus, memoryBytes, kernel, root, network } = request;
   const commandLine = commandLineOf(request);
-  const tags = shares.map(({ tag }) => tag);
-  const disks = [{ readOnly: true }];
-  const facts = { cpu, cpus, memoryBytes, kernel, commandLine, disks, shares: tags, nets: [] };
+  const shares = sharesOf(request).map(({ tag }) => tag);
+  const disks = "image" in root ? [{ readOnly: true }] : [];
+  const nets = (network?.devices ?? []).map(({ mac, mtu }) => `${mac.join(":")} ${mtu}`);
+  const facts = { cpu, cpus, memoryBytes, kernel, commandLine, disks, shares, nets };
   return snapshotKey(facts, boot);
 }
 

@@ -49,9 +49,10 @@ import { planMemoryPolicy } from "./placement.ts";
 import { planCredentials, planLimits } from "./process.ts";
 import { planRootFileSystem } from "./root-file-system.ts";
 import { type CallOptions, RowList } from "./row-list.ts";
+import { planStandIn } from "./stand-in.ts";
 import { planSignals, planStdioOwner, planWorkingDirectory } from "./surroundings.ts";
 import { message, planFailureReport, planMessage, planRendezvous, reportBuffer } from "./sync.ts";
-import { planControllingTerminal } from "./terminal.ts";
+import { planControllingTerminal, planTerminal } from "./terminal.ts";
 
 /** What the runtime prepared: descriptors are numbers in the program's process. */
 export interface LaunchContext extends MountFacts {
@@ -91,7 +92,15 @@ export interface LaunchContext extends MountFacts {
   readonly labelsMounts?: boolean;
   /** We are not the host's root: setgroups may be forbidden, mknod is. */
   readonly rootless: boolean;
+  /**
+   * The command is ours and keeps a machine: it sees the host's files, and holds the connection of
+   * `start` (MACHINE_STARTER) until the guest's process runs.
+   */
+  readonly keepsMachine?: boolean;
 }
+
+/** Descriptor that a machine's keeper finds its `start` on. */
+export const MACHINE_STARTER = 100;
 
 export interface RootMount {
   /** Rows that mount the root file system on `rootfs`; they may change the working directory. */
@@ -124,8 +133,11 @@ export function planLaunch(config: RuntimeConfig, context: LaunchContext): Launc
   if (!namespaces.created.has("user")) planHidden(rows);
   planWayIn(rows, config, namespaces, context);
   planSurroundings(rows, config, namespaces, context);
-  const root = planRootFileSystem(rows, config, namespaces, context);
-  planBecoming(rows, config, context, root);
+  const tty =
+    context.keepsMachine === true
+      ? planHostFiles(rows, config, context)
+      : planRootFileSystem(rows, config, namespaces, context);
+  planBecoming(rows, config, context, tty);
   planFailureReport(rows);
   return {
     program: { rows: rows.rows, buffers: rows.buffers, onError: "fail" },
@@ -297,6 +309,18 @@ function planLoopback(rows: RowList): void {
   rows.call("close", [socket]);
 }
 
+/** Nothing is mounted: there are hooks to wait for, and perhaps a terminal of the host's. */
+function planHostFiles(
+  rows: RowList,
+  { process }: RuntimeConfig,
+  context: LaunchContext,
+): Argument | undefined {
+  if (context.hooks) planRendezvous(rows, message.hooks);
+  return process?.terminal === true && context.console !== undefined
+    ? planTerminal(rows, undefined, context.console, process.consoleSize, true)
+    : undefined;
+}
+
 /** From a prepared process to the container's command. */
 function planBecoming(
   rows: RowList,
@@ -355,6 +379,7 @@ function planBecoming(
         bindLife();
       },
     });
+  if (context.keepsMachine === true) planStandIn(rows, context.rootfs, tty !== undefined);
   loadFilter();
   rows.call("rt_sigprocmask", [SIG_SETMASK, new Uint8Array(8), 0, sigsetSizeBytes]);
   planExecute(rows, command);
@@ -368,4 +393,6 @@ function planWaitForStart(rows: RowList, context: LaunchContext): void {
     note: "wait for start",
   });
   rows.add({ store: rows.buffer(reportBuffer, 8), value: starter, width: 4 });
+  if (context.keepsMachine === true)
+    rows.call("dup3", [starter, MACHINE_STARTER, 0], { note: "start waits for the guest" });
 }

@@ -27,6 +27,8 @@ export const message = {
   enterCgroup: 7,
   /** value: errno. The loader (linux/spawn-loader.ts) cannot make the container's namespaces. */
   unshareFailed: 8,
+  /** value: exit status. From a machine's keeper, with the reason behind it as text. */
+  machineFailed: 9,
 } as const;
 
 export const fileExists = 0x1_0000;

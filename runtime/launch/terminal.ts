@@ -8,10 +8,12 @@ import {
   O_CLOEXEC,
   O_NOCTTY,
   O_RDWR,
+  TCSETS,
   TIOCGPTPEER,
   TIOCSCTTY,
   TIOCSPTLCK,
   TIOCSWINSZ,
+  termios,
   winsize,
 } from "../../linux/index.ts";
 import type { ConsoleSize } from "../../oci/index.ts";
@@ -22,6 +24,9 @@ import type { RowList } from "./row-list.ts";
 /** cmsg(3) for one descriptor: header of 16 bytes, then the number. */
 const controlSize = 24;
 const controlLength = 20;
+/** asm-generic/termbits.h. */
+const [B38400, CS8, CREAD] = [0o17, 0o60, 0o200];
+const [CONTROL_CHARACTERS, VMIN] = [19, 6];
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 /** What the receiver reads beside the descriptor; engines take it for the terminal's name. */
@@ -30,13 +35,14 @@ const consoleName = "/dev/ptmx";
 /**
  * Opens a pair, mounts the inner end on /dev/console, and sends the outer end to whoever asked.
  * Both are reached by descriptor: /dev/pts/N is never looked up by name (CVE-2025-52565).
- * Returns the inner end.
+ * Returns the inner end. A raw one passes every byte on, for a terminal that is elsewhere.
  */
 export function planTerminal(
   rows: RowList,
   inside: { readonly root: Argument; readonly destinations: Destinations } | undefined,
   socket: number,
   size: ConsoleSize | undefined,
+  isRaw = false,
 ): Argument {
   const flags = O_RDWR | O_NOCTTY | O_CLOEXEC;
   const ptmx =
@@ -47,6 +53,8 @@ export function planTerminal(
         });
   rows.call("ioctl", [ptmx, TIOCSPTLCK, rows.buffer("unlock", 4)]);
   const tty = rows.result("ioctl", [ptmx, TIOCGPTPEER, flags], { note: "open its inner end" });
+  if (isRaw)
+    rows.call("ioctl", [tty, TCSETS, rawSettings()], { note: "another terminal echoes and edits" });
   if (size !== undefined) {
     const window = winsize.encode({ ws_row: size.height, ws_col: size.width });
     rows.call("ioctl", [ptmx, TIOCSWINSZ, window]);
@@ -59,6 +67,14 @@ export function planTerminal(
   planSend(rows, socket, ptmx);
   rows.call("close", [ptmx]);
   return tty;
+}
+
+/** termios(3), "Raw mode", of a terminal that nobody has changed yet. */
+function rawSettings(): Uint8Array {
+  const characters = new Uint8Array(CONTROL_CHARACTERS);
+  characters[VMIN] = 1;
+  const c_cflag = B38400 | CS8 | CREAD;
+  return termios.encode({ c_iflag: 0, c_oflag: 0, c_cflag, c_lflag: 0, c_cc: characters });
 }
 
 function planSend(rows: RowList, socket: number, descriptor: Argument): void {

@@ -4,6 +4,7 @@ import { encodeUtf8 } from "../../linux/index.ts";
 import type { CgroupPlace } from "../cgroups/cgroup.ts";
 import type { SystemdDriver } from "../cgroups/systemd/scope.ts";
 import { appendText, writeFd } from "../files.ts";
+import type { IsolationWish } from "../machine/wish.ts";
 
 export interface VerbContext {
   readonly name: string;
@@ -14,6 +15,9 @@ export interface VerbContext {
   readonly log: Log;
   readonly systemdCgroup: boolean;
   readonly noCgroups: boolean;
+  readonly isolation: IsolationWish;
+  /** Words that execute this program again, as itself. */
+  readonly self: readonly string[];
   print(text: string): void;
 }
 

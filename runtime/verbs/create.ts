@@ -3,6 +3,7 @@ import { type Fd, syscall } from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
 import { createContainer } from "../create.ts";
 import { replaceText } from "../files.ts";
+import { chooseHalf } from "../machine/verbs.ts";
 import { connectTo, sendDescriptor } from "../sockets.ts";
 import { warningsOf } from "../warnings.ts";
 import { readBundle } from "./bundle.ts";
@@ -26,19 +27,23 @@ export async function create(args: readonly string[], context: VerbContext): Pro
   const options = parseOptions(args, launchOptions, launchAliases);
   const id = containerId(options, "create");
   const bundle = readBundle(options.text("bundle") ?? ".");
+  const shared = sharedOptions(options, context);
+  const half = chooseHalf(bundle, { ...context, ...shared, id });
   using console = consoleSocket(options, bundle.config.process?.terminal === true, true);
   const systemd = context.systemdCgroup ? { systemd: await loadSystemd() } : {};
   const { pid, pidfd } = createContainer({
     ...systemd,
     id,
     bundle: bundle.path,
-    config: withActivation(bundle.config, context.env),
+    ...half,
+    config: withActivation(half.config, context.env),
     stateRoot: context.stateRoot,
     mode: "create",
-    ...sharedOptions(options, context),
+    ...shared,
     ...(console === undefined ? {} : { console }),
   });
-  for (const warning of warningsOf(bundle.config)) context.log.write("warning", warning);
+  for (const warning of warningsOf(bundle.config, half.machine !== undefined))
+    context.log.write("warning", warning);
   sendPidfd(options, pidfd);
   pidfd.close();
   writePidFile(options, pid);

@@ -4,6 +4,7 @@ import { leaveExecProgram } from "../door/prepare.ts";
 import { execInContainer } from "../exec.ts";
 import { readText } from "../files.ts";
 import { wantWholeProcess } from "../frozen/subject.ts";
+import { execInMachine } from "../machine/verbs.ts";
 import { type Container, readContainer } from "../state.ts";
 import { parseJson } from "./bundle.ts";
 import {
@@ -39,8 +40,11 @@ export async function exec(args: readonly string[], context: VerbContext): Promi
   if (!options.flag("detach")) wantWholeProcess();
   try {
     const container = readContainer(context.stateRoot, id);
-    const status = await execute(container, command, options);
-    if (args[0] === id) leaveExecProgram(container);
+    // Code that is loaded when it is wanted, and a conversation with a keeper.
+    if (container.cgroup?.systemd !== undefined || container.machine !== undefined)
+      wantWholeProcess();
+    const status = await execute(container, command, options, context.self);
+    if (args[0] === id && container.machine === undefined) leaveExecProgram(container);
     return status;
   } catch (cause) {
     const problem = cause instanceof Error ? cause.message : String(cause);
@@ -52,6 +56,7 @@ async function execute(
   container: Container,
   command: readonly string[],
   options: ParsedOptionsOf,
+  self: readonly string[],
 ): Promise<number> {
   const process = readProcess(container, command, options);
   const detach = options.flag("detach");
@@ -60,12 +65,18 @@ async function execute(
   const pair = terminal && !detach ? terminalPair() : undefined;
   const console = asked ?? pair?.theirs;
   const systemd = await systemdOf(container.cgroup);
-  const { pid, pidfd } = execInContainer(container, {
+  const common = {
     process,
     ...(systemd === undefined ? {} : { systemd }),
-    preserveFds: Number(options.text("preserve-fds") ?? 0),
     ...(console === undefined ? {} : { console }),
-  });
+  };
+  const { pid, pidfd } =
+    container.machine === undefined
+      ? execInContainer(container, {
+          ...common,
+          preserveFds: Number(options.text("preserve-fds") ?? 0),
+        })
+      : execInMachine(container, { ...common, self });
   using handle = pidfd;
   sendPidfd(options, handle);
   writePidFile(options, pid);
@@ -73,10 +84,11 @@ async function execute(
 }
 
 function readProcess(
-  { config }: Container,
+  { config: host, machine }: Container,
   command: readonly string[],
   options: ParsedOptionsOf,
 ): Process {
+  const config = machine?.guest ?? host;
   const file = options.text("process");
   // SAFE: the fields are checked where they are used.
   if (file !== undefined) return parseJson(readText(file), file) as Process;

@@ -23,17 +23,19 @@ export function terminalPair(): TerminalPair {
   };
 }
 
-/** The exit status as a shell reports it. */
+/** The exit status as a shell reports it; `onReady` is called when signals are passed on. */
 export async function waitInForeground(
   pid: number,
   pidfd: Fd,
   terminal: TerminalPair | undefined,
+  onReady: () => void = () => undefined,
 ): Promise<number> {
   using master = terminal?.receive();
   const stop = forwardSignals(pid, () => {
     if (master !== undefined) copyTerminalSize(0, master.number);
   });
   try {
+    onReady();
     if (master === undefined) await waitWithSignals(pidfd, nextTick);
     else {
       copyTerminalSize(0, master.number);

@@ -4,6 +4,7 @@ import { canHandOver, openHandover } from "../door/handover.ts";
 import { wantWholeProcess } from "../frozen/subject.ts";
 import { runHooks } from "../hooks.ts";
 import { destroyContainer, startContainer } from "../lifecycle.ts";
+import { chooseHalf } from "../machine/verbs.ts";
 import { markPhase, writePhases } from "../phases.ts";
 import { ociState, readContainer } from "../state.ts";
 import { warningsOf } from "../warnings.ts";
@@ -32,19 +33,22 @@ const runOptions = {
 export async function run(args: readonly string[], context: VerbContext): Promise<number> {
   const options = parseOptions(args, runOptions, { ...launchAliases, d: "detach" });
   const id = containerId(options, "run");
-  const { path, config } = readBundle(options.text("bundle") ?? ".");
+  const bundle = readBundle(options.text("bundle") ?? ".");
+  const { path } = bundle;
+  const shared = sharedOptions(options, context);
+  const { config, machine } = chooseHalf(bundle, { ...context, ...shared, id });
   const detach = options.flag("detach");
   const terminal = config.process?.terminal === true;
   const keeps = options.flag("keep");
   const handsOver =
-    !(detach || terminal || keeps || context.systemdCgroup) &&
+    !(detach || terminal || keeps || context.systemdCgroup || machine !== undefined) &&
     canHandOver(config, context.stateRoot, id);
   if (!detach && !handsOver) wantWholeProcess();
   using asked = consoleSocket(options, terminal, detach);
   const pair = terminal && !detach ? terminalPair() : undefined;
   const console = asked ?? pair?.theirs;
-  // startContainer hooks run between the two, so then it takes both steps.
-  const staged = (config.hooks?.startContainer?.length ?? 0) > 0;
+  // startContainer hooks run between the two, so then it takes both steps; and a machine's boot.
+  const staged = (config.hooks?.startContainer?.length ?? 0) > 0 || machine !== undefined;
   const systemd = context.systemdCgroup ? await loadSystemd() : undefined;
   const door = openHandover(context.calledAs);
   const created = createContainer({
@@ -56,10 +60,12 @@ export async function run(args: readonly string[], context: VerbContext): Promis
     mode: staged ? "create" : "run",
     detach,
     ...(door !== undefined && handsOver ? { waitedForBy: "parent" } : {}),
-    ...sharedOptions(options, context),
+    ...shared,
+    ...(machine === undefined ? {} : { machine }),
     ...(console === undefined ? {} : { console }),
   });
-  for (const warning of warningsOf(config)) context.log.write("warning", warning);
+  for (const warning of warningsOf(bundle.config, machine !== undefined))
+    context.log.write("warning", warning);
   using pidfd = created.pidfd;
   const destroy = () => {
     const { record, directory } = created;
@@ -88,8 +94,7 @@ export async function run(args: readonly string[], context: VerbContext): Promis
     door.ran(created.pid, context.stateRoot, id);
     return 0;
   }
-  door?.stay();
-  const status = await waitInForeground(created.pid, pidfd, pair);
+  const status = await waitInForeground(created.pid, pidfd, pair, () => door?.stay());
   if (!keeps) destroy();
   return status;
 }

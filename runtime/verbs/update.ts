@@ -2,6 +2,8 @@
 import type { Resources } from "../../oci/index.ts";
 import { limitCgroup } from "../cgroups/cgroup.ts";
 import { readFd, readText } from "../files.ts";
+import { hostResources } from "../machine/split-config.ts";
+import { limitGuest } from "../machine/verbs.ts";
 import { readContainer } from "../state.ts";
 import { parseJson } from "./bundle.ts";
 import {
@@ -30,8 +32,10 @@ export async function update(args: readonly string[], { stateRoot }: VerbContext
   const file = options.text("resources");
   const resources = file === undefined ? fromFlags(options) : readResources(file);
   const systemd = await systemdOf(container.cgroup);
-  systemd?.updateScope(container.cgroup, ordered(resources));
-  limitCgroup(container.cgroup, ordered(resources));
+  if (container.machine !== undefined) limitGuest(container, resources);
+  const limits = container.machine === undefined ? ordered(resources) : hostResources(resources);
+  systemd?.updateScope(container.cgroup, limits);
+  limitCgroup(container.cgroup, limits);
   return 0;
 }
 

@@ -22,6 +22,7 @@ const slice = "mwengines.slice";
 // biome-ignore format: table
 const needed: Readonly<Record<EngineName, readonly string[]>> = {
   docker:          ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd"],
+  "docker-bridge": ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd", "/usr/sbin/ip"],
   "docker-userns": ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd"],
   swarm:           ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd"],
   containerd:      ["/usr/bin/containerd", "/usr/bin/ctr"],
@@ -66,7 +67,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 }
 
 /**
- * dockerd without a bridge and firewall rules. For user namespaces it runs in a mount namespace of
+ * dockerd without firewall rules, and without a bridge, or with one in a network namespace of the
+ * suite's own, where `outside` runs commands. For user namespaces it runs in a mount namespace of
  * its own, where /etc/subuid and /etc/subgid are ours; the host's stay as they are.
  */
 async function startDocker(name: EngineName, place: Place): Promise<Engine> {
@@ -74,8 +76,9 @@ async function startDocker(name: EngineName, place: Place): Promise<Engine> {
   // In a mount namespace of its own dockerd starts a containerd itself, which then sees its mounts.
   const containerd = name === "docker-userns" ? undefined : await containerdOf(directory);
   const socket = join(directory, "d.sock");
+  const namespace = name === "docker-bridge" ? makeNamespace() : undefined;
   const flags = [
-    "--bridge=none",
+    ...(namespace === undefined ? ["--bridge=none"] : []),
     "--iptables=false",
     "--ip6tables=false",
     `--data-root=${directory}/data`,
@@ -92,7 +95,9 @@ async function startDocker(name: EngineName, place: Place): Promise<Engine> {
   writeFileSync(join(directory, "daemon.json"), "{}");
   if (containerd) flags.push(`--containerd=${containerd.socket}`);
   if (name === "swarm") flags.push("--default-runtime=under-test");
-  const command = name === "docker-userns" ? remapped(directory, flags) : ["dockerd", ...flags];
+  const enter = namespace === undefined ? [] : ["nsenter", `--net=/run/netns/${namespace}`, "--"];
+  const command =
+    name === "docker-userns" ? remapped(directory, flags) : [...enter, "dockerd", ...flags];
   const log = join(directory, "dockerd.log");
   let docker: Daemon;
   try {
@@ -100,22 +105,37 @@ async function startDocker(name: EngineName, place: Place): Promise<Engine> {
     importInto(["docker", "-H", `unix://${socket}`], directory);
   } catch (error) {
     await containerd?.daemon[Symbol.asyncDispose]();
+    removeNamespace(namespace);
     throw error;
   }
+  const none = namespace === undefined ? "--network none" : "";
   return {
     name,
     prelude: `
 SOCKET=unix://${socket}
 e() { docker -H $SOCKET "$@"; }
-run() { e run --runtime "$RUNTIME" --network none --name "$NAME" "$@"; }
-create() { e create --runtime "$RUNTIME" --network none --name "$NAME" "$@"; }`,
+outside() { ${enter.join(" ")} "$@"; }
+run() { e run --runtime "$RUNTIME" ${none} --name "$NAME" "$@"; }
+create() { e create --runtime "$RUNTIME" ${none} --name "$NAME" "$@"; }`,
     async [Symbol.asyncDispose]() {
       await docker[Symbol.asyncDispose]();
       await containerd?.daemon[Symbol.asyncDispose]();
+      removeNamespace(namespace);
       unmountBelow(directory);
       removeCgroups(cgroupParent(directory));
     },
   };
+}
+
+function makeNamespace(): string {
+  const name = `mwe${process.pid}`;
+  execFileSync("ip", ["netns", "add", name]);
+  execFileSync("ip", ["-n", name, "link", "set", "lo", "up"]);
+  return name;
+}
+
+function removeNamespace(name: string | undefined): void {
+  if (name !== undefined) spawnSync("ip", ["netns", "del", name]);
 }
 
 function remapped(directory: string, flags: readonly string[]): readonly string[] {

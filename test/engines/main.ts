@@ -1,6 +1,7 @@
 /**
  * `npm run test:engines -- --runtime PATH [--engine NAME] [--only TEXT]`: Docker, Podman, containerd
  * and Swarm with a runtime binary, compared with the same engines on runc.
+ *   --machines  the runtime is dist/manyworlds-vm, and the rows are those that hold in machines
  *   --systemd   the rows of systemd's cgroup driver; needs systemd and cgroup v2
  *
  * Ends with "N passed, N failed, N skipped".
@@ -10,7 +11,9 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { style } from "../../scripts/terminal.ts";
+import { bridgeRows } from "./bridge.ts";
 import { missingFor, startEngine } from "./engines.ts";
+import { holdsInMachines, machineEngines, writeMachineRuntime } from "./machines.ts";
 import type { EngineName, EngineRow } from "./row.ts";
 import { engineRows } from "./rows.ts";
 import { compareRow, type RowResult, setTimeLimit } from "./run-row.ts";
@@ -20,7 +23,7 @@ import { systemdRows } from "./systemd.ts";
 const ours = fileURLToPath(new URL("../../dist/manyworlds-oci", import.meta.url));
 // biome-ignore format: table
 const engineNames = [
-  "docker", "docker-userns", "podman", "podman-rootless", "containerd", "swarm",
+  "docker", "docker-bridge", "docker-userns", "podman", "podman-rootless", "containerd", "swarm",
 ] as const;
 /** systemd runs where we have it on an emulated processor. */
 const slowLimitMs = 180_000;
@@ -31,6 +34,7 @@ async function main(): Promise<number> {
       runtime: { type: "string" },
       engine: { type: "string", multiple: true, default: [] },
       only: { type: "string", multiple: true, default: [] },
+      machines: { type: "boolean", default: false },
       systemd: { type: "boolean", default: false },
     },
   });
@@ -38,15 +42,19 @@ async function main(): Promise<number> {
   if (!existsSync(underTest)) throw new Error(`Cannot find the runtime "${underTest}"`);
   const { systemd } = values;
   if (systemd) setTimeLimit(slowLimitMs);
-  const place = { directory: mkdtempSync("/tmp/mwe-"), runc: "/usr/sbin/runc", underTest, systemd };
+  const directory = mkdtempSync("/tmp/mwe-");
+  const runtime = values.machines ? writeMachineRuntime(directory) : underTest;
+  const place = { directory, runc: "/usr/sbin/runc", underTest: runtime, systemd };
   chmodSync(place.directory, 0o711); // a remapped root has to pass
   const counts = { passed: 0, failed: 0, skipped: 0 };
   for (const engine of engineNames) {
     if (values.engine.length > 0 && !values.engine.includes(engine)) continue;
-    const rows = (systemd ? systemdRows : [...engineRows, ...swarmRows]).filter(
-      ({ engines, id }) =>
-        engines.includes(engine) &&
-        (values.only.length === 0 || values.only.some((text) => id.includes(text))),
+    if (values.machines && !machineEngines.includes(engine)) continue;
+    const rows = (systemd ? systemdRows : [...engineRows, ...swarmRows, ...bridgeRows]).filter(
+      (row) =>
+        row.engines.includes(engine) &&
+        (!values.machines || holdsInMachines(row)) &&
+        (values.only.length === 0 || values.only.some((text) => row.id.includes(text))),
     );
     for (const result of await runEngine(engine, rows, place)) {
       counts[result.outcome] += 1;

@@ -9,10 +9,12 @@
  * run …     e run with the runtime, a unique --name and no network; $NAME is that name
  * $IMAGE    an image with busybox; $DIR an empty folder of the row's own
  * wait_for SECONDS COMMAND…   until the command succeeds
+ * says TEXT   whether the container's log has it
  * ```
  */
 export type EngineName =
   | "docker"
+  | "docker-bridge"
   | "podman"
   | "podman-rootless"
   | "containerd"

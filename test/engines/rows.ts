@@ -5,8 +5,8 @@ const both = ["docker", "podman"] as const;
 const docker = ["docker"] as const;
 const podman = ["podman"] as const;
 const containerd = ["containerd"] as const;
-const ignore = 'trap "" TERM; while :; do sleep 0.1; done';
-const graceful = 'trap "exit 9" TERM; while :; do sleep 0.1; done';
+const ignore = 'trap "" TERM; echo up; while :; do sleep 0.1; done';
+const graceful = 'trap "exit 9" TERM; echo up; while :; do sleep 0.1; done';
 
 // biome-ignore format: table
 export const engineRows: readonly EngineRow[] = [
@@ -54,15 +54,15 @@ export const engineRows: readonly EngineRow[] = [
   { id: "top", engines: both, claim: "top lists the container's processes",
     script: "run -d $IMAGE sleep 100 >/dev/null; e top $NAME | awk '{print $1, $NF}'", expect: /UID CMD|USER COMMAND/, varies: [/\d+:\d+/g] },
   { id: "stop", engines: both, claim: "stop lets the program end by itself",
-    script: `run -d $IMAGE sh -c '${graceful}' >/dev/null; sleep 0.3; e stop -t 5 $NAME >/dev/null; e inspect -f '{{.State.Status}} {{.State.ExitCode}}' $NAME`, expect: /^exited 9$/ },
+    script: `run -d $IMAGE sh -c '${graceful}' >/dev/null; wait_for 10 says up; e stop -t 5 $NAME >/dev/null; e inspect -f '{{.State.Status}} {{.State.ExitCode}}' $NAME`, expect: /^exited 9$/ },
   { id: "stop-timeout", engines: both, claim: "stop kills a program that does not end",
-    script: `run -d $IMAGE sh -c '${ignore}' >/dev/null; sleep 0.3; e stop -t 1 $NAME >/dev/null 2>&1; e inspect -f '{{.State.Status}} {{.State.ExitCode}}' $NAME`, expect: /^exited 137$/ },
+    script: `run -d $IMAGE sh -c '${ignore}' >/dev/null; wait_for 10 says up; e stop -t 1 $NAME >/dev/null 2>&1; e inspect -f '{{.State.Status}} {{.State.ExitCode}}' $NAME`, expect: /^exited 137$/ },
   { id: "kill", engines: both, claim: "kill sends the signal it is told to",
-    script: "run -d $IMAGE sh -c 'trap \"echo usr1; exit 6\" USR1; while :; do sleep 0.1; done' >/dev/null; sleep 0.3; e kill -s USR1 $NAME >/dev/null; e wait $NAME; e logs $NAME", expect: /^6\nusr1$/ },
+    script: "run -d $IMAGE sh -c 'trap \"echo usr1; exit 6\" USR1; echo up; while :; do sleep 0.1; done' >/dev/null; wait_for 10 says up; e kill -s USR1 $NAME >/dev/null; e wait $NAME; e logs $NAME", expect: /^6\nup\nusr1$/ },
   { id: "kill-default", engines: both, claim: "kill without a signal kills",
     script: "run -d $IMAGE sleep 100 >/dev/null; e kill $NAME >/dev/null; e wait $NAME", expect: /^137$/ },
   { id: "restart", engines: both, claim: "restart gives the program a new process and keeps the files",
-    script: "run -d $IMAGE sh -c 'echo x >> /log; sleep 100' >/dev/null; sleep 0.2; A=$(e inspect -f '{{.State.Pid}}' $NAME); e restart -t 0 $NAME >/dev/null; sleep 0.2; B=$(e inspect -f '{{.State.Pid}}' $NAME); [ $A != $B ] && echo new; e exec $NAME cat /log", expect: /^new\nx\nx$/ },
+    script: "run -d $IMAGE sh -c 'echo x >> /log; sleep 100' >/dev/null; wait_for 10 e exec $NAME test -s /log; A=$(e inspect -f '{{.State.Pid}}' $NAME); e restart -t 0 $NAME >/dev/null; wait_for 10 e exec $NAME grep -c -z 'x.x' /log; B=$(e inspect -f '{{.State.Pid}}' $NAME); [ $A != $B ] && echo new; e exec $NAME cat /log", expect: /^new\nx\nx$/ },
   { id: "restart-policy", engines: docker, claim: "a restart policy starts a failed program again",
     script: "run -d --restart on-failure:2 $IMAGE sh -c 'exit 1' >/dev/null; wait_for 10 sh -c \"docker -H $SOCKET inspect -f '{{.RestartCount}} {{.State.Status}}' $NAME | grep -q '2 exited'\"; e inspect -f '{{.RestartCount}} {{.State.ExitCode}}' $NAME", expect: /^2 1$/ },
   { id: "stop-start", engines: both, claim: "a stopped container can be started again",

@@ -20,6 +20,7 @@ let counter = 0;
 
 const functions = `
 wait_for() { n=$(($1 * 10)); shift; while [ $n -gt 0 ]; do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; n=$((n - 1)); done; return 1; }
+says() { e logs "$NAME" 2>&1 | grep -q "$1"; }
 `;
 
 export async function compareRow(

@@ -84,15 +84,10 @@ export function planBoot(options: BootOptions): BootPlan {
   return { writes, registers: linux64Entry(kernel.entry), protocol: "linux64", memoryMap };
 }
 
-/** `isPlaced`: whether somebody put these bytes there already, in a cheaper way. */
-export function writeBoot(
-  memory: GuestMemory,
-  plan: BootPlan,
-  isPlaced: (segment: LoadSegment) => boolean = () => false,
-): void {
-  for (const segment of plan.writes) {
-    const { address, bytes, sizeBytes } = segment;
-    if (!isPlaced(segment)) memory.copyIn(address, bytes);
+/** Puts everything where the plan says. */
+export function writeBoot(memory: GuestMemory, plan: BootPlan): void {
+  for (const { address, bytes, sizeBytes } of plan.writes) {
+    memory.copyIn(address, bytes);
     if (sizeBytes > bytes.length) memory.fill(address + bytes.length, sizeBytes - bytes.length, 0);
   }
 }

@@ -7,6 +7,7 @@
  * offers buffers.
  */
 import { gather, scatter } from "./chain-bytes.ts";
+import { type Call, HeldCall } from "./held-call.ts";
 import { type Driver, deviceTypes, type VirtioDevice } from "./virtio-device.ts";
 import type { DescriptorChain, Virtqueue } from "./virtqueue.ts";
 import { BUFFER_BYTES, VsockConnection, VsockError } from "./vsock-connection.ts";
@@ -33,15 +34,6 @@ const FIRST_HOST_PORT = 0x4000_0000;
 interface Dialling {
   readonly resolve: (connection: VsockConnection) => void;
   readonly reject: (error: VsockError) => void;
-}
-
-/** What a caller said when it dialled. */
-type Call = Pick<Packet, "srcPort" | "dstPort" | "bufAlloc" | "fwdCnt">;
-
-interface HeldCall {
-  readonly port: number;
-  readonly come: () => void;
-  call?: Call;
 }
 
 interface VsockState {
@@ -92,11 +84,18 @@ export class Vsock implements VirtioDevice {
     return { [Symbol.dispose]: () => void this.#listeners.delete(port) };
   }
 
-  /** Leaves the next call to this port unanswered until `release`; resolves when it has come. */
-  hold(port: number): Promise<void> {
+  /**
+   * Leaves a call to this port unanswered until `release`: the next one, or one after `others`.
+   * Resolves when it has come.
+   */
+  hold(port: number, others = 0): Promise<void> {
     return new Promise((come) => {
-      this.#held = { port, come };
+      this.#held = new HeldCall(port, others, come);
     });
+  }
+
+  get hasConnections(): boolean {
+    return this.#connections.size + this.#dialling.size + this.#control.length > 0;
   }
 
   /** Answers the call that was held, also one that was saved with the machine. */
@@ -137,7 +136,7 @@ export class Vsock implements VirtioDevice {
   /** Connections do not survive; the guest is told by an event when it goes on. §5.10.6.7 */
   save(): VsockState {
     const call = this.#held?.call;
-    const open = this.#connections.size + this.#dialling.size + this.#control.length > 0;
+    const open = this.hasConnections;
     return { open, ...(call === undefined ? {} : { held: call }) };
   }
 
@@ -145,7 +144,7 @@ export class Vsock implements VirtioDevice {
     // SAFE: `save` made it.
     const { open, held: call } = state as VsockState;
     this.#resetPending = open;
-    if (call !== undefined) this.#held = { port: call.dstPort, come: () => undefined, call };
+    if (call !== undefined) this.#held = HeldCall.of(call);
   }
 
   /** Everything the guest sent: one packet a chain. */
@@ -180,7 +179,7 @@ export class Vsock implements VirtioDevice {
   #dispatch(packet: Packet, data: Uint8Array): void {
     const id = key(packet.dstPort, packet.srcPort);
     if (packet.operation === operations.REQUEST) {
-      if (!this.#holds(packet)) this.#accept(packet);
+      if (this.#held?.take(packet) !== true) this.#accept(packet);
       return;
     }
     if (this.#dialling.has(id)) {
@@ -221,14 +220,6 @@ export class Vsock implements VirtioDevice {
       default:
         this.#abort(connection, `The guest sent operation ${packet.operation}`);
     }
-  }
-
-  #holds({ srcPort, dstPort, bufAlloc, fwdCnt }: Packet): boolean {
-    const held = this.#held;
-    if (held === undefined || held.port !== dstPort || held.call !== undefined) return false;
-    held.call = { srcPort, dstPort, bufAlloc, fwdCnt };
-    held.come();
-    return true;
   }
 
   #accept(packet: Call): void {

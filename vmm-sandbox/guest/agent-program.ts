@@ -5,7 +5,7 @@
  * connect → "ready" → ┌ poll: request, or SIGCHLD ┐
  *                     │ request: read a block; run it, or fork and run it there; answer
  *                     │ SIGCHLD: wait4 until nobody is left; report each
- *                     └───────────────────────────┘   connection gone: power off
+ *                     └───────────────────────────┘   connection gone: power off; "redial": connect
  * ```
  */
 import {
@@ -103,6 +103,7 @@ function openConnection({ family, address }: AgentOptions): readonly Row[] {
       args: [SIG_BLOCK, childSignal, { buffer: "mask" }, sigsetSizeBytes],
     },
     { call: "signalfd4", args: [-1, childSignal, sigsetSizeBytes, SFD_CLOEXEC], as: "signals" },
+    { label: "dial" },
     ...dial(family, address, "control"),
     ...watch(0, control),
     ...watch(1, { result: "signals" }),
@@ -153,10 +154,14 @@ function takeRequest(): readonly Row[] {
     { jump: "gone", if: [size, ">", ARENA_BYTES] },
     ...readExactly("block", ARENA_ADDRESS, size),
     { jump: "spawn", if: [{ load: "in", width: 4 }, "==", messageKinds.spawn] },
+    { jump: "redial", if: [{ load: "in", width: 4 }, "==", messageKinds.redial] },
     { run: ARENA_ADDRESS, as: "value" },
     ...answer("done", { kind: "done", value: { result: "value" }, size }),
     ...writeExactly("block-back", ARENA_ADDRESS, size),
     { jump: "wait" },
+    { label: "redial" },
+    { call: "close", args: [control] },
+    { jump: "dial" },
     { label: "spawn" },
     { call: "clone", args: [SIGCHLD, 0, 0, 0, 0], as: "child", ignore: ["EAGAIN", "ENOMEM"] },
     { jump: "child", if: [{ last: true }, "==", 0] },

@@ -12,6 +12,7 @@ export {
 } from "./guest-process.ts";
 export { encodeInitramfs } from "./initramfs.ts";
 export { MissingModuleError, planModules } from "./kernel-modules.ts";
+export { encodeRehearsal, REHEARSAL_FILE, rehearse } from "./rehearsal.ts";
 export { type Connection, GuestError, RemoteKernel, type RemoteProcess } from "./remote-kernel.ts";
 export { connectionOf } from "./socket-connection.ts";
 export type { HostAddress } from "./stdio-program.ts";

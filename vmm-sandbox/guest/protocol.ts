@@ -24,6 +24,8 @@ export const messageKinds = {
   exited: 5,
   /** Guest, first of all: ready to take requests. */
   ready: 6,
+  /** Host: hang up, dial again and say "ready": for a machine that is about to be saved. */
+  redial: 7,
 } as const;
 
 /** Where the guest keeps the block of a request; far from anything an executable uses. */

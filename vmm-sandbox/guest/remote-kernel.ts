@@ -100,6 +100,14 @@ export class RemoteKernel {
     });
   }
 
+  /** Ends the connection; the agent then dials the same port again, and is another RemoteKernel's. */
+  async redial(): Promise<void> {
+    await this.#turn;
+    await this.#writer.write(message.encode({ kind: messageKinds.redial }));
+    await this.closed;
+    await this.#writer.close().catch(() => undefined); // the agent has hung up
+  }
+
   /** Ends the connection; the agent then ends its machine. */
   async close(): Promise<void> {
     await this.#writer.close().catch(() => undefined); // it may be gone already

@@ -66,6 +66,8 @@ export interface KvmHandle {
 }
 
 const MADV_DONTNEED = 4;
+const MADV_HUGEPAGE = 14;
+const HUGE_PAGE = 2 * 2 ** 20;
 const VIEW_BYTES = 2 ** 31;
 /** More than any device takes at once. */
 const VIEW_OVERLAP_BYTES = 128 * 2 ** 20;
@@ -231,10 +233,20 @@ function bell(address: number, value: number, fd: Fd, flags: number): Uint8Array
   });
 }
 
-/** Address space only: pages come when the guest touches them. */
+/**
+ * Address space only: pages come when the guest touches them, two megabytes at once where that can be.
+ * KVM maps a huge page only where guest and host addresses lie alike within it.
+ */
 function mapRam(sizeBytes: number): number {
   const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  return call("mmap", 0, sizeBytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+  const reserved = sizeBytes + HUGE_PAGE;
+  const start = call("mmap", 0, reserved, PROT_READ | PROT_WRITE, flags, -1, 0);
+  const address = Math.ceil(start / HUGE_PAGE) * HUGE_PAGE;
+  if (address > start) call("munmap", start, address - start);
+  call("munmap", address + sizeBytes, start + reserved - (address + sizeBytes));
+  // Refused by kernels without huge pages, which is no loss.
+  syscall("madvise", address, sizeBytes, MADV_HUGEPAGE);
+  return address;
 }
 
 /** Engines refuse (Bun) or crash on (Node) views of more than 4 GiB: several that overlap. */

@@ -6,8 +6,8 @@ export interface MonitorShare {
   /** In the monitor's own root. */
   readonly path: string;
   readonly readOnly: boolean;
-  /** The one file of it that the guest may see. */
-  readonly only?: string;
+  /** The files of it that the guest may see. */
+  readonly only?: readonly string[];
 }
 
 export interface MonitorNet {
@@ -16,6 +16,8 @@ export interface MonitorNet {
   readonly fd: number;
   /** Six bytes. */
   readonly mac: readonly number[];
+  /** Of the other end; Ethernet's without it. */
+  readonly mtu?: number;
 }
 
 export interface MonitorSnapshot {

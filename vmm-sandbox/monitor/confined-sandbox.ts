@@ -31,8 +31,8 @@ export interface ConfinedShare {
   /** Directory of the host. */
   readonly source: string;
   readonly readOnly: boolean;
-  /** The one file of it that the guest may see. */
-  readonly only?: string;
+  /** The files of it that the guest may see. */
+  readonly only?: readonly string[];
 }
 
 export interface ConfinedSandboxConfig {
@@ -57,7 +57,8 @@ export interface ConfinedSandboxConfig {
 /** Boots the guest and waits for its agent. Throws as startSandbox does, and ConfinementError. */
 export async function startConfinedSandbox(config: ConfinedSandboxConfig): Promise<Sandbox> {
   const machine = startMonitor(config);
-  const control = machine.host.acceptAt(CONTROL_PORT);
+  const listen = () => machine.host.acceptAt(CONTROL_PORT);
+  const control = listen();
   try {
     await machine.start(
       config.snapshot?.kind === "restore"
@@ -72,7 +73,7 @@ export async function startConfinedSandbox(config: ConfinedSandboxConfig): Promi
     await machine[Symbol.asyncDispose]();
     throw error;
   }
-  return await connectAgent(machine, control, config);
+  return await connectAgent(machine, control, { ...config, listen });
 }
 
 /** The descriptors are open here only until the monitor has them. */

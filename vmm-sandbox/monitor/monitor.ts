@@ -129,7 +129,6 @@ class Monitor {
     return await Vm.create({
       ...parts,
       kernel: kernel.bytes,
-      kernelFile: kernel.fd,
       initrd: joinInitrd(this.#initrd.splice(0)),
       commandLine,
     });
@@ -202,10 +201,10 @@ function openBackend(
     : new SoftwareBackend({ memorySizeBytes, code });
 }
 
-function openNet({ kind, fd, mac }: MonitorNet): Net {
+function openNet({ kind, fd, mac, mtu }: MonitorNet): Net {
   const backend =
     kind === "tap" ? new Tap({ fd: Fd.take(fd), name: "tap" }) : Passt.over(openSocket(fd));
-  return new Net(backend, { mac: Uint8Array.from(mac) });
+  return new Net(backend, { mac: Uint8Array.from(mac), ...(mtu !== undefined && { mtu }) });
 }
 
 function joinInitrd(parts: readonly Uint8Array[]): Uint8Array {

@@ -1,10 +1,10 @@
 /**
  * When a machine is saved, and how a restored one goes on: always at the same moment, the one in
- * which the guest's agent has dialled the host and nobody has answered.
+ * which the guest's agent has dialled the host for the second time and nobody has answered.
  *
  * ```
- * boot ─► agent dials ─► [rest: save] ─► disks are put in ─► the host answers ─► the agent's work
- *                  restored machine ─────────┘
+ * boot ─► agent dials, practises, dials again ─► [save] ─► disks are put in ─► the host answers ─► …
+ *                                    restored machine ─────────┘
  * ```
  * Until then the guest has seen nothing of an image, a container or a user: its disks are empty
  * slots. So one snapshot serves all machines that are made alike.
@@ -14,6 +14,9 @@ import type { StopReason } from "../machine/index.ts";
 import { Vm, type VmParts, type VmState } from "../vm.ts";
 import { type LoadedSnapshot, type OpenSnapshot, writeSnapshot } from "./snapshot-file.ts";
 import { touchedPages } from "./touched-pages.ts";
+
+/** The agent's first call; the second one is made for the snapshot, when it has practised. */
+const CALLS_BEFORE = 1;
 
 export interface SnapshotUse extends OpenSnapshot {
   readonly kind: "save" | "restore";
@@ -59,15 +62,16 @@ export async function runWithSnapshot(
     return running;
   };
   if (use.kind === "restore") return await goOn();
-  vsock.hold(port).then(() => vm.pause());
+  vsock.hold(port, CALLS_BEFORE).then(() => vm.pause());
   const reason = await vm.run();
   if (reason.kind !== "paused") return reason;
-  onSaved(await save(vm, use));
+  onSaved(await save(vm, vsock, use));
   return await goOn();
 }
 
 /** A machine that cannot be saved still runs. */
-async function save(vm: Vm, use: SnapshotUse): Promise<SaveResult> {
+async function save(vm: Vm, vsock: Vsock, use: SnapshotUse): Promise<SaveResult> {
+  if (vsock.hasConnections) return { failure: "the guest has connections to the host" };
   try {
     const state = await vm.save();
     const code = await vm.saveCode();

@@ -315,12 +315,17 @@ describe("Vsock", () => {
     const s = setup();
     let accepted = 0;
     using _ = s.device.listen(1024, () => void accepted++);
-    s.device.hold(1024);
+    s.device.hold(1024, 1);
     s.send({ operation: REQUEST });
-    assert.deepEqual([accepted, s.received()], [0, []]);
+    assert.equal(accepted, 1, "the call before it");
+    s.send({ operation: SHUTDOWN, flags: 3 });
+    s.received();
+    assert.equal(s.device.hasConnections, false);
+    s.send({ operation: REQUEST });
+    assert.deepEqual([accepted, s.received()], [1, []]);
     const state = structuredClone(s.driver.transport.save());
     s.device.release();
-    assert.equal(accepted, 1);
+    assert.equal(accepted, 2);
     assert.equal(s.received()[0]?.packet.operation, RESPONSE);
 
     const vsock = new Vsock(3);

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Program } from "../../../linux/index.ts";
-import type { RemoteKernel } from "../../../vmm-sandbox/guest/index.ts";
+import { RemoteKernel } from "../../../vmm-sandbox/guest/index.ts";
 import { message, messageKinds } from "../../../vmm-sandbox/guest/protocol.ts";
 import { farewellStatus, type LocalAgent, startLocalAgent } from "./local-agent.ts";
 
@@ -108,6 +108,19 @@ describe("vmm-sandbox/guest agent", () => {
       statuses,
       codes.map((code) => code << 8),
     );
+  });
+
+  it("hangs up and dials again when it is told to, and is the same process", async () => {
+    const connection = agent.acceptAgain();
+    await kernel.redial();
+    await assert.rejects(kernel.run({ rows: [{ end: 0 }] }), /GuestError/);
+    const again = await RemoteKernel.open(await connection);
+    const { value } = await again.run({
+      rows: [{ call: "getpid", args: [] }, { end: { last: true } }],
+    });
+    assert.equal(value, agent.process.pid);
+    const { exited } = await again.spawn(shell("exit 3"));
+    assert.equal(await exited, 3 << 8);
   });
 
   it("ends when the host hangs up", async () => {

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AF_UNIX, encodeElf, sockaddr_un } from "../../../linux/index.ts";
 import {
+  type Connection,
   connectionOf,
   type HostPorts,
   planAgent,
@@ -19,6 +20,8 @@ export interface LocalAgent extends AsyncDisposable {
   /** The agent's control connection. */
   readonly socket: Socket;
   readonly exited: Promise<number | null>;
+  /** Takes the agent's next call to its control port. */
+  acceptAgain(): Promise<Connection>;
 }
 
 /** What the agent exits with when the host hangs up. */
@@ -30,8 +33,7 @@ export async function startLocalAgent(): Promise<LocalAgent> {
   const accepted: Socket[] = [];
   const address = (port: number) =>
     sockaddr_un.encode({ sun_family: AF_UNIX, sun_path: Buffer.from(join(folder, `${port}`)) });
-  const accept = () => {
-    const port = nextPort++;
+  const accept = (port = nextPort++) => {
     let settle: (socket: Socket) => void;
     const socket = new Promise<Socket>((resolve) => {
       settle = resolve;
@@ -58,7 +60,8 @@ export async function startLocalAgent(): Promise<LocalAgent> {
   const socket = await control.socket;
   return {
     kernel: await RemoteKernel.open(await control.connection),
-    host: { family: AF_UNIX, address, accept },
+    host: { family: AF_UNIX, address, accept: () => accept() },
+    acceptAgain: () => accept(control.port).connection,
     process: child,
     socket,
     exited,

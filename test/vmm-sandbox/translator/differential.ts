@@ -6,9 +6,6 @@ import { encode, fillState, Random, undefinedFlags } from "./vectors.ts";
 
 export type Difference = { readonly row: string; readonly text: string };
 
-/** Its memory has fixed addresses, so there is one in a process. */
-let opened: HostCpu | undefined;
-
 const registerNames = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split(" ");
 
 export class Differential {
@@ -27,8 +24,7 @@ export class Differential {
 
   /** `hotThreshold`: 1 tests the compiled tier, 2³⁰ the interpreter. */
   static async open(seed: number, hotThreshold = 2 ** 30): Promise<Differential> {
-    opened ??= await HostCpu.open();
-    return new Differential(opened, seed, hotThreshold);
+    return new Differential(await HostCpu.open(), seed, hotThreshold);
   }
 
   get regions(): number {

@@ -15,8 +15,12 @@ export class GuestCpu {
   readonly cpu: Cpu;
   readonly ram: Uint8Array;
 
+  private readonly isUser: boolean;
+  private end = 0n;
+
   /** `hotThreshold`: 1 compiles everything at once, 2³⁰ nothing ever. */
-  constructor(hotThreshold = 2 ** 30) {
+  constructor(hotThreshold = 2 ** 30, isUser = false) {
+    this.isUser = isUser;
     const memory = createCpuMemory(ramBytes);
     const guest = GuestMemory.over(memory.buffer, ramBytes, layout.ram);
     const machine = new Machine({
@@ -35,10 +39,16 @@ export class GuestCpu {
     registers.set64(state.cr3, 0x1000n);
     registers.set64(state.cr4, 0x620n);
     registers.set64(state.efer, 0xd01n);
-    registers.set64(state.cr0, 0x8001_0033n);
+    registers.set64(state.cr0, 0x8005_0033n);
+    const cpl = isUser ? 3 : 0;
     for (let i = 0; i < 6; i++)
-      registers.setSegment(i, i === 1 ? 0x10 : 0x18, i === 1 ? flatCode64(0) : flatData(0));
-    this.cpu.setPrivilege(0);
+      registers.setSegment(
+        i,
+        (i === 1 ? 0x10 : 0x18) | cpl,
+        i === 1 ? flatCode64(cpl) : flatData(cpl),
+      );
+    registers.idt = { base: 0n, limit: 0 };
+    this.cpu.setPrivilege(cpl);
   }
 
   private buildTables(buffer: ArrayBufferLike): void {
@@ -46,7 +56,10 @@ export class GuestCpu {
     entries[0x1000 / 8] = 0x2000n | 7n;
     entries[0x2000 / 8 + 1] = 0x3000n | 7n;
     entries[0x3000 / 8 + ((addresses.code >> 21) & 511)] = BigInt(physical.code) | 0x87n;
-    entries[0x3000 / 8 + ((addresses.data >> 21) & 511)] = BigInt(physical.data) | 0x87n;
+    // The data page, and two pages behind it one that may only be read (host-faults.ts).
+    entries[0x3000 / 8 + ((addresses.data >> 21) & 511)] = 0x4000n | 7n;
+    entries[0x4000 / 8] = BigInt(physical.data) | 7n;
+    entries[0x4000 / 8 + 2] = BigInt(physical.data + 0x2000) | 5n;
   }
 
   /** Puts the instruction, then HLT, where the oracle has it. */
@@ -55,6 +68,7 @@ export class GuestCpu {
     this.ram.set(instruction, at);
     this.ram[at + instruction.length] = 0xf4;
     this.cpu.codeWritten(at, instruction.length + 1);
+    this.end = BigInt(addresses.code + instructionOffset + instruction.length);
   }
 
   /** Runs it on one state (see host-cpu.ts), in place; returns the exception's vector or -1. */
@@ -64,11 +78,15 @@ export class GuestCpu {
     for (let i = 0; i < 16; i++) registers.setGpr(i, words.getBigUint64(i * 8, true));
     this.loadFpu(words);
     registers.bytes.set(view.subarray(offsets.xmm, offsets.xmm + 256), layout.state + state.xmm);
-    registers.rflags = words.getUint32(offsets.flags, true) & ~0x200;
+    const flags = words.getUint32(offsets.flags, true);
+    registers.rflags = this.isUser ? flags : flags & ~0x200;
     this.ram.set(view.subarray(offsets.data, offsets.data + offsets.dataBytes), physical.data);
+    this.ram.fill(0, physical.data + 0xfc0, physical.data + 0x1000); // as the host's loader does
     registers.rip = BigInt(addresses.code + instructionOffset);
     const fault = this.cpu.step();
-    if (fault >= 0) return fault;
+    // A program cannot halt: that is how it ends here.
+    const isEnd = this.isUser && fault === 13 && registers.rip === this.end;
+    if (fault >= 0 && !isEnd && !this.isUser) return fault;
     for (let i = 0; i < 16; i++) words.setBigUint64(i * 8, registers.gpr(i), true);
     view.set(
       registers.bytes.subarray(layout.state + state.xmm, layout.state + state.xmm + 256),
@@ -77,7 +95,7 @@ export class GuestCpu {
     this.storeFpu(words);
     words.setBigUint64(offsets.flags, BigInt(registers.rflags | 0x200), true);
     view.set(this.ram.subarray(physical.data, physical.data + offsets.dataBytes), offsets.data);
-    return -1;
+    return isEnd ? -1 : fault;
   }
 
   /** The x87 part of an FXSAVE image: FCW, FSW with TOP, tags, and ST(0) to ST(7). */

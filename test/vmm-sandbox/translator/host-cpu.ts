@@ -70,6 +70,8 @@ function loadState(code: Code): void {
     code.vector(0x6f, 0, offsets.data + i * 16);
     code.vectorAbsolute(0x7f, 0, addresses.data + i * 16);
   }
+  code.emit(0x66, 0x0f, 0xef, 0xc0); // pxor xmm0, xmm0
+  for (let i = 0; i < 4; i++) code.vectorAbsolute(0x7f, 0, addresses.data + 0xfc0 + i * 16);
   code.emit(0x48, 0x0f, 0xae, 0x88).disp(offsets.fx); // fxrstor64 [rax + fx]
   // push [rax + flags]; popfq
   code.emit(0xff, 0xb0).disp(offsets.flags).emit(0x9d);
@@ -126,6 +128,8 @@ function systemCallOf(driver: FfiDriver): SystemCall {
 
 type SystemCall = ReturnType<FfiDriver["functionAt"]>;
 
+let opened: HostCpu | undefined;
+
 export class HostCpu {
   private readonly code: Uint8Array;
   protected readonly variables: DataView;
@@ -157,8 +161,10 @@ export class HostCpu {
     this.call = () => entry(0, 0, 0, 0, 0, 0, 0);
   }
 
+  /** Its memory has fixed addresses, so there is one in a process. */
   static async open(): Promise<HostCpu> {
-    return new HostCpu(await openDriver());
+    opened ??= new HostCpu(await openDriver());
+    return opened;
   }
 
   /** mmap with a fixed address, by a system call of our own: the drivers choose theirs. */

@@ -68,7 +68,8 @@ export class FaultingHost extends HostCpu {
 
   static override async open(): Promise<FaultingHost> {
     const host = new FaultingHost(await openDriver());
-    host.mapFixed(readOnlyPage, 0x1000, 1);
+    // Read once, so that it is there: a first write to a page that is not would be "not present".
+    host.mapFixed(readOnlyPage, 0x1000, 1).at(0);
     host.mapFixed(stack.at, stack.bytes);
     host.records = host.mapFixed(records, Math.ceil((maxBatch * recordBytes) / 4096) * 4096);
     host.install(handlerAt, handler().bytes);

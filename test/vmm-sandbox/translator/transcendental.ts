@@ -27,11 +27,9 @@ export const functions: readonly Function[] = [
   { name: "FCOS",    modRm: 0xff, exponents: [any] },
 ];
 
-let host: HostCpu | undefined;
-
 /** Runs `batches` of each function; the differences, as text. */
 export async function compareTranscendental(seed: number, batches: number): Promise<string[]> {
-  host ??= await HostCpu.open();
+  const host = await HostCpu.open();
   const guest = new GuestCpu();
   const random = new Random(seed);
   const differences: string[] = [];

@@ -11,8 +11,8 @@ import type { Export, Request } from "./request.ts";
 export interface FuseServerOptions {
   readonly path: string;
   readonly readOnly: boolean;
-  /** Only this file of the directory exists for the guest: for shares that are one file. */
-  readonly only?: string;
+  /** Only these files of the directory exist for the guest: for shares that are single files. */
+  readonly only?: readonly string[];
 }
 
 type Operation = (shared: Export, request: Request) => Uint8Array;
@@ -64,10 +64,10 @@ const names = new Map<number, abi.Opcode>(
 
 export class FuseServer implements Disposable {
   readonly #export: Export & { readonly inodes: Inodes; readonly handles: Handles };
-  readonly #only: Uint8Array | undefined;
+  readonly #only: readonly Uint8Array[] | undefined;
 
   constructor({ path, readOnly, only }: FuseServerOptions) {
-    this.#only = only === undefined ? undefined : Buffer.from(`${only}\0`);
+    this.#only = only?.map((name) => Buffer.from(`${name}\0`));
     this.#export = { inodes: new Inodes(path), handles: new Handles(), readOnly };
   }
 
@@ -128,12 +128,12 @@ export class FuseServer implements Disposable {
     }
   }
 
-  /** With `only`, the directory itself can be passed through to that one name, nothing else. */
+  /** With `only`, the directory itself can be passed through to those names, nothing else. */
   #checkOnly(opcode: abi.Opcode, { nodeid }: Request["header"], body: Uint8Array): void {
     if (this.#only === undefined || Number(nodeid) !== abi.ROOT_ID) return;
     if (opcode === "GETATTR" || opcode === "STATFS") return;
     if (opcode !== "LOOKUP") throw new FuseError("EACCES");
-    if (Buffer.compare(body.subarray(0, this.#only.length), this.#only) !== 0)
+    if (!this.#only.some((name) => Buffer.compare(body.subarray(0, name.length), name) === 0))
       throw new FuseError("ENOENT");
   }
 

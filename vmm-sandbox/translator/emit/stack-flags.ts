@@ -32,8 +32,8 @@ export function setPoppedFlags(site: Site, popped: Local<Int>): void {
   site.storeState32(state.eflags, i32.or(kept, i32.and(value.get(), change.get())));
   setArithmeticFlags(site, value);
   leaveForInterrupt(site);
-  // TF: the run loop goes on instruction by instruction.
-  when(i32.and(value.get(), i32.const(0x100)), () => site.exhaustFuel());
+  // TF and AC: the run loop goes on instruction by instruction.
+  when(i32.and(value.get(), i32.const(0x4_0100)), () => site.exhaustFuel());
   count(site, state.popfCounts);
 }
 

@@ -93,12 +93,15 @@ export class CodePageMap extends Map<number, CodePage> {
   }
 }
 
-/** In a copy of all records: whatever was compiled is counted down from `threshold` again. */
-export function resetHeads(rows: Int32Array, records: Uint8Array, threshold: number): void {
+/** A short program is over before the kernel's code, decoded already, has paid for its compiling. */
+const PATIENCE = 4;
+
+/** In a copy of all records: nothing is compiled, and runs are hot later than others. */
+export function resetHeads(rows: Int32Array, records: Uint8Array, hotThreshold: number): void {
   const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
   for (let at = 2; at < rows.length; at += ROW_WORDS) {
     const head = (rows[at] as number) - layout.records;
     view.setUint16(head, specialHandlers.count, true);
-    view.setInt32(head + record.immediate, threshold, true);
+    view.setInt32(head + record.immediate, hotThreshold * PATIENCE, true);
   }
 }

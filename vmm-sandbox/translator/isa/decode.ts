@@ -40,8 +40,7 @@ export class Instruction {
   modRm = 0;
   /** Effective operand size in bits of sized rows, else of the first operand, else 0. */
   size = 0;
-  // Plain arrays: the JIT makes an Instruction for each that it compiles, and typed ones are slow to make.
-  readonly kinds: number[] = [0, 0, 0, 0];
+  readonly kinds: number[] = [0, 0, 0, 0]; // typed arrays are slow to make, and the JIT makes many
   readonly values: number[] = [0, 0, 0, 0];
   readonly sizes: number[] = [0, 0, 0, 0];
   operandCount = 0;

@@ -29,6 +29,7 @@ import { Msrs } from "./msr.ts";
 import { attribute, segmentIndex } from "./registers.ts";
 import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
+import { settleFault } from "./stack-fault.ts";
 
 /** Instructions, roughly, between looks at the clock. */
 const fuelSlice = 40_000;
@@ -228,7 +229,7 @@ export class Cpu extends GuestAccess {
   /** Notes a fault of the instruction whose record is `at`. */
   protected override fault(fault: GuestFault, at: number): void {
     this.setRip(at, false);
-    this.pending = fault;
+    this.pending = settleFault(this, fault);
     this.registers.set32(state.exit, exitReason.fault);
   }
 
@@ -303,8 +304,7 @@ export class Cpu extends GuestAccess {
       if (registers.get32(state.fuel) <= 0 || this.halted) {
         if (this.machine.stopReason || kicked()) return "kicked";
         this.jit.poll();
-        const { helpers, slowAccesses, exits } = this.statistics;
-        collectGarbage(helpers + slowAccesses + (exits[exitReason.lookup] as number));
+        collectGarbage(this.statistics.helpers + this.statistics.slowAccesses);
         this.apic.tick(this.machine.clock.now());
         registers.set32(state.fuel, fuelSlice);
       }
@@ -347,6 +347,9 @@ export class Cpu extends GuestAccess {
     if (page >= 0) this.jit.hot({ low, high, page, mode: this.mode, record: at });
   }
 
+  /** What `step` ended with. */
+  stepFault: GuestFault | undefined;
+
   /** For tests: runs from RIP to the next HLT; the vector of an exception, -1, or -2: given up. */
   step(goOn = (): boolean => true): number {
     this.halted = false;
@@ -364,6 +367,7 @@ export class Cpu extends GuestAccess {
       }
       let fault = this.takePending();
       if (fault?.vector === delegated) fault = executeDelegated(this);
+      this.stepFault = fault;
       if (fault) return fault.vector;
       if (this.registers.get32(state.fuel) > 0) continue;
       if (!goOn()) return -2;

@@ -130,7 +130,7 @@ export abstract class GuestAccess {
   protected page(low: number, high: number, kind: number, isUser: boolean): number {
     const top = high >> 15;
     if (top !== 0 && top !== -1) {
-      this.lastFault = generalProtection();
+      this.lastFault = generalProtection(0, low, high);
       return -1;
     }
     if (this.paging.walk(low, high, kind, isUser)) return this.paging.physicalPage;

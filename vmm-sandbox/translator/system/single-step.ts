@@ -1,10 +1,11 @@
 /**
- * One instruction at a time: RFLAGS.TF, the debug registers (SDM volume 3B §17.2 and §17.3), and
- * the FPU's absence (CR0.TS, CR0.EM). Code that any of these watches is translated afresh for each
+ * One instruction at a time: RFLAGS.TF, the debug registers (SDM volume 3B §17.2 and §17.3), the
+ * FPU's absence (CR0.TS, CR0.EM), and programs that want their alignment checked (RFLAGS.AC). Code that any of these watches is translated afresh for each
  * step and forgotten, so that ordinary code pays nothing.
  */
 import { type Instruction, noRegister, operandKind, ripRegister } from "../isa/decode.ts";
 import { delegated, state } from "../state.ts";
+import { checksAlignment, isMisaligned } from "./alignment.ts";
 import type { Cpu } from "./cpu.ts";
 import { GuestFault, vector } from "./fault.ts";
 import { executeDelegated } from "./soft-sse.ts";
@@ -19,7 +20,8 @@ const [taskSwitched, emulation] = [8, 4];
 export function isWatched(cpu: Cpu): boolean {
   const { registers } = cpu;
   if (registers.get32(state.eflags) & trapFlag) return true;
-  return (registers.get32(state.cr0) & (taskSwitched | emulation)) !== 0 || breakpointsOn(cpu);
+  if ((registers.get32(state.cr0) & (taskSwitched | emulation)) !== 0) return true;
+  return checksAlignment(cpu) || breakpointsOn(cpu);
 }
 
 function breakpointsOn(cpu: Cpu): boolean {
@@ -60,6 +62,7 @@ export function faultBefore(cpu: Cpu, it: Instruction): GuestFault | undefined {
       return new GuestFault(vector.debug);
     }
   }
+  if (checksAlignment(cpu) && isMisaligned(cpu, it)) return new GuestFault(vector.alignmentCheck);
   if (!it.row.usesVectors) return undefined;
   const cr0 = registers.get32(state.cr0);
   if (cr0 & emulation) return new GuestFault(vector.invalidOpcode);

@@ -10,6 +10,7 @@ import * as ieee from "../x87/ieee.ts";
 import type { Cpu } from "./cpu.ts";
 import { GuestFault, generalProtection, vector } from "./fault.ts";
 import { decodeHere, effectiveAddress } from "./single-step.ts";
+import { settleFault } from "./stack-fault.ts";
 
 const { SseContext } = ieee;
 type SseContext = ieee.SseContext;
@@ -38,7 +39,7 @@ export function executeDelegated(cpu: Cpu): GuestFault | undefined {
     cpu.registers.rip = BigInt.asUintN(64, cpu.registers.rip + BigInt(it.length));
     return undefined;
   } catch (fault) {
-    if (fault instanceof GuestFault) return fault;
+    if (fault instanceof GuestFault) return settleFault(cpu, fault);
     throw fault;
   }
 }

@@ -25,7 +25,7 @@ export function allowBranchHints(): void {
 const bun = (globalThis as { readonly Bun?: { readonly gc?: (now: boolean) => void } }).Bun;
 
 /** Events that may have made objects, between two collections that we ask for. */
-const eventsBetween = 100_000;
+const eventsBetween = 80_000;
 let collectedAt = 0;
 
 /**

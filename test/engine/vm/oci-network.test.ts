@@ -1,0 +1,126 @@
+/** A machine in its engine's network namespace: veth, addresses, routes, MTU, and what is cleaned up. */
+import assert from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { whyNoMachine } from "./guest-kernel.ts";
+import { OciMachines } from "./oci-machine.ts";
+
+const PORT = 8080;
+
+describe("network of a machine for the OCI runtime", function () {
+  this.timeout(120_000);
+  const name = `mwt${process.pid}`;
+  const [inner, outer] = [name, `${name}o`];
+  const body = randomBytes(1_500_000);
+  let machines: OciMachines;
+  let server: ChildProcess;
+
+  before("make two namespaces with a cable between them, and a server", async function () {
+    const reason = whyNot();
+    if (reason !== undefined) {
+      console.log(`      skipped: ${reason}`);
+      this.skip();
+    }
+    machines = new OciMachines();
+    for (const one of [inner, outer]) ip("netns", "add", one);
+    ip("link", "add", "eth0", "netns", inner, "type", "veth", "peer", "name", "o", "netns", outer);
+    for (const [one, device, last] of [
+      [inner, "eth0", 2],
+      [outer, "o", 1],
+    ] as const) {
+      ip("-n", one, "link", "set", "lo", "up");
+      ip("-n", one, "addr", "add", `10.77.0.${last}/24`, "dev", device);
+      ip("-n", one, "-6", "addr", "add", `fd77::${last}/64`, "dev", device, "nodad");
+      ip("-n", one, "link", "set", device, "mtu", "1400", "up");
+    }
+    ip("-n", inner, "route", "add", "default", "via", "10.77.0.1");
+    mkdirSync(machines.path("www"));
+    writeFileSync(machines.path("www/body"), body);
+    const args = ["netns", "exec", outer, "busybox", "httpd", "-f", "-p", String(PORT)];
+    server = spawn("ip", [...args, "-h", machines.path("www")], { stdio: "ignore" });
+    await sleep(500);
+  });
+  after(() => {
+    server?.kill("SIGKILL");
+    for (const one of [inner, outer]) if (existsSync(`/run/netns/${one}`)) ip("netns", "del", one);
+    machines?.[Symbol.dispose]();
+  });
+
+  it("has its address, routes and MTU, reaches servers, and leaves no trace", () => {
+    machines.configure(
+      `ip -o addr show eth0 | awk '{print $4}' | grep -v fe80; ip route | grep default
+       cat /sys/class/net/eth0/mtu /sys/class/net/eth0/address
+       wget -q -O - http://10.77.0.1:${PORT}/body | sha256sum
+       wget -q -O - http://[fd77::1]:${PORT}/body | sha256sum`,
+      { network: `/run/netns/${inner}` },
+    );
+    const { stdout, stderr } = machines.verb("run", "n1");
+    const digest = `${createHash("sha256").update(body).digest("hex")}  -`;
+    const mac = ip("-n", inner, "link", "show", "eth0").match(/ether (\S+)/)?.[1];
+    assert.deepEqual(
+      stdout
+        .trim()
+        .split("\n")
+        .map((line) => line.trim()),
+      ["10.77.0.2/24", "fd77::2/64", "default via 10.77.0.1 dev eth0", "1400", mac, digest, digest],
+      stderr,
+    );
+    assert.doesNotMatch(ip("-n", inner, "link"), /manyworlds/);
+    assert.doesNotMatch(tc("qdisc", "show", "dev", "eth0"), /ingress/);
+  });
+
+  it("refuses a namespace that another machine has, and takes over from one that was killed", async () => {
+    machines.configure("sleep 1000", { network: `/run/netns/${inner}` });
+    const pid = machines.create("n2");
+    assert.equal(machines.verb("start", "n2").status, 0);
+    const second = machines.verb("run", "n3");
+    assert.match(second.stderr, /another one is connected to it/);
+    process.kill(pid, "SIGKILL");
+    for (let tries = 0; machines.status("n2") !== "stopped" && tries < 50; tries++)
+      await sleep(100);
+    machines.verb("delete", "n2");
+    assert.match(tc("qdisc", "show", "dev", "eth0"), /ingress/);
+    machines.configure(`wget -q -O - http://10.77.0.1:${PORT}/body | wc -c`, {
+      network: `/run/netns/${inner}`,
+    });
+    assert.equal(machines.verb("run", "n4").stdout, `${body.length}\n`);
+  });
+
+  it("a pod has its sandbox as a plain container, and one machine in its network", () => {
+    const role = (name: string) => ({ "io.kubernetes.cri.container-type": name });
+    const network = `/run/netns/${inner}`;
+    machines.configure("uname -r; sleep 1000", { network, annotations: role("sandbox") });
+    const podOf = machines.create("pod");
+    assert.equal(machines.verb("start", "pod").status, 0);
+    const process = { env: ["PATH=/bin", "HOSTNAME=pod-name"] };
+    machines.configure(`uname -r; hostname; wget -q -O - http://10.77.0.1:${PORT}/body | wc -c`, {
+      network,
+      podOf,
+      process,
+      annotations: role("container"),
+    });
+    const { stdout, stderr } = machines.verb("run", "member");
+    const [guest, ...rest] = stdout.trim().split("\n");
+    assert.deepEqual(rest, ["pod-name", String(body.length)], stderr);
+    const host = readFileSync("/proc/sys/kernel/osrelease", "utf8");
+    assert.equal(machines.output("pod"), host);
+    assert.notEqual(guest, host.trim());
+    machines.verb("delete", "--force", "pod");
+  });
+
+  function tc(...args: readonly string[]): string {
+    return execFileSync("tc", ["-n", inner, ...args], { encoding: "utf8" });
+  }
+});
+
+function ip(...args: readonly string[]): string {
+  return execFileSync("ip", args, { encoding: "utf8" });
+}
+
+function whyNot(): string | undefined {
+  if (process.getuid?.() !== 0) return "network namespaces need root";
+  if (!existsSync("/usr/sbin/tc") && !existsSync("/sbin/tc")) return "iproute2 is not installed";
+  return whyNoMachine();
+}
