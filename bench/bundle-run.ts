@@ -28,6 +28,7 @@ async function run(options: BenchOptions): Promise<readonly Report[]> {
         { name: "floor: busybox true", command: ["/bin/busybox", "true"] },
         { name: "floor: empty program of Bun", command: [emptyProgram(directory)] },
         ours,
+        { name: "manyworlds oci, not thawed", command: [...cold, ...ours.command] },
         runtime("runc", "runc", directory, bundle),
         runtime("crun", "crun", directory, bundle),
         { name: "bwrap", command: bubblewrap },
@@ -62,6 +63,9 @@ function runtime(name: string, file: string, directory: string, bundle: string):
   const id = `bench-${process.pid}-${name.replace(" ", "-")}`;
   return { name, command: [file, "--root", state, "run", "--bundle", bundle, id] };
 }
+
+/** As the first start of a boot (decision 130), which this is to be compared with. */
+const cold = ["/usr/bin/env", "MANYWORLDS_COLD=1"];
 
 const bubblewrap = [
   ...["bwrap", "--bind", busyboxRoot(), "/", "--proc", "/proc", "--dev", "/dev"],

@@ -7,13 +7,13 @@ import { formatMs } from "./report.ts";
 /** In order; each lasts until the next one is reached. */
 // biome-ignore format: table
 const phases: readonly (readonly [mark: string, until: string])[] = [
-  ["javascript", "door, Bun's start, our code loaded"],
+  ["javascript", "door, the frozen executable thawed, words read"],
   ["configured", "command line, config.json, checks, cgroup layout"],
   ["cgroups",    "cgroups made and limited"],
   ["planned",    "process made, program planned beside it"],
   ["loaded",     "program encoded and handed over"],
   ["runs",       "namespaces, mounts, pivot_root, execve: the command runs"],
-  ["end",        "the command itself, removal, Bun's end beside them"],
+  ["end",        "the command itself, removal, the executable's end beside them"],
 ];
 
 /** Lines for a report; empty when the runtime does not tell. */

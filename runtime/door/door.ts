@@ -26,7 +26,7 @@ import { planStart } from "./start.ts";
 const defaultRoot = "/run/manyworlds";
 
 /** What a thawed process does as well as one that has just started; create, run and exec matter. */
-const thawed = ["create", "run", "exec", "state"] as const;
+const thawed = ["create", "run", "state"] as const;
 
 /** The bytes of `manyworlds-oci`. */
 export function doorExecutable(): Uint8Array {
@@ -111,7 +111,9 @@ function planVerb(rows: DoorRows): void {
   planDefaultRoot(rows);
   const word = rows.get("word");
   for (const verb of thawed) rows.gotoIfText("thawed_verb", word, verb);
+  rows.gotoIfText("exec_thawed", word, "exec");
   rows.goto("other_verb");
+  planExecThawed(rows);
   rows.label("thawed_verb");
   rows.set("thaws", rows.compute(1, "-", rows.get("never_thaws")));
   rows.label("other_verb");
@@ -147,6 +149,20 @@ function planVerb(rows: DoorRows): void {
   planRun(rows);
   rows.label("done");
   rows.call("exit_group", [0]);
+}
+
+/** Waiting in the foreground needs the whole executable; engines wait for themselves. */
+function planExecThawed(rows: DoorRows): void {
+  const next = "exec_word";
+  rows.label("exec_thawed");
+  rows.set("entry", rows.get("cursor"));
+  rows.label(next);
+  rows.advance("entry", 8);
+  const word = rows.read(rows.get("entry"), 8);
+  rows.gotoIf("other_verb", word, "==", 0);
+  rows.gotoIfText("thawed_verb", word, "--detach");
+  rows.gotoIfText("thawed_verb", word, "-d");
+  rows.goto(next);
 }
 
 function planDefaultRoot(rows: DoorRows): void {

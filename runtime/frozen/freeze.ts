@@ -51,8 +51,8 @@ import { subjectProgram } from "./start.ts";
 
 const patienceMs = 10_000;
 const imageLimit = 16;
-/** A mapping of its own costs as much as copying so many pages. */
-const gapPages = 4;
+/** Pages that a mapping of its own is worth: they lie in the image as zeros. */
+const gapPages = 16;
 /** glibc on x86-64, struct pthread: tid. */
 const threadIdOffset = 0x2d0;
 /** What a thread's stack may grow to: RLIMIT_STACK's usual value, which JavaScriptCore has read. */
@@ -256,6 +256,13 @@ function writeImage(file: Fd, executable: Uint8Array, { frozen, stored }: Descri
   const head = encodeHeader(imageMagic, executable, mappedBytes);
   const program = encodeProgram(planImage(frozen, mappedBytes));
   program.write(head.subarray(programOffset), imageAddress + programOffset);
-  writeFd(file.number, head);
-  for (const { start, end } of stored) writeFd(file.number, readMemory(pid, start, end - start));
+  // One write: where the kernel keeps a file in large folios, it is faster to map (scripts/build.ts).
+  const image = new Uint8Array(mappedBytes + sizeOf(stored));
+  image.set(head);
+  let at = mappedBytes;
+  for (const { start, end } of stored) {
+    image.set(readMemory(pid, start, end - start), at);
+    at += end - start;
+  }
+  writeFd(file.number, image);
 }

@@ -98,7 +98,15 @@ function asEnvironment(variables: readonly string[]): Readonly<Record<string, st
   };
   return new Proxy<Record<string, string>>(
     {},
-    { get: (_, name) => (typeof name === "string" ? find(name) : undefined) },
+    {
+      get: (_, name) => (typeof name === "string" ? find(name) : undefined),
+      ownKeys: () => [...new Set(variables.map((text) => text.slice(0, text.indexOf("="))))],
+      getOwnPropertyDescriptor: (_, name) => ({
+        enumerable: true,
+        configurable: true,
+        value: find(String(name)),
+      }),
+    },
   );
 }
 

@@ -6,6 +6,7 @@ import type { SystemdDriver } from "../cgroups/systemd/scope.ts";
 import { StatusError } from "../errors.ts";
 import { type ExecedProcess, execInContainer } from "../exec.ts";
 import { readLink } from "../files.ts";
+import { wantWholeProcess } from "../frozen/subject.ts";
 import { resolveRoot } from "../root-facts.ts";
 import type { Container, MachineRecord } from "../state.ts";
 import { checkConfig } from "../validate.ts";
@@ -41,6 +42,7 @@ export function chooseHalf(
 ): { readonly config: RuntimeConfig; readonly machine?: MachineRecord } {
   const wish = wantsMachine(config, isolation);
   if (wish === undefined) return { config };
+  wantWholeProcess();
   if (preserveFds > 0)
     throw new Error(
       "Cannot pass descriptors to a virtual machine (--preserve-fds, LISTEN_FDS): use a shared directory or the network",

@@ -27,10 +27,10 @@ export async function create(args: readonly string[], context: VerbContext): Pro
   const options = parseOptions(args, launchOptions, launchAliases);
   const id = containerId(options, "create");
   const bundle = readBundle(options.text("bundle") ?? ".");
-  using console = consoleSocket(options, bundle.config.process?.terminal === true, true);
-  const systemd = context.systemdCgroup ? { systemd: await loadSystemd() } : {};
   const shared = sharedOptions(options, context);
   const half = chooseHalf(bundle, { ...context, ...shared, id });
+  using console = consoleSocket(options, bundle.config.process?.terminal === true, true);
+  const systemd = context.systemdCgroup ? { systemd: await loadSystemd() } : {};
   const { pid, pidfd } = createContainer({
     ...systemd,
     id,

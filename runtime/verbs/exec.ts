@@ -40,6 +40,9 @@ export async function exec(args: readonly string[], context: VerbContext): Promi
   if (!options.flag("detach")) wantWholeProcess();
   try {
     const container = readContainer(context.stateRoot, id);
+    // Code that is loaded when it is wanted, and a conversation with a keeper.
+    if (container.cgroup?.systemd !== undefined || container.machine !== undefined)
+      wantWholeProcess();
     const status = await execute(container, command, options, context.self);
     if (args[0] === id && container.machine === undefined) leaveExecProgram(container);
     return status;

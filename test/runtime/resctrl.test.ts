@@ -39,9 +39,13 @@ describe("resctrl, on a folder with its files", () => {
     ] as const)
       writeFileSync(join(group, file), text);
   }
-  const place = (intelRdt: IntelRdt) => placeResctrl({ intelRdt }, "c1", top);
+  const place = (intelRdt: IntelRdt) => placeResctrl({ intelRdt }, "c1", () => top);
 
-  it("does nothing without intelRdt", () => assert.equal(placeResctrl({}, "c1", top), undefined));
+  it("does nothing without intelRdt", () =>
+    assert.equal(
+      placeResctrl({}, "c1", () => top),
+      undefined,
+    ));
 
   it("names the group after the container, which then owns it", () =>
     assert.deepEqual(place({}), { group: `${top}/c1`, isOwn: true }));
