@@ -88,17 +88,21 @@ async function machines(
   initrd: string,
   folder: string,
 ): Promise<readonly Machine[]> {
-  const outfile = join(folder, "boot-linux.mjs");
   await build({
     absWorkingDir: root,
-    entryPoints: ["test/vmm-sandbox/translator/boot-linux.ts"],
+    entryPoints: {
+      "boot-linux": "test/vmm-sandbox/translator/boot-linux.ts",
+      "region-worker": "vmm-sandbox/translator/region/region-worker.ts",
+    },
     bundle: true,
     platform: "node",
     format: "esm",
     target: "node20.19",
-    outfile,
+    outdir: folder,
     logLevel: "warning",
   });
+  writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
+  const outfile = join(folder, "boot-linux.js");
   const ours = [outfile, kernel, initrd, commandLine, String(memoryMiB)];
   const options =
     "-M microvm,acpi=off,isa-serial=on -accel tcg -cpu max -nodefaults -no-user-config -display none -serial stdio -no-reboot";

@@ -5,7 +5,7 @@
 /** Files that are too long, with the length they may not exceed. */
 // biome-ignore format: table
 export const longFiles: Readonly<Record<string, number>> = {
-  "vmm-sandbox/translator/interpreter/translate.ts": 480,
+  "vmm-sandbox/translator/interpreter/translate.ts": 471,
   "vmm-sandbox/translator/system/cpu.ts":            444,
 };
 

@@ -8,6 +8,8 @@
  *   lines, kicks, written pages ──── host channel ────► at the next look
  *   bells ◄───────────────────────── host channel ────── doorbells, without waiting
  *   registers ◄───────────────────── mailbox ─────────── PIO and MMIO, waiting
+ *                                    compiler's thread (region/region-worker.ts)
+ *   RAM and records ──────────────────────────────────► reads them; requests and modules by a port
  * ```
  * Needs no native code: with it, memory that the guest gives up goes back to the host.
  */
@@ -23,6 +25,11 @@ import type { Machine } from "../machine/machine.ts";
 import type { VmExit } from "../machine/vcpu.ts";
 import { type RegisterChanges, VcpuThread } from "../machine/vcpu-thread.ts";
 import { HostChannel, MAX_BELLS } from "./host-channel.ts";
+import {
+  type RegionConnection,
+  type RegionThread,
+  startRegionThread,
+} from "./region/compiler-thread.ts";
 import { layout, state } from "./state.ts";
 import { createCpuMemory } from "./system/cpu-memory.ts";
 import type { IoApicState } from "./system/io-apic.ts";
@@ -32,6 +39,8 @@ export interface SoftwareSetup {
   readonly ramBytes: number;
   readonly channel: SharedArrayBuffer;
   readonly mailbox: SharedArrayBuffer;
+  /** To the thread that compiles hot code; without one the vCPU's own does. */
+  readonly regions?: RegionConnection;
   /** saved-code.ts */
   readonly code?: SharedArrayBuffer;
 }
@@ -65,6 +74,7 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   readonly #bells: Bell[] = [];
   readonly #lines: readonly InterruptLine[];
   readonly #thread: VcpuThread<SoftwareCommand>;
+  readonly #compiler: RegionThread | undefined;
   readonly #channel: HostChannel;
   #isRunning = false;
   /** Who waits for a report of the running vCPU. */
@@ -85,16 +95,21 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
       },
     }));
     const mailbox = new SharedArrayBuffer(MAILBOX_BYTES);
+    // A machine that is restored lives for a command or two, not worth a thread's start.
+    this.#compiler = code === undefined ? startRegionThread(memory, ramBytes) : undefined;
+    const regions = this.#compiler?.connection;
     const workerData: SoftwareSetup = {
       memory,
       ramBytes,
       channel: channel.buffer,
       mailbox,
+      ...(regions !== undefined && { regions }),
       ...(code !== undefined && { code }),
     };
+    const transferList = regions === undefined ? [] : [regions.port];
     const path = "vmm-sandbox/translator/software-vcpu-worker.ts";
     this.#thread = new VcpuThread({
-      worker: startWorker(path, import.meta.url, { workerData }),
+      worker: startWorker(path, import.meta.url, { workerData, transferList }),
       mailbox,
       // SAFE: the worker tells nothing but reportOf()'s.
       onTold: (report) => this.#tell(report as CpuReport),
@@ -127,7 +142,7 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   }
 
   async attach(machine: Machine): Promise<void> {
-    await this.#thread.attach(machine);
+    await Promise.all([this.#thread.attach(machine), this.#compiler?.ready]);
     await this.#sendBells();
     machine.addVcpu(this.#thread);
   }
@@ -199,6 +214,7 @@ export class SoftwareBackend implements CpuBackend, InterruptController {
   async [Symbol.asyncDispose](): Promise<void> {
     this.unbindBells();
     await this.#thread.end();
+    await this.#compiler?.end();
   }
 
   #tell(report: CpuReport): void {

@@ -7,6 +7,7 @@ import { obeyCommand, serveVcpu } from "../machine/serve-vcpu.ts";
 import type { Command, Reply } from "../machine/vcpu-thread.ts";
 import type { SoftwareCommand, SoftwareSetup } from "./backend.ts";
 import { HostChannel } from "./host-channel.ts";
+import { CompilingBeside } from "./region/compiler-thread.ts";
 import { decodeCode } from "./saved-code.ts";
 import { useInterpreter } from "./system/core-instance.ts";
 import { reportOf } from "./system/statistics.ts";
@@ -23,7 +24,10 @@ const channel = HostChannel.over(setup.channel);
 const { memory, ramBytes } = setup;
 const saved = setup.code === undefined ? undefined : decodeCode(new Uint8Array(setup.code));
 if (saved !== undefined) useInterpreter(saved);
-const { machine, vcpu, ioApic } = createSoftwareMachine({ memory, ramBytes, channel });
+const { machine, vcpu, ioApic } = createSoftwareMachine({
+  ...{ memory, ramBytes, channel },
+  ...(setup.regions !== undefined && { compiling: new CompilingBeside(setup.regions) }),
+});
 /** Address of a doorbell, value written there, number of the bell. */
 const bells = new Map<number, ReadonlyMap<number, number>>();
 

@@ -18,6 +18,7 @@ import type {
   VmExit,
 } from "../machine/vcpu.ts";
 import { HostChannel } from "./host-channel.ts";
+import type { RegionCompiling } from "./region/request.ts";
 import { encodeCode, type SavedRuns } from "./saved-code.ts";
 import { layout, state } from "./state.ts";
 import { interpreter } from "./system/core-instance.ts";
@@ -225,6 +226,8 @@ export function createSoftwareMachine(options: {
   readonly clock?: Clock;
   readonly memory?: WebAssembly.Memory;
   readonly channel?: HostChannel;
+  /** Who compiles hot code; without one, this thread does. */
+  readonly compiling?: RegionCompiling;
 }): SoftwareMachine {
   const memory = options.memory ?? createCpuMemory(options.ramBytes);
   const guestMemory = GuestMemory.over(memory.buffer, options.ramBytes, layout.ram);
@@ -239,7 +242,7 @@ export function createSoftwareMachine(options: {
     interrupts,
     ...(options.clock ? { clock: options.clock } : {}),
   });
-  cpu = new Cpu(memory, machine);
+  cpu = new Cpu(memory, machine, options.compiling);
   const { apic } = cpu;
   machine.mmio.attach({
     name: "io-apic",

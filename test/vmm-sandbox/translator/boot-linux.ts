@@ -16,6 +16,11 @@ import {
   LOCAL_APIC_ADDRESS,
 } from "../../../vmm-sandbox/machine/layout.ts";
 import {
+  CompilingBeside,
+  startRegionThread,
+} from "../../../vmm-sandbox/translator/region/compiler-thread.ts";
+import { createCpuMemory } from "../../../vmm-sandbox/translator/system/cpu-memory.ts";
+import {
   createSoftwareMachine,
   type SoftwareMachine,
 } from "../../../vmm-sandbox/translator/vcpu.ts";
@@ -26,11 +31,17 @@ export type LinuxBoot = {
   readonly commandLine: string;
   readonly ramBytes: number;
   readonly onOutput: (byte: number) => void;
+  /** Hot code is compiled on a thread of its own, as in machines; else deterministically on this one. */
+  readonly compilesBeside?: boolean;
 };
 
 /** A machine ready to run: kernel loaded, serial console and power ports attached. */
 export function prepareLinux(boot: LinuxBoot): SoftwareMachine & { readonly serial: Serial } {
-  const software = createSoftwareMachine({ ramBytes: boot.ramBytes });
+  const { ramBytes } = boot;
+  const memory = createCpuMemory(ramBytes);
+  const thread = boot.compilesBeside ? startRegionThread(memory, ramBytes) : undefined;
+  const compiling = thread && new CompilingBeside(thread.connection);
+  const software = createSoftwareMachine({ ramBytes, memory, ...(compiling ? { compiling } : {}) });
   const { machine, vcpu } = software;
   const serial = new Serial(machine.interrupts.line(COM1_GSI), boot.onOutput);
   machine.pio.attach({ name: "com1", base: COM1_PORT, sizeBytes: 8, device: serial });
@@ -74,6 +85,7 @@ if (import.meta.url === `file://${process.argv[1]}`) {
     commandLine: commandLine ?? "console=ttyS0 earlyprintk=ttyS0 panic=-1 reboot=k mitigations=off",
     ramBytes: Number(mebibytes ?? 256) << 20,
     onOutput: (byte) => process.stdout.write(Uint8Array.of(byte)),
+    compilesBeside: !process.env["COMPILE_HERE"],
   });
   const prepared = performance.now();
   const timeout = Number(process.env["SECONDS_LIMIT"] ?? 60) * 1000;
@@ -109,7 +121,7 @@ if (import.meta.url === `file://${process.argv[1]}`) {
       system.cr4.toString(16),
     );
   }
-  console.error(cpu.statistics, cpu.translator.statistics, {
+  console.error(cpu.statistics, cpu.translator.statistics, cpu.jit.statistics, {
     tlbMisses: cpu.paging.misses,
     flushes: cpu.paging.flushes,
   });

@@ -1,6 +1,6 @@
 /** Regions of several pages with calls in line: the same results when the ground moves. */
 import assert from "node:assert/strict";
-import { startSupervisor } from "./supervisor.ts";
+import { startBeside, startSupervisor } from "./supervisor.ts";
 
 const loopAt = 0x30_2f00;
 const calleePage = 0x30_3000;
@@ -120,5 +120,78 @@ describe("a region with a call in line", () => {
     jit.compilePending();
     assert.equal(run(guest), 3 * times);
     assert.ok(jit.statistics.regions > regions);
+  });
+});
+
+describe("a region with a jump into a loop", () => {
+  it("is compiled, and leaves where no structure leads", () => {
+    // xor eax, eax; mov ecx, times; test bl, 1; jnz middle
+    // top: inc eax; middle: add eax, 2; dec ecx; jnz top; hlt
+    const guest = startSupervisor([]);
+    const { jit, translator } = guest.cpu;
+    translator.hotThreshold = 50;
+    const before = [0x31, 0xc0, 0xb9, 5, 0, 0, 0, 0xf6, 0xc3, 1, 0x75, 2];
+    guest.ram.set(
+      [...before, 0xff, 0xc0, 0x83, 0xc0, 2, 0xff, 0xc9, 0x75, -9 & 0xff, 0xf4],
+      loopAt,
+    );
+    for (let round = 0; round < 200; round++) {
+      guest.registers.setGpr(3, BigInt(round & 1));
+      assert.equal(run(guest), round & 1 ? 14 : 15);
+      if (round === 100) jit.compilePending();
+    }
+    assert.ok(jit.statistics.irreducible > 0, "both ways into the loop are in one region");
+  });
+});
+
+describe("a thread that compiles", () => {
+  type Beside = ReturnType<typeof startBeside>;
+
+  /** Hot, and asked for. */
+  function heat(guest: Beside): void {
+    guest.cpu.translator.hotThreshold = 50;
+    guest.ram.set(loop(), loopAt);
+    guest.ram.set(callee(3), calleeAt);
+    assert.equal(run(guest), 3 * times);
+  }
+
+  async function untilCompiled({ cpu: { jit } }: Beside): Promise<void> {
+    for (let turn = 0; jit.statistics.modules === 0; turn++) {
+      assert.ok(turn < 2000, "a module comes within 20 s");
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      jit.poll();
+    }
+  }
+
+  it("gives regions that run as the interpreter did", async () => {
+    const guest = startBeside();
+    heat(guest);
+    await untilCompiled(guest);
+    const { jit } = guest.cpu;
+    assert.ok(jit.statistics.regions > 0);
+    assert.ok(jit.statistics.callsInLine > 0, "heat is seen from the other thread");
+    assert.equal(run(guest), 3 * times);
+    await guest.thread.end();
+  });
+
+  it("links nothing that has changed while it compiled", async () => {
+    const guest = startBeside();
+    heat(guest);
+    guest.machine.memory.copyIn(calleeAt + 2, Uint8Array.of(7));
+    await untilCompiled(guest);
+    assert.equal(run(guest), 7 * times);
+    assert.equal(run(guest), 7 * times);
+    await guest.thread.end();
+  });
+
+  it("is not believed when everything was dropped meanwhile", async () => {
+    const guest = startBeside();
+    heat(guest);
+    guest.cpu.forgetTranslations();
+    await guest.thread.ready;
+    assert.equal(run(guest), 3 * times);
+    await untilCompiled(guest);
+    assert.equal(run(guest), 3 * times);
+    await guest.thread.end();
   });
 });

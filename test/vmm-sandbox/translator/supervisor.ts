@@ -1,7 +1,15 @@
 /** A 64-bit supervisor on identity pages: 16 MiB, of which 2 to 4 MiB are in small ones. */
+import {
+  CompilingBeside,
+  startRegionThread,
+} from "../../../vmm-sandbox/translator/region/compiler-thread.ts";
 import { layout, state } from "../../../vmm-sandbox/translator/state.ts";
+import { createCpuMemory } from "../../../vmm-sandbox/translator/system/cpu-memory.ts";
 import { flatCode64, flatData } from "../../../vmm-sandbox/translator/system/system-calls.ts";
-import { createSoftwareMachine } from "../../../vmm-sandbox/translator/vcpu.ts";
+import {
+  createSoftwareMachine,
+  type SoftwareMachine,
+} from "../../../vmm-sandbox/translator/vcpu.ts";
 
 const ramBytes = 16 << 20;
 export const codeAt = 0x10_0000;
@@ -10,9 +18,20 @@ export const handlerAt = 0x11_0000;
 const idtAt = 0x5000;
 const gdtAt = 0x6000;
 
+/** The same with a thread that compiles its hot code. */
+export function startBeside() {
+  const memory = createCpuMemory(ramBytes);
+  const thread = startRegionThread(memory, ramBytes);
+  const compiling = new CompilingBeside(thread.connection);
+  return { ...superviseIn(createSoftwareMachine({ ramBytes, memory, compiling }), []), thread };
+}
+
 /** Runs `code` at 0x100000; exceptions and interrupts end in a HLT. */
 export function startSupervisor(code: readonly number[]) {
-  const { machine, vcpu } = createSoftwareMachine({ ramBytes });
+  return superviseIn(createSoftwareMachine({ ramBytes }), code);
+}
+
+function superviseIn({ machine, vcpu }: SoftwareMachine, code: readonly number[]) {
   const { cpu } = vcpu;
   const ram = new Uint8Array(cpu.registers.bytes.buffer, layout.ram, ramBytes);
   const words = new BigUint64Array(cpu.registers.bytes.buffer, layout.ram, ramBytes / 8);

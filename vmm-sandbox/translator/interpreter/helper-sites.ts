@@ -47,9 +47,9 @@ export class HelperSites {
     for (const { row, kinds, values, sizes, ...fields } of JSON.parse(saved) as SavedSite[]) {
       const instruction = Object.assign(new Instruction(), fields, {
         row: rows[row] as Row,
-        kinds: Uint8Array.from(kinds),
-        values: Int32Array.from(values),
-        sizes: Uint8Array.from(sizes),
+        kinds,
+        values,
+        sizes,
       });
       this.byContent.set(keyOf(instruction), this.sites.push({ instruction }) - 1);
     }

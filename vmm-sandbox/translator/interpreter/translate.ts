@@ -104,14 +104,6 @@ export class Translator {
     this.halves[region.head >> 1] = slot;
   }
 
-  /** Entries of the run at a physical page and offset so far, up to the threshold. */
-  heat(page: number, offset: number, mode: number): number {
-    const first = this.find(page, offset, mode);
-    if (first === 0) return 0;
-    if (this.halves[first >> 1] !== specialHandlers.count) return this.hotThreshold;
-    return this.hotThreshold - (this.words[(first + record.immediate) >> 2] as number);
-  }
-
   /** The run is hot and waits to be compiled; it counts no longer. */
   stopCounting(first: number): void {
     if (this.halves[first >> 1] === specialHandlers.count)

@@ -40,9 +40,9 @@ export class Instruction {
   modRm = 0;
   /** Effective operand size in bits of sized rows, else of the first operand, else 0. */
   size = 0;
-  readonly kinds = new Uint8Array(4);
-  readonly values = new Int32Array(4);
-  readonly sizes = new Uint8Array(4);
+  readonly kinds: number[] = [0, 0, 0, 0]; // typed arrays are slow to make, and the JIT makes many
+  readonly values: number[] = [0, 0, 0, 0];
+  readonly sizes: number[] = [0, 0, 0, 0];
   operandCount = 0;
   base = noRegister;
   index = noRegister;

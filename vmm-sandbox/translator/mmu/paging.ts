@@ -12,6 +12,7 @@
  */
 import { HOLE_END, HOLE_START } from "../../machine/layout.ts";
 import { layout, state, tlbEntries, tlbEntry, tlbEntryBytes } from "../state.ts";
+import { hostOfRam } from "./ram-host.ts";
 
 export const access = { read: 0, write: 1, fetch: 2 } as const;
 
@@ -40,7 +41,6 @@ export class Paging {
 
   private readonly words: Int32Array;
   private readonly ramBytes: number;
-  private readonly lowRam: number;
   private readonly filled = [new Uint16Array(tlbEntries), new Uint16Array(tlbEntries)] as const;
   private readonly filledCount = [0, 0];
   private readonly isFilled = [new Uint8Array(tlbEntries), new Uint8Array(tlbEntries)] as const;
@@ -52,16 +52,12 @@ export class Paging {
     this.words = new Int32Array(memory.buffer);
     this.writable = new Uint8Array((ramBytes + (HOLE_END - HOLE_START)) / 4096 + 1);
     this.ramBytes = ramBytes;
-    this.lowRam = Math.min(ramBytes, HOLE_START);
     this.flushAll();
   }
 
   /** Byte offset of physical RAM in the memory, or -1 when it is no RAM. */
   hostOf(physical: number): number {
-    if (physical < this.lowRam) return layout.ram + physical;
-    if (physical >= HOLE_END && physical - HOLE_END < this.ramBytes - this.lowRam)
-      return layout.ram + this.lowRam + (physical - HOLE_END);
-    return -1;
+    return hostOfRam(physical, this.ramBytes);
   }
 
   private stateWord(offset: number): number {
@@ -232,7 +228,12 @@ export class Paging {
 
   private clear(which: number, index: number): void {
     const at = ((which ? layout.userTlb : layout.kernelTlb) >> 2) + index * entryWords;
-    this.words.fill(-1, at, at + 4);
+    // One by one: `fill` is a call, and this happens for each entry that a CR3 write clears.
+    const { words } = this;
+    words[at] = -1;
+    words[at + 1] = -1;
+    words[at + 2] = -1;
+    words[at + 3] = -1;
   }
 
   flushAll(): void {

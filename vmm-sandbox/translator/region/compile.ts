@@ -8,7 +8,6 @@
 
 import type { Emitter } from "../emit/integer.ts";
 import { stringEmitter, stringOperations } from "../emit/string.ts";
-import type { RegionCode } from "../interpreter/code-page.ts";
 import { coreFunctions } from "../interpreter/core-functions.ts";
 import { emitters } from "../interpreter/forms.ts";
 import type { Instruction } from "../isa/decode.ts";
@@ -45,8 +44,8 @@ export type RegionJob = {
   readonly region: Region;
   readonly number: number;
   readonly slot: number;
-  readonly tlbBase: number;
-  readonly code: RegionCode;
+  /** Whether its code runs at CPL 3. */
+  readonly isUser: boolean;
 };
 
 type ModuleFunctions = RegionFunctions & {
@@ -56,31 +55,33 @@ type ModuleFunctions = RegionFunctions & {
   readonly handlerType: number;
 };
 
-/** The module of these regions, and the jobs that it holds: irreducible ones are left out. */
+/** The module of these regions, and how many had edges that no structured form has. */
 export function compileRegions(
   jobs: readonly RegionJob[],
   memory: MemoryLimits,
-): { readonly bytes: Uint8Array<ArrayBuffer>; readonly done: readonly RegionJob[] } {
+): { readonly bytes: Uint8Array<ArrayBuffer>; readonly irreducible: number } {
   const module = new ModuleBuilder(memory, 1);
   const handlerType = module.type(["i32", "i64"], []);
   const functions = { handlerType, ...coreFunctions(module) };
-  const done: RegionJob[] = [];
+  let irreducible = 0;
   for (const job of jobs) {
-    const body = compileRegion(job, functions);
-    if (!body) continue;
+    const { body, cuts } = compileRegion(job, functions);
+    if (cuts > 0) irreducible++;
     const index = module.declare(handlerType);
     module.define(index, body);
     module.element(job.slot, index);
-    done.push(job);
   }
-  return { bytes: module.build(), done };
+  return { bytes: module.build(), irreducible };
 }
 
-function compileRegion(job: RegionJob, functions: ModuleFunctions): Body | undefined {
+function compileRegion(
+  job: RegionJob,
+  functions: ModuleFunctions,
+): { readonly body: Body; readonly cuts: number } {
   const { region } = job;
   beginFunction(2);
-  const frame = new RegionFrame(functions, job.tlbBase);
-  let reducible = true;
+  const frame = new RegionFrame(functions, job.isUser ? layout.userTlb : layout.kernelTlb);
+  let cuts = 0;
   block((leave) => {
     frame.leave = leave;
     block((exitTo) => {
@@ -89,7 +90,7 @@ function compileRegion(job: RegionJob, functions: ModuleFunctions): Body | undef
         entry: 0,
         successors: (node: number) => successors(region, node),
       };
-      reducible = emitStructured(graph, (node, structured) =>
+      cuts = emitStructured(graph, (node, structured) =>
         emitBlock(frame, region, node, structured),
       );
       unreachable();
@@ -97,12 +98,11 @@ function compileRegion(job: RegionJob, functions: ModuleFunctions): Body | undef
     leaveThroughCache(frame, functions);
   });
   storeRegisters(frame);
-  if (!reducible) return undefined;
   const code = takeCode();
   if (region.pages.length > 1) checkPages(job.number, functions);
   loadRegisters(frame);
   appendCode(code);
-  return endFunction();
+  return { body: endFunction(), cuts };
 }
 
 /** Checks that code of other pages is still what this region was made of. */
@@ -178,12 +178,12 @@ function emitBlock(frame: RegionFrame, region: Region, node: number, structured:
 
   /** A return in line mostly goes back to its call. */
   function expectReturn(returns: Block["returns"]): void {
-    if (!returns || !region.blocks.has(returns.node)) return;
+    if (!returns || !region.blocks.has(returns.node) || !structured.has(node, returns.node)) return;
     when(i64.eq(frame.target.get(), ripAt(returns.offset)), () => go(returns.offset, returns.node));
   }
 
   function go(offset: number, to: number | undefined): void {
-    if (to === undefined || !region.blocks.has(to)) {
+    if (to === undefined || !region.blocks.has(to) || !structured.has(node, to)) {
       frame.target.set(ripAt(offset));
       br(frame.exitTo);
       return;

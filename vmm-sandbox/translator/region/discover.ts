@@ -17,7 +17,7 @@ import { Decoder, Instruction, operandKind } from "../isa/decode.ts";
 /** Bounds on one function: engines compile in more than linear time. */
 const maxBlocks = 48;
 const maxInstructions = 240;
-const maxPages = 8;
+export const maxPages = 8;
 /** Calls in calls that are taken in line. */
 const maxDepth = 3;
 /** Site ids hold offsets of 27 bits; no region comes near. */
@@ -25,7 +25,7 @@ const maxOffset = 1 << 25;
 
 /** Where the code is and how hot it was, by offset from the head's page. */
 export type CodeSource = {
-  /** Host address of the page `delta` pages after the head's, when it can hold code. */
+  /** Where the page `delta` pages after the head's begins in the bytes, when it can hold code. */
   readonly page: (delta: number) => number | undefined;
   /** Times a run was entered at this offset, up to the threshold; 0: never. */
   readonly heat: (offset: number) => number;
@@ -197,7 +197,6 @@ class Discovery {
 
   private formBlock(context: Context, start: number): Block | undefined {
     const code: RegionInstruction[] = [];
-    const open = { start, code, taken: undefined, returns: undefined, next: undefined };
     let offset = start;
     for (;;) {
       const instruction = context.walked.has(offset) ? this.decoded.get(offset) : undefined;
@@ -209,18 +208,28 @@ class Discovery {
       if (mnemonic === "jmp" || conditionalBranches.has(mnemonic)) {
         const taken = context.leaders.get(branchTarget(offset, instruction));
         const fallsThrough = mnemonic !== "jmp";
-        return { ...open, end, taken, next: fallsThrough ? next : undefined, fallsThrough };
+        const after = fallsThrough ? next : undefined;
+        return { start, code, end, taken, returns: undefined, next: after, fallsThrough };
       }
       if (exits.has(mnemonic)) {
         const taken = context.callees.get(offset)?.leaders.get(branchTarget(offset, instruction));
-        const returns = /^retn?$/.test(mnemonic) ? returnOf(context) : undefined;
-        return { ...open, end, taken, returns, fallsThrough: false };
+        const returns = mnemonic === "ret" || mnemonic === "retn" ? returnOf(context) : undefined;
+        return { start, code, end, taken, returns, next: undefined, fallsThrough: false };
       }
       offset = end;
-      if (next !== undefined) return { ...open, end, next, fallsThrough: true };
+      if (next !== undefined) return straight(start, code, end, next);
     }
-    return code.length === 0 ? undefined : { ...open, end: offset, fallsThrough: true };
+    return code.length === 0 ? undefined : straight(start, code, offset, undefined);
   }
+}
+
+function straight(
+  start: number,
+  code: readonly RegionInstruction[],
+  end: number,
+  next: number | undefined,
+): Block {
+  return { start, code, end, taken: undefined, returns: undefined, next, fallsThrough: true };
 }
 
 function returnOf({ caller, returnTo }: Context): Block["returns"] {

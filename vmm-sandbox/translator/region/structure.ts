@@ -4,7 +4,8 @@
  * forward predecessors end a `block` that those predecessors break out of; a target of a backward
  * edge opens a `loop`.
  *
- * Only reducible graphs have such a form. One entry and compiled code make others rare.
+ * Only reducible graphs have such a form. Edges into the middle of a loop are cut until the rest is
+ * reducible; whoever emits a node leaves the function there instead.
  */
 import { block, br, type Label, loop } from "../wasm/assembler.ts";
 
@@ -18,6 +19,8 @@ export type Structured = {
   /** Emits the branch to `target`: breaks, or its code in place. */
   readonly branch: (from: number, target: number) => void;
   readonly isBackward: (from: number, target: number) => boolean;
+  /** Whether the edge is still in the graph: cut ones must not be branched along. */
+  readonly has: (from: number, target: number) => boolean;
 };
 
 /** Reverse postorder numbers; entry is 0. */
@@ -69,20 +72,30 @@ function dominators(
   return immediate;
 }
 
-/**
- * Emits the graph; `emitNode` emits one node's code and calls `branch` for each way out of it that
- * stays inside. False, and nothing emitted, when the graph is irreducible.
- */
-export function emitStructured(
-  graph: Graph,
-  emitNode: (node: number, structured: Structured) => void,
-): boolean {
+/** What is known of a graph without the edges in `cut`. */
+type Analysis = {
+  readonly order: ReadonlyMap<number, number>;
+  readonly immediate: ReadonlyMap<number, number>;
+  /** Targets of backward edges. */
+  readonly headers: ReadonlySet<number>;
+  /** How many forward edges lead to a node. */
+  readonly forward: ReadonlyMap<number, number>;
+  /** Edges into the middle of a loop. */
+  readonly irreducible: readonly string[];
+};
+
+const edge = (from: number, target: number): string => `${from}>${target}`;
+
+function analyse(graph: Graph): Analysis {
   const order = number(graph);
   const rank = (node: number): number => order.get(node) as number;
   const predecessors = new Map<number, number[]>();
   for (const node of order.keys())
-    for (const successor of graph.successors(node))
-      predecessors.set(successor, [...(predecessors.get(successor) ?? []), node]);
+    for (const successor of graph.successors(node)) {
+      const list = predecessors.get(successor);
+      if (list) list.push(node);
+      else predecessors.set(successor, [node]);
+    }
   const immediate = dominators(order, predecessors, graph.entry);
   const dominates = (a: number, b: number): boolean => {
     let at = b;
@@ -91,12 +104,37 @@ export function emitStructured(
   };
   const headers = new Set<number>();
   const forward = new Map<number, number>();
+  const irreducible: string[] = [];
   for (const [node, list] of predecessors)
     for (const from of list)
-      if (rank(from) >= rank(node)) {
-        if (!dominates(node, from)) return false;
-        headers.add(node);
-      } else forward.set(node, (forward.get(node) ?? 0) + 1);
+      if (rank(from) < rank(node)) forward.set(node, (forward.get(node) ?? 0) + 1);
+      else if (dominates(node, from)) headers.add(node);
+      else irreducible.push(edge(from, node));
+  return { order, immediate, headers, forward, irreducible };
+}
+
+/**
+ * Emits the graph; `emitNode` emits one node's code and calls `branch` for each way out of it that
+ * stays inside. Returns how many edges were cut.
+ */
+export function emitStructured(
+  whole: Graph,
+  emitNode: (node: number, structured: Structured) => void,
+): number {
+  const cut = new Set<string>();
+  const has = (from: number, target: number): boolean => !cut.has(edge(from, target));
+  const graph: Graph = {
+    entry: whole.entry,
+    successors: (node) =>
+      cut.size === 0
+        ? whole.successors(node)
+        : whole.successors(node).filter((to) => has(node, to)),
+  };
+  let analysis = analyse(graph);
+  for (; analysis.irreducible.length > 0; analysis = analyse(graph))
+    for (const found of analysis.irreducible) cut.add(found);
+  const { order, immediate, headers, forward } = analysis;
+  const rank = (node: number): number => order.get(node) as number;
   const children = new Map<number, number[]>();
   for (const [node, parent] of immediate)
     if (node !== graph.entry) children.set(parent, [...(children.get(parent) ?? []), node]);
@@ -123,7 +161,7 @@ export function emitStructured(
   const within = (node: number, merges: readonly number[], index: number): void => {
     const merge = merges[index];
     if (merge === undefined) {
-      emitNode(node, { branch, isBackward });
+      emitNode(node, { branch, isBackward, has });
       return;
     }
     block((exit) => {
@@ -136,5 +174,5 @@ export function emitStructured(
     tree(merge);
   };
   tree(graph.entry);
-  return true;
+  return cut.size;
 }

@@ -12,8 +12,11 @@ import type { Machine } from "../../machine/machine.ts";
 import type { HostFunctionName } from "../interpreter/core-functions.ts";
 import { RunCaches } from "../interpreter/run-caches.ts";
 import { access } from "../mmu/paging.ts";
+import { CompilingHere } from "../region/compiler.ts";
 import { Jit } from "../region/jit.ts";
+import type { RegionCompiling } from "../region/request.ts";
 import { delegated, exitReason, layout, record, state } from "../state.ts";
+import { collectGarbage } from "../wasm/engine.ts";
 import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { bridge, core, legacyCore } from "./core-instance.ts";
@@ -57,7 +60,7 @@ export class Cpu extends GuestAccess {
   private tripleFault = false;
   private readonly caches: RunCaches;
 
-  constructor(memory: WebAssembly.Memory, machine: Machine) {
+  constructor(memory: WebAssembly.Memory, machine: Machine, compiling?: RegionCompiling) {
     const { set, module, tableSize } = core();
     super(memory, machine, set);
     this.caches = new RunCaches(memory);
@@ -77,20 +80,24 @@ export class Cpu extends GuestAccess {
     this.enter = exports["enter"] as (record: number) => void;
     // SAFE: as above.
     this.resume = exports["resume"] as () => void;
-    this.jit = new Jit(
-      memory,
-      table,
-      this.translator,
-      (low, high) => this.codePageAt(low, high),
-      (physical) => this.paging.hostOf(physical),
-    );
+    const compiler = compiling ?? new CompilingHere(memory, machine.memory.sizeBytes);
+    this.jit = new Jit(memory, table, this.translator, compiler, {
+      pageAt: (low, high) => this.codePageAt(low, high),
+      hostOf: (physical) => this.paging.hostOf(physical),
+      watch: (page) => this.codePages?.markCode(page),
+    });
     this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { memory, table } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
   }
 
   tsc(): bigint {
-    return BigInt(Math.floor(this.machine.clock.now()) + this.tscOffset);
+    return BigInt(this.tscNumber());
+  }
+
+  /** The same, below 2^53 for as long as the clock is. */
+  tscNumber(): number {
+    return Math.floor(this.machine.clock.now()) + this.tscOffset;
   }
 
   setTsc(value: bigint): void {
@@ -295,6 +302,7 @@ export class Cpu extends GuestAccess {
       if (registers.get32(state.fuel) <= 0 || this.halted) {
         if (this.machine.stopReason || kicked()) return "kicked";
         this.jit.poll();
+        collectGarbage(this.statistics.helpers + this.statistics.slowAccesses);
         this.apic.tick(this.machine.clock.now());
         registers.set32(state.fuel, this.fuelSlice);
       }
@@ -342,7 +350,8 @@ export class Cpu extends GuestAccess {
     if (!this.is64 || isRetried) return;
     const low = this.words[(layout.state + state.rip) >> 2] as number;
     const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
-    if (this.codePageAt(low, high) >= 0) this.jit.hot({ low, high, mode: this.mode, record: at });
+    const page = this.codePageAt(low, high);
+    if (page >= 0) this.jit.hot({ low, high, page, mode: this.mode, record: at });
   }
 
   /** What `step` ended with. */

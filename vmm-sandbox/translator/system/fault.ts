@@ -29,17 +29,24 @@ export function hasErrorCode(number: number): boolean {
 export class GuestFault {
   readonly vector: number;
   readonly errorCode: number;
-  readonly address: bigint;
-  constructor(number: number, errorCode = 0, address = 0n) {
+  /** Of a page fault, or of an access that is not canonical: the address, in two halves. */
+  readonly low: number;
+  readonly high: number;
+  constructor(number: number, errorCode = 0, low = 0, high = 0) {
     this.vector = number;
     this.errorCode = errorCode;
-    this.address = address;
+    this.low = low;
+    this.high = high;
+  }
+
+  get address(): bigint {
+    return (BigInt(this.high >>> 0) << 32n) | BigInt(this.low >>> 0);
   }
 }
 
-/** `address`: of an access that is not canonical, which may turn out to be #SS (stack-fault.ts). */
-export function generalProtection(errorCode = 0, address = 0n): GuestFault {
-  return new GuestFault(vector.generalProtection, errorCode, address);
+/** The address: of an access that is not canonical, which may turn out to be #SS (stack-fault.ts). */
+export function generalProtection(errorCode = 0, low = 0, high = 0): GuestFault {
+  return new GuestFault(vector.generalProtection, errorCode, low, high);
 }
 
 export function invalidOpcode(): GuestFault {

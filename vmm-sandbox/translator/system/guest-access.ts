@@ -130,12 +130,11 @@ export abstract class GuestAccess {
   protected page(low: number, high: number, kind: number, isUser: boolean): number {
     const top = high >> 15;
     if (top !== 0 && top !== -1) {
-      this.lastFault = generalProtection(0, addressOf(low, high));
+      this.lastFault = generalProtection(0, low, high);
       return -1;
     }
     if (this.paging.walk(low, high, kind, isUser)) return this.paging.physicalPage;
-    const address = addressOf(low, high);
-    this.lastFault = new GuestFault(vector.pageFault, this.paging.errorCode, address);
+    this.lastFault = new GuestFault(vector.pageFault, this.paging.errorCode, low, high);
     return -1;
   }
 
@@ -270,8 +269,4 @@ export abstract class GuestAccess {
   writeSystem(address: bigint, bytes: number, value: bigint, isUser: boolean): void {
     this.store(this.access(BigInt.asUintN(64, address), bytes, true, isUser), bytes, value);
   }
-}
-
-function addressOf(low: number, high: number): bigint {
-  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }

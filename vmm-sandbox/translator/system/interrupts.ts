@@ -14,6 +14,7 @@ import {
   vector,
 } from "./fault.ts";
 import { deliverLegacy } from "./interrupts-legacy.ts";
+import { deliverQuickly, returnQuickly } from "./quick-interrupts.ts";
 import { segmentIndex } from "./registers.ts";
 import {
   canonical,
@@ -36,6 +37,7 @@ export function deliver(cpu: Cpu, number: number, errorCode: number, kind: Inter
     deliverLegacy(cpu, number, errorCode, kind);
     return;
   }
+  if (deliverQuickly(cpu, number, errorCode, kind)) return;
   const code = number * 8 + 2 + (kind === "external" ? 1 : 0);
   if (number * 16 + 15 > registers.idt.limit) throw generalProtection(code);
   const gate = registers.idt.base + BigInt(number * 16);
@@ -87,7 +89,10 @@ export function deliverFault(cpu: Cpu, first: GuestFault): "delivered" | "triple
   let fault = first;
   for (;;) {
     counts[fault.vector] = (counts[fault.vector] ?? 0) + 1;
-    if (fault.vector === vector.pageFault) cpu.registers.set64(state.cr2, fault.address);
+    if (fault.vector === vector.pageFault) {
+      cpu.registers.set32(state.cr2, fault.low);
+      cpu.registers.set32(state.cr2 + 4, fault.high);
+    }
     try {
       deliver(cpu, fault.vector, hasErrorCode(fault.vector) ? fault.errorCode : 0, "exception");
       return "delivered";
@@ -115,6 +120,7 @@ function taskState(cpu: Cpu, offset: number): bigint {
 
 /** IRET. In IA-32e mode 64-bit code always pops SS:RSP, all other code only to an outer level. */
 export function interruptReturn(cpu: Cpu, size: number): void {
+  if (size === 64 && returnQuickly(cpu)) return;
   const { registers } = cpu;
   const bytes = size / 8;
   if (!cpu.isReal && registers.get32(state.eflags) & flag.nt) throw generalProtection();

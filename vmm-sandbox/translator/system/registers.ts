@@ -76,6 +76,10 @@ export class Registers {
     this.set32(state.gpr + number * 8, value);
     this.set32(state.gpr + number * 8 + 4, 0);
   }
+  /** Where in `words` a place of the state is. */
+  indexOf(offset: number): number {
+    return (layout.state + offset) >> 2;
+  }
   /** Copies 64 bits from one place of the state to another. */
   copy64(to: number, from: number): void {
     this.set32(to, this.get32(from));

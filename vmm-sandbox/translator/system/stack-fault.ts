@@ -28,7 +28,7 @@ function isOfStack(cpu: Cpu, it: Instruction, address: bigint): boolean {
     const distance = BigInt.asIntN(64, address - cpu.registers.gpr(from));
     if (distance >= -REACH && distance <= REACH) return true;
   }
-  const hasMemory = it.kinds.subarray(0, it.operandCount).includes(operandKind.memory);
+  const hasMemory = it.kinds.slice(0, it.operandCount).includes(operandKind.memory);
   return hasMemory && (it.base === RSP || it.base === RBP) && it.segment < FS;
 }
 

@@ -75,9 +75,9 @@ const executeCpuid: Helper = (cpu) => {
 };
 
 const rdtsc: Helper = (cpu) => {
-  const tsc = cpu.tsc();
-  cpu.registers.setGpr(0, tsc & 0xffff_ffffn);
-  cpu.registers.setGpr(2, (tsc >> 32n) & 0xffff_ffffn);
+  const tsc = cpu.tscNumber();
+  cpu.registers.setGpr32(0, tsc % 0x1_0000_0000);
+  cpu.registers.setGpr32(2, Math.floor(tsc / 0x1_0000_0000));
   return "continue";
 };
 
@@ -109,12 +109,33 @@ const wrmsr = privileged((cpu) => {
   return "leave";
 });
 
+/** Those that are nothing but their value, by number. */
+const plainControls: readonly (number | undefined)[] = [
+  state.cr0,
+  undefined,
+  state.cr2,
+  state.cr3,
+  state.cr4,
+];
+
 const movFromControl = privileged((cpu, it) => {
+  const plain = plainControls[it.values[1] as number];
+  if (plain !== undefined && cpu.is64) {
+    cpu.registers.copy64(state.gpr + (it.values[0] as number) * 8, plain);
+    return "continue";
+  }
   cpu.registers.setGpr(it.values[0] as number, cpu.readControl(it.values[1] as number));
   return "continue";
 });
 
 const movToControl = privileged((cpu, it) => {
+  const from = state.gpr + (it.values[1] as number) * 8;
+  // Bits above the physical width are reserved: writeControl says what becomes of them.
+  if (it.values[0] === 3 && cpu.is64 && cpu.registers.get32(from + 4) >>> 8 === 0) {
+    cpu.registers.copy64(state.cr3, from);
+    cpu.flushMapping(false);
+    return "leave";
+  }
   cpu.writeControl(it.values[0] as number, cpu.registers.gpr(it.values[1] as number));
   return "leave";
 });
@@ -165,7 +186,11 @@ const invlpg = privileged((cpu) => {
 const moveToSegment: Helper = (cpu, it) => {
   const segment = it.values[0] as number;
   if (segment === segmentIndex.cs || segment > 5) throw invalidOpcode();
-  loadDataSegment(cpu, segment, Number(read(cpu, it, 1, 16)));
+  const isRegister = it.kinds[1] !== operandKind.memory;
+  const selector = isRegister
+    ? cpu.registers.gpr32(it.values[1] as number) & 0xffff
+    : Number(read(cpu, it, 1, 16));
+  loadDataSegment(cpu, segment, selector);
   if (segment === segmentIndex.ss) cpu.shadowUntil = cpu.registers.rip;
   return "leave";
 };
@@ -174,7 +199,9 @@ const moveFromSegment: Helper = (cpu, it) => {
   const segment = it.values[1] as number;
   if (segment > 5) throw invalidOpcode();
   const memory = it.kinds[0] === operandKind.memory;
-  write(cpu, it, 0, BigInt(cpu.registers.selector(segment)), memory ? 16 : it.size);
+  const selector = cpu.registers.selector(segment);
+  if (!memory && it.size >= 32) cpu.registers.setGpr32(it.values[0] as number, selector);
+  else write(cpu, it, 0, BigInt(selector), memory ? 16 : it.size);
   return "continue";
 };
 
