@@ -21,6 +21,7 @@ import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { bridge, core, legacyCore } from "./core-instance.ts";
 import { GuestFault, generalProtection } from "./fault.ts";
+import { spendOn } from "./fuel.ts";
 import { GuestAccess } from "./guest-access.ts";
 import { helperOf } from "./helper-table.ts";
 import { deliver, deliverFault, type InterruptKind } from "./interrupts.ts";
@@ -31,9 +32,6 @@ import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
 import { settleFault } from "./stack-fault.ts";
 import { takeExternal, takeNmi } from "./take-interrupt.ts";
-
-/** In instructions: a look-up, which mostly translates, and an exit for another reason. */
-const [lookupCost, exitCost] = [2000, 200];
 
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
@@ -328,17 +326,10 @@ export class Cpu extends GuestAccess {
       this.resume();
       const reason = registers.get32(state.exit);
       this.statistics.exits[reason] = (this.statistics.exits[reason] as number) + 1;
-      if (reason !== exitReason.fuel)
-        this.spend(reason === exitReason.lookup ? lookupCost : exitCost);
+      spendOn(reason, registers);
       if (reason === exitReason.hot) this.foundHot();
       else if (reason === exitReason.lookup) this.lookup();
     }
-  }
-
-  /** TypeScript's work counts as instructions, or cold code would not look at the clock for long. */
-  private spend(instructions: number): void {
-    const { registers } = this;
-    registers.set32(state.fuel, registers.get32(state.fuel) - instructions);
   }
 
   private foundHot(): void {
