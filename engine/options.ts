@@ -77,7 +77,8 @@ export interface ContainerOptions {
   readonly readOnly?: boolean;
   readonly mounts?: readonly MountOption[];
   readonly shmSizeBytes?: number;
-  readonly network?: "none" | "host";
+  /** "passt": out through the user's own sockets, for machines. */
+  readonly network?: "none" | "host" | "passt";
   readonly pid?: "private" | "host";
   readonly ipc?: "private" | "host";
   readonly uts?: "private" | "host";

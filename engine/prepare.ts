@@ -51,6 +51,10 @@ export function prepareContainer(
   options: ContainerOptions,
   { name, autoRemove, imageName, explains = false }: PrepareOptions,
 ): Prepared {
+  if (options.network === "passt")
+    throw new ContainerError("Cannot use --network passt: it is for virtual machines", {
+      hint: "use --isolation vm, or --network host",
+    });
   const { store, containers } = places;
   const defaults = imageConfig.config ?? {};
   const command = makeArguments(defaults, options); // fails before anything is made

@@ -32,7 +32,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const globalOptions = {
   root: "text", log: "text", "log-format": "text", "systemd-cgroup": "boolean", debug: "boolean",
   rootless: "text", criu: "text", "cgroup-manager": "text", version: "boolean", help: "boolean",
-  isolation: "text", cpu: "text", kernel: "text",
+  isolation: "text", cpu: "text", kernel: "text", "vm-cold": "boolean",
 } as const;
 
 // biome-ignore format: table
@@ -163,6 +163,7 @@ function readIsolation(options: ParsedOptionsOf, calledAs: string): IsolationWis
     isolation: oneOf(options, "isolation", ["vm", "container"]) ?? named,
     cpu: oneOf(options, "cpu", ["auto", "kvm", "software"]) ?? "auto",
     ...(kernel && { kernel }),
+    ...(options.flag("vm-cold") && { cold: true }),
   };
 }
 

@@ -3,7 +3,7 @@
  * options of vmm-sandbox/guest/kernel-config.ts, once for each source and configuration.
  *
  * The result is .cache/guest-kernel/KEY/{vmlinux,bzImage,config}, and .cache/guest-kernel/current
- * names the latest; nothing of it is committed.
+ * names the latest, as does dist/guest-kernel, where the executable looks; nothing of it is committed.
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -45,9 +45,15 @@ function main(): void {
     .slice(0, 16);
   const folder = join(cache, key);
   if (!existsSync(folder)) build(folder, config);
-  rmSync(join(cache, "current"), { force: true });
-  symlinkSync(key, join(cache, "current"));
+  link(key, join(cache, "current"));
+  mkdirSync("dist", { recursive: true });
+  link("../.cache/guest-kernel/current", "dist/guest-kernel");
   console.log(`Kernel: ${join(cache, "current", "vmlinux")}`);
+}
+
+function link(target: string, path: string): void {
+  rmSync(path, { force: true });
+  symlinkSync(target, path);
 }
 
 function build(folder: string, config: string): void {

@@ -62,7 +62,7 @@ export const containerFlags = {
   "memory-reservation": one("bytes", parseBytes, "Memory it is pressed back to when there is little"),
   "memory-swap": one("bytes", parseBytesOrUnlimited, "Most memory and swap together; -1 for no limit"),
   "mount": list("mount", parseMount, "Mount a host directory or tmpfs (type=bind,source=…,target=…)"),
-  "network": choice(["none", "host", "bridge"], "Network: none or host (bridge comes later)", { fallback: "none", aliases: ["net"] }),
+  "network": choice(["none", "host", "passt", "bridge"], "Network: none, host, or passt for machines (bridge comes later)", { fallback: "none", aliases: ["net"] }),
   "oom-score-adj": one("int", parseOomScore, "Preference of the OOM killer (-1000 to 1000)"),
   "pid": choice(["private", "host"], "PID namespace: private or host"),
   "pids-limit": one("int", parseInteger, "Most processes it may have; -1 for no limit"),

@@ -117,6 +117,6 @@ export function checkNetworkNamespaceDevices(): Finding {
     "network",
     `none and host; the host has ${count} interfaces`,
     "bridge networks and published ports are not built yet",
-    "use --network host where the program needs the network",
+    "use --network host where the program needs the network, or --network passt in a machine",
   );
 }

@@ -3,7 +3,7 @@
  * what `npm run guest:kernel` built or Debian's linux-image package, unpacked.
  */
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { planModules } from "../../vmm-sandbox/index.ts";
 import { ContainerError } from "../errors.ts";
@@ -51,7 +51,7 @@ export function findGuestKernel(wish: KernelWish): KernelFiles {
       { hint: HOW },
     );
   }
-  const places = [join(wish.root, "guest-kernel"), ...sourcePlaces()];
+  const places = [join(wish.root, "guest-kernel"), ...ownPlaces()];
   for (const place of places) {
     const found = lookIn(place, wish);
     if (found !== undefined) return found;
@@ -64,11 +64,12 @@ export function findGuestKernel(wish: KernelWish): KernelFiles {
   );
 }
 
-/** Where `npm run guest:kernel` puts it, when we run from our sources. */
-function sourcePlaces(): readonly string[] {
+/** Where `npm run guest:kernel` puts it: in its cache, and beside the executable and the library. */
+function ownPlaces(): readonly string[] {
   const here = import.meta.url;
-  if (!here.endsWith(".ts") || here.includes("/$bunfs/")) return [];
-  return [fileURLToPath(new URL("../../.cache/guest-kernel/current", here))];
+  if (here.includes("/$bunfs/")) return [join(dirname(process.execPath), "guest-kernel")];
+  const path = here.endsWith(".ts") ? "../../.cache/guest-kernel/current" : "../guest-kernel";
+  return [fileURLToPath(new URL(path, here))];
 }
 
 function lookIn(place: string, wish: KernelWish): KernelFiles | undefined {

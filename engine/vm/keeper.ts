@@ -100,7 +100,7 @@ async function launch(container: Container): Promise<KeptMachine> {
       files: new Map(),
       resources,
       network,
-      snapshots: join(defaultStateRoot(process.env), "vm-snapshots"),
+      snapshots: wish.cold ? undefined : join(defaultStateRoot(process.env), "vm-snapshots"),
     });
     try {
       const process = await launchIn(machine, bundle, locate);

@@ -36,7 +36,7 @@ export function makeGuestConfig(
   const mounts = (options.mounts ?? []).map((mount) =>
     mount.type === "bind" ? withoutPropagation({ ...mount, source: sourceOf(mount) }) : mount,
   );
-  return makeConfig(
+  const config = makeConfig(
     image,
     { ...options, mounts },
     {
@@ -57,6 +57,13 @@ export function makeGuestConfig(
       },
     },
   );
+  return options.network === "passt" ? inGuestNetwork(config) : config;
+}
+
+/** The guest's own network is the container's. */
+function inGuestNetwork(config: RuntimeConfig): RuntimeConfig {
+  const namespaces = config.linux?.namespaces?.filter(({ type }) => type !== "network") ?? [];
+  return { ...config, linux: { ...config.linux, namespaces } };
 }
 
 /** Mounts of the host do not travel into a guest. */

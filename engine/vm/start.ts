@@ -26,6 +26,7 @@ import { type GuestFacts, planGuestLaunch } from "./guest-launch.ts";
 import { type Phase, startMachine } from "./machine.ts";
 import { planShares } from "./shares.ts";
 import { checkGuestOptions, guestFiles, makeGuestConfig } from "./spec.ts";
+import { openUserNetwork, userAddresses } from "./user-network.ts";
 
 export interface VmOptions {
   readonly cpu?: "auto" | "kvm" | "software" | undefined;
@@ -87,7 +88,11 @@ async function launchIn(
     env: process.env,
     root: places.root,
     cpu,
-    modules: shares.shares.length === 0 ? baseModules : [...baseModules, "virtiofs"],
+    modules: [
+      ...baseModules,
+      ...(shares.shares.length === 0 ? [] : ["virtiofs"]),
+      ...(options.network === "passt" ? ["virtio_net"] : []),
+    ],
   });
   const disk = await diskOf(places, image, request);
   signal?.throwIfAborted();
@@ -118,13 +123,14 @@ async function launchIn(
       autoRemove: request.remove,
       labels: { ...defaults.Labels, ...options.labels },
       cgroupsPath: "",
-      network: "none",
+      network: options.network ?? "none",
       machine: { cpu, reason, cpus, memoryBytes, kernel: kernel.path, socket },
     };
     mkdirSync(places.containers.path(id), { recursive: true, mode: 0o700 });
     writeFileSync(join(places.containers.path(id), "config.json"), JSON.stringify(config));
     places.containers.write(record);
     makeBindSources(options);
+    using network = options.network === "passt" ? openUserNetwork() : undefined;
     const machine = await startMachine({
       cpu,
       cpus,
@@ -134,6 +140,7 @@ async function launchIn(
       shares: shares.shares,
       files: networkFiles(hostname, options),
       resources: config.linux?.resources,
+      network,
       snapshots: request.cold === true ? undefined : places.snapshots,
       onConsole: request.onConsole,
       onPhase: request.onPhase,
@@ -197,9 +204,16 @@ function memoryOf({ memoryBytes }: ContainerOptions): number {
 function networkFiles(hostname: string, options: ContainerOptions): ReadonlyMap<string, string> {
   return new Map([
     [guestFiles.hosts, makeHosts(options, "")],
-    [guestFiles.resolvConf, makeResolvConf(options, hostFile("/etc/resolv.conf"))],
+    [guestFiles.resolvConf, makeResolvConf(options, resolvers(options))],
     [guestFiles.hostname, `${hostname}\n`],
   ]);
+}
+
+/** passt asks the host's resolvers, also those on its loopback device. */
+function resolvers({ network }: ContainerOptions): string {
+  const own = hostFile("/etc/resolv.conf");
+  if (network !== "passt") return own;
+  return `nameserver ${userAddresses.dns}\n${own.replaceAll(/^\s*nameserver.*$/gm, "")}`;
 }
 
 function filterOf({ process }: RuntimeConfig, { privileged, security }: ContainerOptions) {

@@ -111,7 +111,7 @@ function guestHalf(config: RuntimeConfig): RuntimeConfig {
     oomScoreAdj: _o,
     ...rest
   } = process ?? { cwd: "/" };
-  const name = hostname ?? podHostname(config);
+  const name = hostname || podHostname(config);
   return {
     ...others,
     ...(name !== undefined && { hostname: name }),

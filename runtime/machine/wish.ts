@@ -8,6 +8,8 @@ export interface MachineWish {
   readonly cpu: "auto" | "kvm" | "software";
   /** Path of the guest's kernel, or a directory with one. */
   readonly kernel?: string;
+  /** Boot, whether or not there is a snapshot of a machine like it; make none either. */
+  readonly cold?: boolean;
 }
 
 /** What the command line says. */

@@ -9,6 +9,7 @@ import { bridgeRows } from "./bridge.ts";
 import { missingFor, type Place, startEngine } from "./engines.ts";
 import {
   holdsInMachines,
+  machineEngines,
   shortMachineRows,
   whyNoMachines,
   writeMachineRuntime,
@@ -27,11 +28,9 @@ const engineNames = [
 const chosen = (process.env["MANYWORLDS_ENGINES"] ?? "docker containerd").split(" ");
 const rowLimitMs = 130_000;
 const allRows = [...engineRows, ...swarmRows, ...bridgeRows];
-/** Rootless engines and user namespaces are not for machines, and Swarm knows one runtime. */
-const withMachines = ["docker-bridge", "docker", "containerd", "podman"] as const;
 
 for (const name of engineNames) describeEngine(name);
-for (const name of withMachines) describeEngine(name, "machines");
+for (const name of machineEngines) describeEngine(name, "machines");
 
 function describeEngine(name: EngineName, kind?: "machines"): void {
   const isShort = kind !== undefined && !chosen.includes(`${name}-vm`) && !chosen.includes("all");

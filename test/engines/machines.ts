@@ -6,9 +6,17 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { guestKernel } from "../engine/vm/guest-kernel.ts";
-import type { EngineRow } from "./row.ts";
+import type { EngineName, EngineRow } from "./row.ts";
 
 const machines = fileURLToPath(new URL("../../dist/manyworlds-vm", import.meta.url));
+
+/** Machines have no user namespaces yet, and Swarm knows one runtime. */
+export const machineEngines: readonly EngineName[] = [
+  "docker-bridge",
+  "docker",
+  "containerd",
+  "podman",
+];
 
 export function whyNoMachines(): string | undefined {
   if (!existsSync(machines)) return "dist/manyworlds-vm is not built: npm run build";

@@ -13,7 +13,7 @@ import { parseArgs } from "node:util";
 import { style } from "../../scripts/terminal.ts";
 import { bridgeRows } from "./bridge.ts";
 import { missingFor, startEngine } from "./engines.ts";
-import { holdsInMachines, writeMachineRuntime } from "./machines.ts";
+import { holdsInMachines, machineEngines, writeMachineRuntime } from "./machines.ts";
 import type { EngineName, EngineRow } from "./row.ts";
 import { engineRows } from "./rows.ts";
 import { compareRow, type RowResult, setTimeLimit } from "./run-row.ts";
@@ -49,6 +49,7 @@ async function main(): Promise<number> {
   const counts = { passed: 0, failed: 0, skipped: 0 };
   for (const engine of engineNames) {
     if (values.engine.length > 0 && !values.engine.includes(engine)) continue;
+    if (values.machines && !machineEngines.includes(engine)) continue;
     const rows = (systemd ? systemdRows : [...engineRows, ...swarmRows, ...bridgeRows]).filter(
       (row) =>
         row.engines.includes(engine) &&

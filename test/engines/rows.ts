@@ -62,7 +62,7 @@ export const engineRows: readonly EngineRow[] = [
   { id: "kill-default", engines: both, claim: "kill without a signal kills",
     script: "run -d $IMAGE sleep 100 >/dev/null; e kill $NAME >/dev/null; e wait $NAME", expect: /^137$/ },
   { id: "restart", engines: both, claim: "restart gives the program a new process and keeps the files",
-    script: "run -d $IMAGE sh -c 'echo x >> /log; sleep 100' >/dev/null; sleep 0.2; A=$(e inspect -f '{{.State.Pid}}' $NAME); e restart -t 0 $NAME >/dev/null; sleep 0.2; B=$(e inspect -f '{{.State.Pid}}' $NAME); [ $A != $B ] && echo new; e exec $NAME cat /log", expect: /^new\nx\nx$/ },
+    script: "run -d $IMAGE sh -c 'echo x >> /log; sleep 100' >/dev/null; wait_for 10 e exec $NAME test -s /log; A=$(e inspect -f '{{.State.Pid}}' $NAME); e restart -t 0 $NAME >/dev/null; wait_for 10 e exec $NAME grep -c -z 'x.x' /log; B=$(e inspect -f '{{.State.Pid}}' $NAME); [ $A != $B ] && echo new; e exec $NAME cat /log", expect: /^new\nx\nx$/ },
   { id: "restart-policy", engines: docker, claim: "a restart policy starts a failed program again",
     script: "run -d --restart on-failure:2 $IMAGE sh -c 'exit 1' >/dev/null; wait_for 10 sh -c \"docker -H $SOCKET inspect -f '{{.RestartCount}} {{.State.Status}}' $NAME | grep -q '2 exited'\"; e inspect -f '{{.RestartCount}} {{.State.ExitCode}}' $NAME", expect: /^2 1$/ },
   { id: "stop-start", engines: both, claim: "a stopped container can be started again",

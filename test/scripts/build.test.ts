@@ -29,6 +29,8 @@ describe("npm run build", () => {
   it("makes manyworlds-oci a small file that speaks runc's command line", () => {
     assert.ok(statSync(`${project}dist/manyworlds-oci`).size < 128 * 1024);
     const said = execFileSync(`${project}dist/manyworlds-oci`, ["--version"], { encoding: "utf8" });
+    const machines = `${project}dist/manyworlds-vm`;
+    assert.equal(execFileSync(machines, ["--version"], { encoding: "utf8" }), said);
     assert.match(said, /^spec: 1\./m);
   });
 

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Mount, Process, RuntimeConfig } from "../../../oci/index.ts";
+import type { Mount, Namespace, Process, RuntimeConfig } from "../../../oci/index.ts";
 import { command, type Outcome } from "../../cli/end-to-end/world.ts";
 import { guestKernel } from "./guest-kernel.ts";
 
@@ -23,6 +23,8 @@ export interface BundleEdit {
   readonly mounts?: readonly Mount[];
   /** Of a network namespace to join. */
   readonly network?: string;
+  /** A process whose IPC and UTS namespaces are joined, and its host name not set, as in a pod. */
+  readonly podOf?: number;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly memory?: number;
 }
@@ -32,6 +34,8 @@ export class OciMachines implements Disposable {
   readonly rootfs = this.path("bundle/rootfs");
   readonly state = this.path("state");
   readonly #example: RuntimeConfig;
+  readonly #cgroups = `/manyworlds-test-${process.pid}`;
+  #bundles = 0;
 
   constructor() {
     for (const name of ["bin", "proc", "sys", "dev", "tmp", "etc"])
@@ -62,14 +66,15 @@ export class OciMachines implements Disposable {
     const { rlimits: _, ...plain } = base.process ?? { cwd: "/" };
     const config: RuntimeConfig = {
       ...base,
+      ...(edit.podOf !== undefined && { hostname: "" }),
       root: { path: "rootfs" },
       process: { ...plain, terminal: false, args: ["/bin/sh", "-c", script], ...edit.process },
       mounts: [...(base.mounts ?? []), ...(edit.mounts ?? [])],
       ...(edit.annotations !== undefined && { annotations: edit.annotations }),
       linux: {
         ...base.linux,
-        namespaces: [...namespaces, network],
-        cgroupsPath: `/manyworlds-test-${process.pid}/machine`,
+        namespaces: [...namespaces.map((one) => inPod(one, edit.podOf)), network],
+        cgroupsPath: `${this.#cgroups}/${this.#bundles++}`,
         ...(edit.memory !== undefined && { resources: { memory: { limit: edit.memory } } }),
       },
     };
@@ -161,6 +166,11 @@ export class OciMachines implements Disposable {
 
   [Symbol.dispose](): void {
     rmSync(this.directory, { recursive: true, force: true });
+    // Runtimes remove the cgroup that they made, and leave its parents.
+    spawnSync("sh", [
+      "-c",
+      `rmdir /sys/fs/cgroup${this.#cgroups} /sys/fs/cgroup/*${this.#cgroups}`,
+    ]);
   }
 
   #env(): Record<string, string> {
@@ -170,6 +180,12 @@ export class OciMachines implements Disposable {
       MANYWORLDS_ROOT: this.path("root"),
     };
   }
+}
+
+function inPod(namespace: Namespace, pid: number | undefined): Namespace {
+  const isShared = namespace.type === "ipc" || namespace.type === "uts";
+  if (pid === undefined || !isShared) return namespace;
+  return { ...namespace, path: `/proc/${pid}/ns/${namespace.type}` };
 }
 
 /** Processes that have this word on their command line. */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { whyNoMachine } from "./guest-kernel.ts";
 import { OciMachines } from "./oci-machine.ts";
@@ -86,6 +86,28 @@ describe("network of a machine for the OCI runtime", function () {
       network: `/run/netns/${inner}`,
     });
     assert.equal(machines.verb("run", "n4").stdout, `${body.length}\n`);
+  });
+
+  it("a pod has its sandbox as a plain container, and one machine in its network", () => {
+    const role = (name: string) => ({ "io.kubernetes.cri.container-type": name });
+    const network = `/run/netns/${inner}`;
+    machines.configure("uname -r; sleep 1000", { network, annotations: role("sandbox") });
+    const podOf = machines.create("pod");
+    assert.equal(machines.verb("start", "pod").status, 0);
+    const process = { env: ["PATH=/bin", "HOSTNAME=pod-name"] };
+    machines.configure(`uname -r; hostname; wget -q -O - http://10.77.0.1:${PORT}/body | wc -c`, {
+      network,
+      podOf,
+      process,
+      annotations: role("container"),
+    });
+    const { stdout, stderr } = machines.verb("run", "member");
+    const [guest, ...rest] = stdout.trim().split("\n");
+    assert.deepEqual(rest, ["pod-name", String(body.length)], stderr);
+    const host = readFileSync("/proc/sys/kernel/osrelease", "utf8");
+    assert.equal(machines.output("pod"), host);
+    assert.notEqual(guest, host.trim());
+    machines.verb("delete", "--force", "pod");
   });
 
   function tc(...args: readonly string[]): string {
