@@ -41,7 +41,11 @@ describe("resctrl, on a folder with its files", () => {
   }
   const place = (intelRdt: IntelRdt) => placeResctrl({ intelRdt }, "c1", () => top);
 
-  it("does nothing without intelRdt", () => assert.equal(placeResctrl({}, "c1", () => top), undefined));
+  it("does nothing without intelRdt", () =>
+    assert.equal(
+      placeResctrl({}, "c1", () => top),
+      undefined,
+    ));
 
   it("names the group after the container, which then owns it", () =>
     assert.deepEqual(place({}), { group: `${top}/c1`, isOwn: true }));
