@@ -32,17 +32,21 @@ else {
 process.exit(0);
 
 async function bootPlain(): Promise<void> {
+  const vm = await createPlain();
+  mark("set-up");
+  await vm.run();
+}
+
+async function createPlain(): Promise<Vm> {
   const backend = new KvmBackend({ memorySizeBytes: GUEST_MEMORY_BYTES, cpus: 1 });
   using kernel = mapWholeFile(kernelPath);
-  const vm = await Vm.create({
+  return await Vm.create({
     backend,
     kernel: kernel.bytes,
     initrd: readFileSync(second),
     commandLine,
     onConsole: (bytes) => void process.stdout.write(bytes),
   });
-  mark("set-up");
-  await vm.run();
 }
 
 async function bootWithAgent(): Promise<void> {

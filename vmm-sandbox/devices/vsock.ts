@@ -66,6 +66,7 @@ export class Vsock implements VirtioDevice {
   #resetPending = false;
   /** A port whose next caller waits for `release`, and that caller when it has come. */
   #held: HeldCall | undefined = undefined;
+  #quiet: (() => void) | undefined = undefined;
 
   /** CIDs 0 to 2 are taken (§5.10.4). */
   constructor(guestCid = 3) {
@@ -91,6 +92,14 @@ export class Vsock implements VirtioDevice {
   hold(port: number, others = 0): Promise<void> {
     return new Promise((come) => {
       this.#held = new HeldCall(port, others, come);
+    });
+  }
+
+  /** Resolves when no connection is left and nothing waits to be said. */
+  whenQuiet(): Promise<void> {
+    if (!this.hasConnections) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#quiet = resolve;
     });
   }
 
@@ -315,6 +324,7 @@ export class Vsock implements VirtioDevice {
       if (this.#connections.delete(id)) this.#connections.set(id, sender);
     }
     queue.signal();
+    if (!this.hasConnections) this.#quiet?.();
   }
 
   /** The connection that has waited longest of those that may send. */

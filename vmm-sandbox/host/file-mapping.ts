@@ -1,6 +1,6 @@
 /**
- * A file as memory, so that a kernel of 20 MB is neither read nor copied: its pages are those of
- * the page cache.
+ * A file as memory, so that a kernel of 20 MB is not read into a heap: its pages are those of the
+ * page cache.
  */
 import {
   call,

@@ -9,14 +9,18 @@
  * Until then the guest has seen nothing of an image, a container or a user: its disks are empty
  * slots. So one snapshot serves all machines that are made alike.
  */
+import { setTimeout } from "node:timers/promises";
 import type { Vsock } from "../devices/index.ts";
 import type { StopReason } from "../machine/index.ts";
 import { Vm, type VmParts, type VmState } from "../vm.ts";
+import { SnapshotError } from "./format.ts";
 import { type LoadedSnapshot, type OpenSnapshot, writeSnapshot } from "./snapshot-file.ts";
 import { touchedPages } from "./touched-pages.ts";
 
 /** The agent's first call; the second one is made for the snapshot, when it has practised. */
 const CALLS_BEFORE = 1;
+/** For the ends of its other connections; with one open, it is not saved. */
+const QUIET_TIMEOUT_MS = 2000;
 
 export interface SnapshotUse extends OpenSnapshot {
   readonly kind: "save" | "restore";
@@ -31,13 +35,19 @@ export interface SnapshotConfig extends SnapshotUse {
   readonly onSaved?: (result: SaveResult) => void;
 }
 
-/** `parts`: of a machine that is made as the saved one was. */
-export function restoreMachine(parts: VmParts, snapshot: LoadedSnapshot): Promise<Vm> {
-  return Vm.createFrom(parts, (backend) => {
-    snapshot.fill(backend);
-    // SAFE: `save` below made it, and its digest is right; what restores it checks counts and sizes.
-    return snapshot.state as VmState;
-  });
+/** `parts`: of a machine that is made as the saved one was. Throws SnapshotError. */
+export async function restoreMachine(parts: VmParts, snapshot: LoadedSnapshot): Promise<Vm> {
+  try {
+    return await Vm.createFrom(parts, (backend) => {
+      snapshot.fill(backend);
+      // SAFE: `save` below made it, and its digest is right; what restores it checks counts and sizes.
+      return snapshot.state as VmState;
+    });
+  } catch (cause) {
+    if (cause instanceof SnapshotError) throw cause;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new SnapshotError(`The snapshot cannot be restored: ${why}`, { cause });
+  }
 }
 
 /** Runs a machine that was made for this snapshot, until it stops. `port`: where the agent dials. */
@@ -62,7 +72,12 @@ export async function runWithSnapshot(
     return running;
   };
   if (use.kind === "restore") return await goOn();
-  vsock.hold(port, CALLS_BEFORE).then(() => vm.pause());
+  vsock
+    .hold(port, CALLS_BEFORE)
+    .then(() =>
+      Promise.race([vsock.whenQuiet(), setTimeout(QUIET_TIMEOUT_MS, undefined, { ref: false })]),
+    )
+    .then(() => vm.pause());
   const reason = await vm.run();
   if (reason.kind !== "paused") return reason;
   onSaved(await save(vm, vsock, use));

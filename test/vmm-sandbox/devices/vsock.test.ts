@@ -311,6 +311,20 @@ describe("Vsock", () => {
     assert.equal(other.memory.readU16(other.rings(2).used + 2), 1);
   });
 
+  it("says when no connection is left", async () => {
+    const s = setup();
+    s.accept();
+    let quiet = false;
+    const waiting = s.device.whenQuiet().then(() => {
+      quiet = true;
+    });
+    await soon();
+    assert.equal(quiet, false);
+    s.send({ operation: SHUTDOWN, flags: 3 });
+    await waiting;
+    await s.device.whenQuiet();
+  });
+
   it("holds a call until it is released, also in a restored machine, which then needs no reset", () => {
     const s = setup();
     let accepted = 0;

@@ -40,11 +40,11 @@ describe(`a machine saved and restored (${cpu})`, function () {
   let folder: string;
   const path = (name: string) => join(folder, name);
 
-  /** `disk`: what the drive gets once the machine runs. */
+  /** `disk`: what the drive gets once the machine runs; several drives get several. */
   const start = (use: "save" | "restore", disk: string, onSaved?: (result: SaveResult) => void) => {
     const fd = openSync(path("snapshot"), use === "save" ? "w+" : "r", 0o600);
     const snapshot = { kind: use, fd, key, ...(onSaved !== undefined && { onSaved }) };
-    const disks = [{ path: path(disk), readOnly: true }];
+    const disks = disk.split(" ").map((name) => ({ path: path(name), readOnly: true }));
     const machine = { cpu, cpus: 1, memorySizeBytes, kernel, files, disks, snapshot } as const;
     return startConfinedSandbox(machine).finally(() => closeSync(fd));
   };
@@ -131,6 +131,10 @@ describe(`a machine saved and restored (${cpu})`, function () {
     } finally {
       writeFileSync(path("snapshot"), whole);
     }
+  });
+
+  it("is not restored into a machine with other devices", async () => {
+    await assert.rejects(start("restore", "first second"), SnapshotError);
   });
 
   it("runs in this process as well", async function () {
