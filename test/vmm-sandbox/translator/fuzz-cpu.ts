@@ -34,7 +34,7 @@ async function fuzzTier(): Promise<never> {
   const failures = new Map<string, string[]>();
   // Compiling one instruction costs as much as running it a thousand times.
   const batch = isCompiled ? maxBatch : 64;
-  for (let round = 0; round < rounds; round++)
+  for (let round = 0; round < rounds; round++) {
     for (const row of testedRows) {
       if (only && row.mnemonic !== only) continue;
       if ((failures.get(row.text)?.length ?? 0) >= 2) continue;
@@ -42,6 +42,11 @@ async function fuzzTier(): Promise<never> {
       const difference = differential.run(row, batch);
       if (difference) failures.set(row.text, [...(failures.get(row.text) ?? []), difference.text]);
     }
+    // A run that is ended early has still shown something.
+    console.error(
+      `round ${round + 1}: ${differential.vectors} vectors, ${failures.size} rows differ`,
+    );
+  }
   const functions = only ? [] : await compareTranscendental(seed, Math.ceil(rounds / 4));
   if (functions.length > 0) failures.set("transcendental functions", functions.slice(0, 5));
   for (const [row, texts] of failures) console.log(`${row}\n    ${texts.join("\n    ")}`);

@@ -72,6 +72,19 @@ function run(path: string): { readonly output: string; readonly end: string } {
     sizeBytes: 4,
     device: { read: () => 0, write: (_offset, _size, value) => finish(`exit ${value}`) },
   });
+  // pci-testdev's port, which gives back what was last written.
+  let testPort = 0;
+  machine.pio.attach({
+    name: "test port",
+    base: 0xe0,
+    sizeBytes: 4,
+    device: {
+      read: () => testPort,
+      write: (_offset, _size, value) => {
+        testPort = value;
+      },
+    },
+  });
   // pci-testdev's RAM that is reached as a device is: what their emulator tests access.
   const ioRam = new DataView(new ArrayBuffer(0x1_0000));
   machine.mmio.attach({

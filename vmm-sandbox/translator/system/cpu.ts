@@ -21,6 +21,7 @@ import type { CodePages } from "./code-pages.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { bridge, core, legacyCore } from "./core-instance.ts";
 import { GuestFault, generalProtection } from "./fault.ts";
+import { spendOn } from "./fuel.ts";
 import { GuestAccess } from "./guest-access.ts";
 import { helperOf } from "./helper-table.ts";
 import { deliver, deliverFault, type InterruptKind } from "./interrupts.ts";
@@ -30,9 +31,7 @@ import { attribute, segmentIndex } from "./registers.ts";
 import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
 import { settleFault } from "./stack-fault.ts";
-
-/** Instructions, roughly, between looks at the clock. */
-const fuelSlice = 40_000;
+import { takeExternal, takeNmi } from "./take-interrupt.ts";
 
 export class Cpu extends GuestAccess {
   codePages: CodePages | undefined;
@@ -40,8 +39,14 @@ export class Cpu extends GuestAccess {
   readonly apic: LocalApic;
   readonly msrs: Msrs;
   halted = false;
+  /** Instructions, roughly, between looks at the clock. */
+  fuelSlice = 40_000;
   /** RIP before which no interrupt is delivered: STI and MOV SS. */
   shadowUntil = -1n;
+  /** What debug registers saw of a load of SS, which is reported one instruction later. */
+  heldBreakpoints: bigint | undefined;
+  /** Between an NMI and the next IRET. */
+  nmiMasked = false;
   readonly enter: (record: number) => void;
   /** Goes on at RIP when the caches know it, else leaves with `exitReason.lookup`. */
   private readonly resume: () => void;
@@ -221,6 +226,7 @@ export class Cpu extends GuestAccess {
 
   /** Something may have become deliverable: leave soon. */
   interruptsChanged(): void {
+    if (this.apic.nmi) this.registers.set32(state.fuel, 0);
     const waiting = this.apic.pending() >= 0;
     this.registers.set32(state.interruptPending, waiting ? 1 : 0);
     if (waiting && this.registers.get32(state.eflags) & 0x200) this.registers.set32(state.fuel, 0);
@@ -274,20 +280,10 @@ export class Cpu extends GuestAccess {
     return fault;
   }
 
-  private deliverFault(first: GuestFault): void {
+  /** Delivers an exception to the guest. */
+  deliverFault(first: GuestFault): void {
+    this.halted = false; // a trap after HLT
     if (deliverFault(this, first) === "triple fault") this.tripleFault = true;
-  }
-
-  private deliverExternal(number: number): void {
-    this.statistics.interrupts++;
-    this.apic.acknowledge(number);
-    this.halted = false;
-    try {
-      deliver(this, number, 0, "external");
-    } catch (fault) {
-      if (!(fault instanceof GuestFault)) throw fault;
-      this.deliverFault(fault);
-    }
   }
 
   /** Runs until somebody above must decide. `wait` blocks until a deadline (ms) or a kick. */
@@ -306,13 +302,14 @@ export class Cpu extends GuestAccess {
         this.jit.poll();
         collectGarbage(this.statistics.helpers + this.statistics.slowAccesses);
         this.apic.tick(this.machine.clock.now());
-        registers.set32(state.fuel, fuelSlice);
+        registers.set32(state.fuel, this.fuelSlice);
       }
+      if (this.apic.nmi && !this.nmiMasked && this.shadowUntil !== registers.rip) takeNmi(this);
       const waiting = this.apic.pending();
       registers.set32(state.interruptPending, waiting >= 0 ? 1 : 0);
       const enabled = (registers.get32(state.eflags) & 0x200) !== 0;
       if (waiting >= 0 && enabled) {
-        if (this.shadowUntil !== registers.rip) this.deliverExternal(waiting);
+        if (this.shadowUntil !== registers.rip) takeExternal(this, waiting);
         else registers.set32(state.fuel, 1);
       }
       this.shadowUntil = -1n;
@@ -329,6 +326,7 @@ export class Cpu extends GuestAccess {
       this.resume();
       const reason = registers.get32(state.exit);
       this.statistics.exits[reason] = (this.statistics.exits[reason] as number) + 1;
+      spendOn(reason, registers);
       if (reason === exitReason.hot) this.foundHot();
       else if (reason === exitReason.lookup) this.lookup();
     }
@@ -353,7 +351,7 @@ export class Cpu extends GuestAccess {
   /** For tests: runs from RIP to the next HLT; the vector of an exception, -1, or -2: given up. */
   step(goOn = (): boolean => true): number {
     this.halted = false;
-    this.registers.set32(state.fuel, fuelSlice);
+    this.registers.set32(state.fuel, this.fuelSlice);
     while (!this.halted) {
       const watched = isWatched(this);
       if (watched) stepAlone(this);
@@ -371,7 +369,7 @@ export class Cpu extends GuestAccess {
       if (fault) return fault.vector;
       if (this.registers.get32(state.fuel) > 0) continue;
       if (!goOn()) return -2;
-      this.registers.set32(state.fuel, fuelSlice);
+      this.registers.set32(state.fuel, this.fuelSlice);
     }
     return -1;
   }

@@ -31,6 +31,7 @@ const register = {
 
 const pageBytes = 1024;
 const masked = 0x1_0000;
+const deliveryMode = { fixed: 0, nmi: 4 } as const;
 const timerMode = { oneShot: 0, periodic: 1, tscDeadline: 2 } as const;
 
 export class LocalApic {
@@ -41,6 +42,8 @@ export class LocalApic {
   deadline = Number.POSITIVE_INFINITY;
   private armedAt = 0;
   tscDeadline = 0;
+  /** A non-maskable interrupt waits. */
+  nmi = false;
   private readonly clock: Clock;
 
   constructor(clock: Clock) {
@@ -183,14 +186,17 @@ export class LocalApic {
     }
   }
 
-  /** Fixed interrupts to ourselves; INIT and SIPI have nobody to start. */
+  /** Fixed interrupts and NMIs to ourselves; INIT and SIPI have nobody to start. */
   private sendIpi(low: number): void {
-    if ((low & 0x700) !== 0) return;
+    const mode = (low >> 8) & 7;
+    if (mode !== deliveryMode.fixed && mode !== deliveryMode.nmi) return;
     const shorthand = (low >> 18) & 3;
     const destination = (this.registers[register.icrHigh >> 4] as number) >>> 24;
     const toSelf = shorthand === 1 || shorthand === 2 || (shorthand === 0 && destination === 0);
     const logical = (low & 0x800) !== 0 && (destination & 1) !== 0;
-    if (toSelf || (shorthand === 0 && logical)) this.request(low & 0xff);
+    if (!toSelf && !(shorthand === 0 && logical)) return;
+    if (mode === deliveryMode.nmi) this.nmi = true;
+    else this.request(low & 0xff);
   }
 
   /** The first KiB of its page, with what is left of the timer's count. */

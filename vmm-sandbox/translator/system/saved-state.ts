@@ -20,8 +20,8 @@ export function saveCpu(cpu: Cpu): Saved {
   const mpState: MpState = cpu.halted ? "halted" : "running";
   const events: PendingEvents = {
     interruptShadow: cpu.shadowUntil === cpu.registers.rip,
-    nmiPending: false,
-    nmiMasked: false,
+    nmiPending: cpu.apic.nmi,
+    nmiMasked: cpu.nmiMasked,
   };
   return {
     mpState,
@@ -49,6 +49,8 @@ export function restoreCpu(cpu: Cpu, saved: Saved): void {
   cpu.msrs.restore(saved.msrs);
   cpu.halted = saved.mpState === "halted";
   cpu.shadowUntil = saved.events.interruptShadow ? cpu.registers.rip : -1n;
+  cpu.apic.nmi = saved.events.nmiPending;
+  cpu.nmiMasked = saved.events.nmiMasked;
   cpu.modeChanged();
   cpu.interruptsChanged();
   cpu.registers.set32(state.fuel, 0);

@@ -128,11 +128,12 @@ export function stackDescriptor(
 /** SDM volume 2, IRET: data segments more privileged than the new CPL become null. */
 export function dropPrivilegedSegments(cpu: Cpu, cpl: number): void {
   for (const segment of [segmentIndex.es, segmentIndex.ds, segmentIndex.fs, segmentIndex.gs]) {
-    const { attributes } = cpu.registers.segment(segment);
+    const { attributes, base } = cpu.registers.segment(segment);
     const dpl = (attributes >> 5) & 3;
     const conforming = (attributes & 0x1c) === 0x1c;
+    // The base stays: 64-bit code reaches FS's and GS's with a null selector, too.
     if (cpu.registers.selector(segment) !== 0 && dpl < cpl && !conforming)
-      cpu.registers.setSegment(segment, 0, { base: 0n, limit: 0, attributes: 0 });
+      cpu.registers.setSegment(segment, 0, { base, limit: 0, attributes: 0 });
   }
 }
 

@@ -13,6 +13,8 @@ import { executeDelegated } from "./soft-sse.ts";
 const trapFlag = 0x100;
 const resumeFlag = 0x1_0000;
 const singleStepped = 0x4000n; // DR6.BS
+const debugAccess = 0x2000n; // DR6.BD
+const generalDetect = 0x2000n; // DR7.GD
 const statusOnes = 0xffff_0ff0n; // bits of DR6 that read as one
 const [taskSwitched, emulation] = [8, 4];
 
@@ -53,9 +55,13 @@ function setStatus(cpu: Cpu, bits: bigint): void {
 }
 
 /** What must be raised instead of the instruction at RIP, if anything. */
-export function faultBefore(cpu: Cpu, it: Instruction): GuestFault | undefined {
+export function faultBefore(
+  cpu: Cpu,
+  it: Instruction,
+  isInShadow: boolean,
+): GuestFault | undefined {
   const { registers } = cpu;
-  if (breakpointsOn(cpu) && !(registers.get32(state.eflags) & resumeFlag)) {
+  if (!isInShadow && breakpointsOn(cpu) && !(registers.get32(state.eflags) & resumeFlag)) {
     const found = hits(cpu, registers.rip, 1, "execute");
     if (found !== 0n) {
       setStatus(cpu, found);
@@ -106,7 +112,7 @@ export function effectiveAddress(cpu: Cpu, it: Instruction): bigint {
 }
 
 /** Mnemonics after which TF no longer means the code that ran. */
-const clearsTrap = new Set(["int", "int3", "into", "syscall", "sysenter"]);
+const clearsTrap = new Set(["int", "int1", "int3", "into", "syscall", "sysenter"]);
 
 /** The trap after an instruction that ran to its end. */
 export function trapAfter(
@@ -123,12 +129,26 @@ export function trapAfter(
 
 /** MOV from a debug register; DR4 and DR5 are other names of DR6 and DR7 without CR4.DE. */
 export function readDebug(cpu: Cpu, number: number): bigint {
-  return cpu.registers.debug[aliased(cpu, number)] ?? 0n;
+  const which = aliased(cpu, number);
+  checkGeneralDetect(cpu);
+  return cpu.registers.debug[which] ?? 0n;
+}
+
+/** DR7.GD: a debugger wants to know who touches its registers, once. SDM volume 3B §17.2.4. */
+function checkGeneralDetect({ registers: { debug } }: Cpu): void {
+  const control = debug[7] ?? 0n;
+  if ((control & generalDetect) === 0n) return;
+  debug[7] = control & ~generalDetect;
+  debug[6] = (debug[6] ?? statusOnes) | debugAccess;
+  throw new GuestFault(vector.debug);
 }
 
 export function writeDebug(cpu: Cpu, number: number, value: bigint): void {
   const which = aliased(cpu, number);
+  checkGeneralDetect(cpu);
   const { debug } = cpu.registers;
+  // Emitted code leaves RF as it was; this instruction has ended like any other.
+  cpu.registers.set32(state.eflags, cpu.registers.get32(state.eflags) & ~resumeFlag);
   if (which >= 6 && value >> 32n) throw new GuestFault(vector.generalProtection);
   if (which === 6) debug[6] = (value & 0xe00fn) | statusOnes;
   else if (which === 7) debug[7] = (value & 0xffff_2bffn) | 0x400n;
@@ -171,17 +191,24 @@ export function stepAlone(cpu: Cpu): void {
   const here = decodeHere(cpu);
   if (!here) return;
   const { it, record } = here;
-  const before = faultBefore(cpu, it);
+  const held = cpu.heldBreakpoints;
+  cpu.heldBreakpoints = undefined;
+  const before = faultBefore(cpu, it, held !== undefined);
   if (before) {
     cpu.pending = before;
     return;
   }
   const wasTracing = (registers.get32(state.eflags) & trapFlag) !== 0;
-  const touched = watchedAccess(cpu, it);
+  const touched = watchedAccess(cpu, it) | (held ?? 0n);
   registers.set32(state.fuel, 0);
   cpu.enter(record);
   if (cpu.pending?.vector === delegated) cpu.pending = executeDelegated(cpu);
   if (cpu.pending) return;
+  // No #DB between a load of SS and the instruction after it. SDM volume 3A §6.8.3.
+  if (cpu.shadowUntil === registers.rip) {
+    cpu.heldBreakpoints = touched;
+    return;
+  }
   if (it.mnemonic !== "iret")
     registers.set32(state.eflags, registers.get32(state.eflags) & ~resumeFlag);
   cpu.pending = trapAfter(cpu, it, wasTracing, touched);

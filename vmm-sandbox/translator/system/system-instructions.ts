@@ -335,6 +335,7 @@ export const helpers: Readonly<Record<string, Helper>> = {
   popseg: popSegment,
   iret: (cpu, it) => {
     interruptReturn(cpu, it.size);
+    cpu.nmiMasked = false;
     return "leave";
   },
   syscall: (cpu) => {
