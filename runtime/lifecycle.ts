@@ -24,14 +24,16 @@ const killPatienceMs = 10_000;
 const pollMs = 2;
 
 /**
- * Lets a created container run its command; returns when the command has begun. When a hook
- * fails the container is stopped (runtime.md, "Lifecycle").
+ * Lets a created container run its command; returns when the command has begun. When a hook or a
+ * machine fails the container is stopped (runtime.md, "Lifecycle").
  */
 export function startContainer(container: Container): void {
   try {
     begin(container);
   } catch (error) {
-    if (error instanceof HookError) {
+    // Engines delete right away what did not start: a machine takes a moment to end.
+    const hasFailed = error instanceof LaunchError && container.machine !== undefined;
+    if (error instanceof HookError || hasFailed) {
       syscall("kill", container.pid, SIGKILL);
       awaitEnd(container);
     }

@@ -26,7 +26,8 @@ export function whyNoMachines(): string | undefined {
 /** Engines give a runtime no environment, and Docker just a path. */
 export function writeMachineRuntime(directory: string): string {
   const path = join(directory, "manyworlds-vm");
-  const script = `#!/bin/sh\nexec ${machines} --cpu=software --kernel=${guestKernel()} "$@"\n`;
+  const root = join(directory, "machines"); // for snapshots, which go with the suite
+  const script = `#!/bin/sh\nexport MANYWORLDS_ROOT=${root}\nexec ${machines} --cpu=software --kernel=${guestKernel()} "$@"\n`;
   writeFileSync(path, script, { mode: 0o755 });
   return path;
 }

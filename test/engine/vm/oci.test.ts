@@ -79,6 +79,8 @@ describe("OCI runtime with --isolation=vm", function () {
     assert.equal(machines.status("l1"), "created");
     assert.equal(machines.verb("start", "l1").status, 0);
     assert.equal(machines.status("l1"), "running");
+    assert.match(machines.verb("start", "l1").stderr, /already running container/);
+    assert.equal(machines.status("l1"), "running");
     // Whoever looks into it, or enters it, finds the container's files.
     assert.ok(existsSync(`/proc/${pid}/root/bin/busybox`) && !existsSync(`/proc/${pid}/root/usr`));
 
