@@ -107,8 +107,12 @@ export class Blobs {
     const blob = this.path(digest);
     const name = `${digestAlgorithm(digest)}-${digestHex(digest)}`;
     const part = join(this.#layout.ingest, `${name}.part`);
+    const state = join(this.#layout.ingest, `${name}.state`);
     const isThere = () => this.has(digest);
-    if (isThere()) return undefined;
+    if (isThere()) {
+      rmSync(state, { force: true }); // a process killed behind its last rename leaves it
+      return undefined;
+    }
     mkdirSync(dirname(part), { recursive: true });
     // Keeps prune out until the blob is there.
     const lease = await lock(this.#layout.lock, "shared", { signal });
@@ -122,7 +126,6 @@ export class Blobs {
       held[Symbol.dispose]();
       return undefined;
     }
-    const state = join(this.#layout.ingest, `${name}.state`);
     return new BlobWriter(descriptor, { part, state, blob }, held);
   }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { createWriteStream, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createWriteStream, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -116,6 +116,16 @@ describe("image store and crashes", function () {
       readdirSync(store.layout.ingest).filter((name) => !name.endsWith(".lock")),
       [],
     );
+  });
+
+  it("what a kill behind the last rename leaves goes with the next ingest", async () => {
+    const bytes = noise(1 << 20, 4);
+    const { path, descriptor, json } = blobFile(bytes);
+    await run("ingest", store.root, path, json);
+    const state = join(store.layout.ingest, `${descriptor.digest.replace(":", "-")}.state`);
+    writeFileSync(state, "[]");
+    assert.match(await run("ingest", store.root, path, json), /there/);
+    assert.ok(!existsSync(state));
   });
 
   it("two processes that want the same blob both get it, and one fetches it", async () => {
