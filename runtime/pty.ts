@@ -105,13 +105,11 @@ export async function relayTerminal(options: RelayOptions): Promise<RelayEnd> {
   const { master, input, output, pidfd } = options;
   const detach = new DetachKeys(options.detachKeys ?? []);
   const buffer = new Uint8Array(chunkSize);
+  const patience = new Patience(options.onSignal);
   let reading = true;
   for (;;) {
-    const ready = poll([master.number, pidfd.number, ...(reading ? [input] : [])], -1);
-    if (ready === undefined) {
-      await options.onSignal();
-      continue;
-    }
+    const ready = await patience.poll([master.number, pidfd.number, ...(reading ? [input] : [])]);
+    if (ready === undefined) continue;
     const [fromMaster = 0, ended = 0, fromInput = 0] = ready;
     if (fromMaster !== 0) {
       const count = syscall("read", master, buffer, buffer.length);
@@ -138,7 +136,33 @@ export async function relayTerminal(options: RelayOptions): Promise<RelayEnd> {
 
 /** Blocks until the process has ended; signals run their handlers meanwhile. */
 export async function waitWithSignals(pidfd: Fd, onSignal: () => Promise<void>): Promise<void> {
-  while (poll([pidfd.number], -1) === undefined) await onSignal();
+  const patience = new Patience(onSignal);
+  while ((await patience.poll([pidfd.number])) === undefined);
+}
+
+/**
+ * Waits that let handlers of signals run. One that comes shortly before a wait, or on another of our
+ * threads, does not interrupt it, so each is bounded: by 10 ms at first, when the container may signal
+ * as soon as it runs, later by a second.
+ */
+class Patience {
+  static readonly firstMs = 10;
+  static readonly lastMs = 1000;
+  readonly #onSignal: () => Promise<void>;
+  #ms = Patience.firstMs;
+
+  constructor(onSignal: () => Promise<void>) {
+    this.#onSignal = onSignal;
+  }
+
+  /** undefined when none became ready: wait again. */
+  async poll(fds: readonly number[]): Promise<readonly number[] | undefined> {
+    const ready = poll(fds, this.#ms);
+    if (ready?.some((events) => events !== 0)) return ready;
+    this.#ms = ready === undefined ? Patience.firstMs : Math.min(2 * this.#ms, Patience.lastMs);
+    await this.#onSignal();
+    return undefined;
+  }
 }
 
 /** Which of the descriptors are ready; undefined after a signal. */
