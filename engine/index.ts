@@ -122,7 +122,7 @@ export async function push(reference: string, options: TransferOptions = {}): Pr
   ]);
   using _ = store;
   await using client = openRegistry(options.onProgress);
-  return pushImage(store, client, reference, options);
+  return await pushImage(store, client, reference, options);
 }
 
 /** All tags of a repository. */

@@ -80,7 +80,7 @@ async function execute(
   using handle = pidfd;
   sendPidfd(options, handle);
   writePidFile(options, pid);
-  return detach ? 0 : waitInForeground(pid, handle, pair);
+  return detach ? 0 : await waitInForeground(pid, handle, pair);
 }
 
 function readProcess(

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { type ContainerError, pull, type RunRequest, run } from "../../../index.ts";
+import { type ContainerError, pull, push, type RunRequest, run } from "../../../index.ts";
 import { useWorld, type World } from "./world.ts";
 
 describe("the library, end to end", function () {
@@ -26,6 +26,14 @@ describe("the library, end to end", function () {
     assert.equal(pulled.upToDate, false);
     assert.ok(events.includes("item"));
     assert.equal((await pull(world.image, { root: world.root })).upToDate, true);
+  });
+  it("push() brings the image to its registry, and ends when it is there", async () => {
+    const name = world.image.replace("latest", "pushed");
+    assert.equal(world.mw(["tag", world.image, name]).status, 0);
+    const digest = await push(name, { root: world.root });
+    await pull(name, { root: world.path("other") });
+    const { stdout } = world.mw(["images", "--digests"], { root: world.path("other") });
+    assert.ok(stdout.includes(digest.slice(0, 19)), stdout);
   });
   it("run() gives the output and the status", async () => {
     await using container = await run(request(["sh", "-c", "echo out; echo err >&2; exit 3"]));

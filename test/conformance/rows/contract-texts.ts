@@ -47,6 +47,8 @@ const goldens: readonly Golden[] = [
   { when: "running", args: ["ps", "@ID"],                  status: 0, stdout: /^UID\s+PID\s.*\n.*\b@PID\b.*sleep/ },
   { when: "running", args: ["exec", "@ID", "/bin/true"],   status: 0 },
   { when: "running", args: ["exec", "@ID", "/bin/sh", "-c", "exit 42"], status: 42 },
+  { when: "running", args: ["exec", "@ID", "/bin/sh", "-c", "sleep 0.2; exit 43"], status: 43 },
+  { when: "running", args: ["exec", "--env", "A=44", "@ID", "/bin/sh", "-c", "sleep 0.2; exit $A"], status: 44 },
   { when: "running", args: ["exec", "@ID", "/bin/sh", "-c", "kill -9 $$"], status: 137 },
   { when: "running", args: ["exec", "@ID", "/bin/nope"],   status: 255, error: /^exec failed: unable to start container process: exec: "\/bin\/nope": stat \/bin\/nope: no such file or directory$/ },
   { when: "running", args: ["exec", "@ID", "nope"],        status: 255, error: /^exec failed: unable to start container process: exec: "nope": executable file not found in \$PATH$/ },

@@ -12,7 +12,7 @@
  */
 import { HOLE_END, HOLE_START } from "../../machine/layout.ts";
 import { layout, state, tlbEntries, tlbEntry, tlbEntryBytes } from "../state.ts";
-import { hostOfRam } from "./ram-host.ts";
+import { hostOfRam, tableIndex } from "./ram-host.ts";
 
 export const access = { read: 0, write: 1, fetch: 2 } as const;
 
@@ -94,12 +94,7 @@ export class Paging {
       table = (entry & ~0xfff) >>> 0;
     }
     for (let level = isLong ? 3 : 1; level >= 0; level--) {
-      const index =
-        level === 3
-          ? (high >>> 7) & 511
-          : level === 2
-            ? ((high & 0x7f) << 2) | (low >>> 30)
-            : (low >>> (12 + level * 9)) & 511;
+      const index = tableIndex(level, low, high);
       const host = this.hostOf(table + index * 8);
       const at = host < 0 ? -1 : host >>> 2;
       const entry = at < 0 ? 0 : (this.words[at] as number);

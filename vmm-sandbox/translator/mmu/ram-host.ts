@@ -10,3 +10,10 @@ export function hostOfRam(physical: number, ramBytes: number): number {
     return layout.ram + low + (physical - HOLE_END);
   return -1;
 }
+
+/** Index into the page table of `level` (0: 4 KiB pages … 3: PML4) for the address high:low. */
+export function tableIndex(level: number, low: number, high: number): number {
+  if (level === 3) return (high >>> 7) & 511;
+  if (level === 2) return ((high & 0x7f) << 2) | (low >>> 30);
+  return (low >>> (12 + level * 9)) & 511;
+}

@@ -8,7 +8,7 @@
  */
 import type { Range } from "../interpreter/code-page.ts";
 import { specialHandlers } from "../interpreter/core.ts";
-import { hostOfRam } from "../mmu/ram-host.ts";
+import { hostOfRam, tableIndex } from "../mmu/ram-host.ts";
 import { layout, record, runIndexEntries, runIndexHash } from "../state.ts";
 import { type CodeSource, maxPages, type Region } from "./discover.ts";
 import type { RegionRequest } from "./request.ts";
@@ -110,12 +110,7 @@ export class SharedCode {
     if (root < 0) return low >>> 12; // paging is off
     let table = root;
     for (let level = 3; level >= 0; level--) {
-      const index =
-        level === 3
-          ? (high >>> 7) & 511
-          : level === 2
-            ? ((high & 0x7f) << 2) | (low >>> 30)
-            : (low >>> (12 + level * 9)) & 511;
+      const index = tableIndex(level, low, high);
       const host = hostOfRam(table * 4096 + index * 8, this.ramBytes);
       if (host < 0) return -1;
       const entry = this.words[host >> 2] as number;
