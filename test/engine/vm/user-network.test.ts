@@ -6,6 +6,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { command, World, whyNot } from "../../cli/end-to-end/world.ts";
 import { guestKernel, whyNoMachine } from "./guest-kernel.ts";
 
+/** More than all buffers on the way hold: what does not fit at once has to wait, not to be lost. */
+const LARGE_BYTES = 16_000_000;
+
 describe("a machine's user network", function () {
   this.timeout(120_000);
   const [inner, outer] = [`mwp${process.pid}`, `mwp${process.pid}o`];
@@ -36,6 +39,7 @@ describe("a machine's user network", function () {
     ip("-n", inner, "route", "add", "default", "via", "10.78.0.1");
     mkdirSync(world.path("www"));
     writeFileSync(world.path("www/text"), "from outside\n");
+    writeFileSync(world.path("www/large"), new Uint8Array(LARGE_BYTES));
     for (const one of [inner, outer]) {
       const args = ["netns", "exec", one, "busybox", "httpd", "-f", "-p", "8080"];
       servers.push(spawn("ip", [...args, "-h", world.path("www")], { stdio: "ignore" }));
@@ -51,6 +55,7 @@ describe("a machine's user network", function () {
   it("leads out, not to the host's loopback, and passt ends with the machine", () => {
     const script = `ip -o -4 addr show eth0 | awk '{print $4}'; cat /etc/resolv.conf | head -1
       wget -q -O - http://10.78.0.1:8080/text
+      timeout 20 wget -q -O - http://10.78.0.1:8080/large | wc -c
       timeout 3 wget -q -O - http://10.0.2.2:8080/text || echo no way in`;
     const flags = ["--isolation", "vm", "--cpu", "software", "--kernel", guestKernel()];
     const words = ["run", "--rm", ...flags, "--network", "passt", world.image, "sh", "-c", script];
@@ -60,7 +65,7 @@ describe("a machine's user network", function () {
       env: world.env(),
       timeout: 100_000,
     });
-    const seen = "10.0.2.15/24\nnameserver 10.0.2.3\nfrom outside\nno way in\n";
+    const seen = "10.0.2.15/24\nnameserver 10.0.2.3\nfrom outside\n16000000\nno way in\n";
     assert.equal(stdout, seen, stderr);
     const { stdout: left } = spawnSync("ip", ["netns", "pids", inner], { encoding: "utf8" });
     assert.equal(left.trim().split("\n").length, 1, "only the server is left");
