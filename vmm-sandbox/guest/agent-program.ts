@@ -105,7 +105,7 @@ function openConnection({ family, address }: AgentOptions): readonly Row[] {
     },
     { call: "signalfd4", args: [-1, childSignal, sigsetSizeBytes, SFD_CLOEXEC], as: "signals" },
     { label: "dial" },
-    ...dial(family, address, "control"),
+    ...dial(family, { address, as: "control" }),
     ...watch(0, control),
     ...watch(1, { result: "signals" }),
     ...answer("ready", { kind: "ready" }),
