@@ -28,10 +28,11 @@ import { forwardSignals } from "../signals.ts";
 import { defaultStateRoot } from "../state-root.ts";
 import { type BundleShares, type HostFiles, planBundleShares } from "./bundle-shares.ts";
 import { type CpuKind, chooseCpu } from "./choose-cpu.ts";
+import { launchProcess } from "./first-process.ts";
 import { attach } from "./foreground.ts";
 import { baseModules, findGuestKernel } from "./guest-kernel.ts";
 import { planGuestLaunch } from "./guest-launch.ts";
-import { KeptMachine, startProcess } from "./kept-machine.ts";
+import { KeptMachine } from "./kept-machine.ts";
 import { type ContainerMachine, startMachine } from "./machine.ts";
 import { relayProcess } from "./monitor-client.ts";
 import { describeFailure, serveMachine } from "./monitor-socket.ts";
@@ -128,8 +129,8 @@ async function launchIn(
     locate,
   };
   const filter = profile === undefined ? undefined : cachedSeccomp(profile);
-  return await startProcess(
-    machine,
+  return await launchProcess(
+    machine.sandbox,
     planGuestLaunch(config, facts, { filter, init: false }),
     config,
   );

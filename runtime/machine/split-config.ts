@@ -14,6 +14,7 @@ import {
   type Mount,
   type Namespace,
   type NamespaceType,
+  type Process,
   type Resources,
   type RuntimeConfig,
   SpecError,
@@ -104,19 +105,12 @@ const inGuest: readonly NamespaceType[] = ["mount", "pid", "ipc", "uts", "cgroup
 function guestHalf(config: RuntimeConfig): RuntimeConfig {
   const { hooks: _hooks, process, linux = {}, mounts = [], hostname, ...others } = config;
   const { memory, pids } = linux.resources ?? {};
-  // Labels of the host's security module mean nothing to another kernel.
-  const {
-    apparmorProfile: _a,
-    selinuxLabel: _s,
-    oomScoreAdj: _o,
-    ...rest
-  } = process ?? { cwd: "/" };
   const name = hostname || podHostname(config);
   return {
     ...others,
     ...(name !== undefined && { hostname: name }),
     mounts,
-    ...(process !== undefined && { process: rest }),
+    ...(process !== undefined && { process: guestProcess(process) }),
     linux: {
       ...guestSettings(linux),
       namespaces: inGuest.map((type) => ({ type })),
@@ -126,6 +120,12 @@ function guestHalf(config: RuntimeConfig): RuntimeConfig {
       },
     },
   };
+}
+
+/** Labels of the host's security module mean nothing to another kernel. */
+export function guestProcess(process: Process): Process {
+  const { apparmorProfile: _a, selinuxLabel: _s, ...rest } = process;
+  return rest;
 }
 
 function guestSettings(linux: Linux): Linux {
