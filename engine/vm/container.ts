@@ -77,7 +77,7 @@ export class VmContainer {
     const process: Process = { ...base, terminal: false, ...options, env, ...this.#account(user) };
     const launch = planGuestExec(this.#config, process, this.#machine, {
       pid: this.process.pid,
-      flags: joinFlags,
+      flags: joinFlags(this.#config),
     });
     return await startIn(this.#machine, launch, { ...this.#config, process }, this.record.name);
   }

@@ -3,6 +3,15 @@
  * its machine.
  */
 import { constants } from "node:os";
+import {
+  CLONE_NEWCGROUP,
+  CLONE_NEWIPC,
+  CLONE_NEWNET,
+  CLONE_NEWNS,
+  CLONE_NEWPID,
+  CLONE_NEWTIME,
+  CLONE_NEWUTS,
+} from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
 import { executionError, message } from "../../runtime/index.ts";
 import {
@@ -92,8 +101,11 @@ export function shellStatus(status: number): number {
   return signal === 0 ? (status >> 8) & 0xff : 128 + signal;
 }
 
-const [CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS] = [0x0002_0000, 0x0200_0000, 0x0400_0000];
-const [CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET] = [0x0800_0000, 0x2000_0000, 0x4000_0000];
 /** The namespaces of the first process that every other one joins. */
-export const joinFlags =
+export function joinFlags({ linux }: RuntimeConfig): number {
+  const hasTime = linux?.namespaces?.some(({ type }) => type === "time") === true;
+  return always | (hasTime ? CLONE_NEWTIME : 0);
+}
+
+const always =
   CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET;

@@ -4,7 +4,8 @@ import type { GuestProcess } from "../../vmm-sandbox/index.ts";
 import { ContainerError } from "../errors.ts";
 import type { BundleShares } from "./bundle-shares.ts";
 import { FirstProcess, joinFlags, launchProcess } from "./first-process.ts";
-import { planGuestExec, planGuestLimits } from "./guest-launch.ts";
+import { planGuestExec } from "./guest-launch.ts";
+import { planGuestLimits } from "./guest-limits.ts";
 import type { ContainerMachine } from "./machine.ts";
 import { describeFailure, type MachineDoor } from "./monitor-socket.ts";
 import type { NamespaceNetwork } from "./namespace-network.ts";
@@ -47,7 +48,7 @@ export class KeptMachine implements MachineDoor {
     const { bundle, machine } = this.#parts;
     const { process } = request;
     const config = { ...bundle.config, process };
-    const target = { pid: this.process.pid, flags: joinFlags };
+    const target = { pid: this.process.pid, flags: joinFlags(config) };
     const launch = planGuestExec(config, process, machine, target);
     return await launchProcess(machine.sandbox, launch, config);
   }

@@ -8,6 +8,7 @@ import { ContainerError } from "../errors.ts";
 import type { CpuKind } from "./choose-cpu.ts";
 import type { KernelFiles } from "./guest-kernel.ts";
 import { type GuestShare, planGuestSetup, probeCgroups } from "./guest-launch.ts";
+import { checkLimits } from "./guest-limits.ts";
 import { type GuestNetwork, planGuestNetwork } from "./guest-network.ts";
 import { openWarm } from "./warm.ts";
 
@@ -77,6 +78,7 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
       await mustRun(agent, planGuestRoot(where), "its root file system");
       const { value } = await agent.run(probeCgroups);
       const cgroups = value === 1;
+      if (!cgroups) checkLimits(resources);
       await mustRun(agent, planGuestSetup({ shares, files, resources, cgroups }), "its files");
       if (network !== undefined) await connectGuest(agent, network);
       onPhase?.("root");

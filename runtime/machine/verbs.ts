@@ -12,6 +12,7 @@ import type { Container, MachineRecord } from "../state.ts";
 import { checkConfig } from "../validate.ts";
 import type { Bundle } from "../verbs/bundle.ts";
 import { checkCommand } from "./check-command.ts";
+import { checkGuestProcess } from "./check-guest.ts";
 import { askMachine } from "./client.ts";
 import { guestProcess, splitConfig } from "./split-config.ts";
 import { type IsolationWish, wantsMachine } from "./wish.ts";
@@ -80,6 +81,7 @@ export function execInMachine(container: Container, options: MachineExecOptions)
     throw new StatusError("cannot exec in a stopped container");
   if (container.status === "paused")
     throw new StatusError("cannot exec in a paused container (use --ignore-paused to override)");
+  checkGuestProcess(process);
   using connection = askMachine(container, {
     kind: "process",
     process: guestProcess(process),

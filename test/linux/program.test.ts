@@ -101,6 +101,21 @@ describe("linux/program", () => {
     assert.throws(() => runProgram({ rows }), /"pid" of clone: expected \{ last: true \}/);
   });
 
+  it("but with another result it can be: which child has ended", () => {
+    const rows: readonly Row[] = [
+      { call: "clone", args: [SIGCHLD, 0, 0, 0, 0], as: "pid" },
+      { jump: "parent", if: [{ last: true }, "!=", 0] },
+      { call: "exit_group", args: [0] },
+      { label: "parent" },
+      { call: "wait4", args: [{ result: "pid" }, 0, 0, 0], as: "ended" },
+      { jump: "same", if: [{ result: "ended" }, "==", { result: "pid" }] },
+      { end: 1 },
+      { label: "same" },
+      { end: 0 },
+    ];
+    assert.equal(runProgram({ rows }).value, 0);
+  });
+
   it("a failing row ends the program, and is reported with its arguments", () => {
     const outcome = runProgram({
       rows: [
