@@ -93,7 +93,11 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
   }
 }
 
-async function connectGuest(agent: Sandbox["kernel"], { interfaces }: GuestNetwork): Promise<void> {
+async function connectGuest(
+  agent: Sandbox["kernel"],
+  { interfaces, plug }: GuestNetwork,
+): Promise<void> {
+  plug?.();
   const { program, explain } = planGuestNetwork(interfaces);
   const problem = explain(await mustRun(agent, program, "its network"));
   if (problem === undefined) return;

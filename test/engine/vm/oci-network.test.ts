@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CabledNamespaces, ip } from "./cabled-namespaces.ts";
 import { whyNoMachine } from "./guest-kernel.ts";
@@ -58,6 +59,25 @@ describe("network of a machine for the OCI runtime", function () {
     );
     assert.doesNotMatch(ip("-n", inner, "link"), /manyworlds/);
     assert.doesNotMatch(tc("qdisc", "show", "dev", "eth0"), /ingress/);
+  });
+
+  it("starts from a snapshot that another network's machine has made", () => {
+    const folder = machines.path("root/vm-snapshots");
+    const [name = "", ...others] = readdirSync(folder);
+    assert.deepEqual(others, []);
+    const { mtimeMs: made } = statSync(join(folder, name));
+    const mac = "02:11:22:33:44:55";
+    ip("-n", inner, "link", "set", "eth0", "address", mac);
+    ip("-n", inner, "addr", "add", "10.77.0.9/24", "dev", "eth0");
+    machines.configure(
+      `cat /sys/class/net/eth0/address; ip -o -4 addr show eth0 | awk '{print $4}'
+       wget -q -O - http://10.77.0.1:${PORT}/body | wc -c`,
+      { network: `/run/netns/${inner}` },
+    );
+    const { stdout, stderr } = machines.verb("run", "n5");
+    assert.equal(stdout, `${mac}\n10.77.0.2/24\n10.77.0.9/24\n${body.length}\n`, stderr);
+    assert.deepEqual(readdirSync(folder), [name], "the same one");
+    assert.ok(statSync(join(folder, name)).mtimeMs > made, "it was used");
   });
 
   it("refuses a namespace that another machine has, and takes over from one that was killed", async () => {
