@@ -14,6 +14,7 @@ export type Need =
   | "bench"
   | "guest-kernel"
   | "debian-guest"
+  | "debian-kernel"
   | "guest-programs";
 
 export interface AptPackage {
@@ -59,6 +60,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "libelf-dev",         file: "/usr/include/gelf.h",                    needs: ["guest-kernel"],                why: "the kernel's objtool" },
   { name: "xz-utils",           file: "/usr/bin/xz",                            needs: ["guest-kernel"],                why: "unpacks the source" },
   { name: "mmdebstrap",         file: "/usr/bin/mmdebstrap",                    needs: ["debian-guest"],                why: "builds the Debian guest" },
+  { name: "kmod",               file: "/usr/sbin/depmod",                       needs: ["debian-kernel"],               why: "lists the modules of Debian's kernel" },
   { name: "qemu-system-x86",    file: "/usr/bin/qemu-system-x86_64",            needs: ["debian-guest", "bench"],       why: "runs the Debian guest, and peer of the software CPU" },
   { name: "containerd",      file: "/usr/bin/containerd",          needs: ["test", "bench"],                       why: "what docker runs containers with" },
 ];

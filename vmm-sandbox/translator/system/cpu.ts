@@ -10,19 +10,16 @@
  */
 import type { Machine } from "../../machine/machine.ts";
 import type { HostFunctionName } from "../interpreter/core-functions.ts";
-import { RunCaches } from "../interpreter/run-caches.ts";
-import { access } from "../mmu/paging.ts";
 import { CompilingHere } from "../region/compiler.ts";
 import { Jit } from "../region/jit.ts";
 import type { RegionCompiling } from "../region/request.ts";
 import { delegated, exitReason, layout, record, state } from "../state.ts";
 import { collectGarbage } from "../wasm/engine.ts";
-import type { CodePages } from "./code-pages.ts";
+import { CodeLookup } from "./code-lookup.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { bridge, core, legacyCore } from "./core-instance.ts";
-import { GuestFault, generalProtection } from "./fault.ts";
+import { GuestFault } from "./fault.ts";
 import { spendOn } from "./fuel.ts";
-import { GuestAccess } from "./guest-access.ts";
 import { helperOf } from "./helper-table.ts";
 import { deliver, deliverFault, type InterruptKind } from "./interrupts.ts";
 import { LocalApic } from "./local-apic.ts";
@@ -32,11 +29,12 @@ import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
 import { settleFault } from "./stack-fault.ts";
 import { takeExternal, takeNmi } from "./take-interrupt.ts";
+import { TimeStampCounter } from "./time-stamp-counter.ts";
 
-export class Cpu extends GuestAccess {
-  codePages: CodePages | undefined;
+export class Cpu extends CodeLookup {
   readonly jit: Jit;
   readonly apic: LocalApic;
+  readonly tsc: TimeStampCounter;
   readonly msrs: Msrs;
   halted = false;
   /** Instructions, roughly, between looks at the clock. */
@@ -52,17 +50,13 @@ export class Cpu extends GuestAccess {
   private readonly resume: () => void;
   /** Adds the handlers of 16- and 32-bit code, once. */
   private loadLegacy: (() => unknown) | undefined;
-  /** Raised by the instruction before; delivered next. */
-  pending: GuestFault | undefined;
-  private tscOffset = 0;
   private tripleFault = false;
-  private readonly caches: RunCaches;
 
   constructor(memory: WebAssembly.Memory, machine: Machine, compiling?: RegionCompiling) {
     const { set, module, tableSize } = core();
     super(memory, machine, set);
-    this.caches = new RunCaches(memory);
     this.apic = new LocalApic(machine.clock);
+    this.tsc = new TimeStampCounter(machine.clock);
     this.msrs = new Msrs(this);
     const table = new WebAssembly.Table({ element: "anyfunc", initial: tableSize });
     const host: Readonly<Record<HostFunctionName, (a: number, b: number) => unknown>> = {
@@ -87,32 +81,6 @@ export class Cpu extends GuestAccess {
     this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { memory, table } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
-  }
-
-  tsc(): bigint {
-    return BigInt(this.tscNumber());
-  }
-
-  /** The same, below 2^53 for as long as the clock is. */
-  tscNumber(): number {
-    return Math.floor(this.machine.clock.now()) + this.tscOffset;
-  }
-
-  setTsc(value: bigint): void {
-    this.tscOffset = Number(value) - Math.floor(this.machine.clock.now());
-  }
-
-  clockOfTsc(value: bigint): number {
-    return value === 0n ? 0 : Math.max(1, Number(value) - this.tscOffset);
-  }
-
-  tscOfClock(time: number): bigint {
-    return BigInt(Math.floor(time) + this.tscOffset);
-  }
-
-  /** Where TSC 0 lies on the clock. */
-  get tscAtClockZero(): number {
-    return this.tscOffset;
   }
 
   /** IA-32e mode: 64-bit or compatibility. */
@@ -176,37 +144,6 @@ export class Cpu extends GuestAccess {
 
   writeControl(number: number, value: bigint): void {
     writeControl(this, number, value);
-  }
-
-  forgetTranslations(): void {
-    this.translator.flush();
-    this.jit.flush();
-    this.caches.forgetRuns();
-  }
-
-  flushMapping(all: boolean): void {
-    const globalStay = (this.registers.get32(state.cr4) & 0x80) !== 0;
-    this.statistics.jumpFlushes++;
-    if (all || !globalStay) {
-      this.paging.flushAll();
-      this.caches.forgetMapping();
-    } else {
-      this.paging.flushNonGlobal();
-      this.caches.forgetLocalMapping();
-    }
-  }
-
-  /** INVLPG; true when code may have moved. Most pages it names never held any. */
-  invalidatePage(address: bigint): boolean {
-    const low = Number(address & 0xffff_ffffn) | 0;
-    const high = Number((address >> 32n) & 0xffff_ffffn) | 0;
-    const all = this.paging.flushPage(low, high);
-    const moved = all || this.caches.knows(low, high);
-    if (moved) {
-      this.statistics.jumpFlushes++;
-      this.caches.forgetMapping();
-    }
-    return moved;
   }
 
   portRead(port: number, bytes: number): number {
@@ -378,65 +315,4 @@ export class Cpu extends GuestAccess {
     const left = (this.apic.deadline - this.machine.clock.now()) / 1e6;
     if (left > 0) wait(left);
   }
-
-  /** The run at RIP, translated if need be; 0 when fetching it faulted. */
-  lookup(): number {
-    if (this.codePages?.hasWritten) this.codePages.takeWritten(this);
-    const low = this.words[(layout.state + state.rip) >> 2] as number;
-    const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
-    const page = this.fetch(low, high);
-    if (page < 0) return 0;
-    const offset = low & 0xfff;
-    this.words[(layout.state + state.virtualPage) >> 2] = low & ~0xfff;
-    this.words[(layout.state + state.virtualPage + 4) >> 2] = high;
-    let at = this.translator.find(page, offset, this.mode);
-    if (at === 0) at = this.translate(page, offset, low, high);
-    if (at === 0) return 0;
-    const crosses = at < 0;
-    if (crosses) at = -at;
-    this.caches.addRun(low, high, crosses ? -1 : page, at);
-    return at;
-  }
-
-  /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
-  private translate(page: number, offset: number, low: number, high: number): number {
-    this.codePages?.markCode(page);
-    if (this.translator.isFull || this.jit.isFull) this.forgetTranslations();
-    const host = this.paging.hostOf(page * 4096);
-    if (offset <= 4096 - 15) {
-      const at = this.translator.translate(page, host, offset, this.mode);
-      if (at !== undefined) return at;
-    }
-    const alone = this.translator.translate(page, host, offset, this.mode);
-    if (alone !== undefined) return alone;
-    const nextLow = ((low & ~0xfff) + 4096) | 0;
-    const nextPage = this.fetch(nextLow, nextLow === 0 ? (high + 1) | 0 : high);
-    if (nextPage < 0) return 0;
-    this.codePages?.markCode(nextPage);
-    const known = this.translator.findCrossing(page, offset, this.mode, nextPage);
-    if (known !== 0) return -known;
-    const following = { page: nextPage, host: this.paging.hostOf(nextPage * 4096) };
-    return -(this.translator.translate(page, host, offset, this.mode, following) as number);
-  }
-
-  /** Physical page number of a code address, or -1 with the fault pending at RIP. */
-  fetch(low: number, high: number): number {
-    const page = this.codePageAt(low, high);
-    if (page < 0) this.pending = page === notMapped ? this.lastFault : generalProtection();
-    return page;
-  }
-
-  /** The same, or `notMapped` with `lastFault` set, or `noRam`. */
-  private codePageAt(low: number, high: number): number {
-    const known = this.caches.findPage(low, high);
-    if (known >= 0) return known;
-    const physical = this.page(low, high, access.fetch, this.isUser);
-    if (physical < 0) return notMapped;
-    if (this.paging.hostOf(physical) < 0) return noRam;
-    this.caches.addPage(low, high, physical / 4096, this.paging.pageIsGlobal);
-    return physical / 4096;
-  }
 }
-
-const notMapped = -1;
-const noRam = -2;
