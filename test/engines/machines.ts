@@ -41,7 +41,6 @@ const otherwise: Readonly<Record<string, string>> = {
   "ctr-metrics":    "the host's cgroup holds the machine: more memory and threads",
   "top":            "the host sees the machine's processes",
   "oom":            "a machine with so little memory is not made",
-  "device":         "the guest does not limit what may be done with a device",
   "pid-host":       "a machine shares no processes with the host: refused",
   "pid-container":  "machines share no processes: refused",
   "ipc-uts-host":   "a machine shares no IPC with the host: refused",

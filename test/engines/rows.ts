@@ -17,7 +17,7 @@ export const engineRows: readonly EngineRow[] = [
   { id: "run-tty", engines: both, claim: "run -t gives a terminal",
     script: 'run --rm -t $IMAGE sh -c "tty; test -t 0 && echo in; test -t 1 && echo out"', expect: /\/dev\/pts\/0\r?\nin\r?\nout/ },
   { id: "run-interactive", engines: both, claim: "run -it from a terminal has its size",
-    script: 'export SOCKET NAME RUNTIME BINARY; (declare -f e run; echo stty rows 33 cols 99; echo "run --rm -it $IMAGE sh -c \\"sleep 0.7; stty size; echo done\\"") > $DIR/s; sleep 2 | script -qec "bash $DIR/s" /dev/null', expect: /33 99\r?\ndone/ },
+    script: 'export SOCKET NAME RUNTIME BINARY; (declare -f e run; echo stty rows 33 cols 99; echo "run --rm -it $IMAGE sh -c \\"sleep 0.7; stty size; echo done\\"") > $DIR/s; mkfifo $DIR/i; sleep 30 > $DIR/i & script -qec "bash $DIR/s" /dev/null < $DIR/i; kill $!; rm $DIR/i', expect: /33 99\r?\ndone/ },
   { id: "missing-program", engines: both, claim: "a program that is not there is 127 and named",
     script: "run --rm $IMAGE /no/such 2>&1 | grep -o 'no such file or directory' | sort -u; run --rm $IMAGE nosuch 2>/dev/null; echo rc=$?", expect: /no such file or directory\nrc=127/ },
   { id: "not-executable", engines: both, claim: "a program that cannot be executed is 126",
