@@ -17,6 +17,7 @@ import {
   MS_NOSUID,
   MS_RDONLY,
   O_CLOEXEC,
+  O_WRONLY,
   type Program,
   type Row,
   timespec,
@@ -51,6 +52,7 @@ export function planGuestRoot(options: GuestRootOptions): Program {
       makeDirectory(BASE),
       { call: "mount", args: ["base", BASE, "tmpfs", MS_NOSUID, "mode=755"] },
       ...mountKernelFiles(),
+      ...letIdle(),
       ...("shareTag" in options ? mountShare(options) : mountImage(options)),
       { call: "chdir", args: [BASE] },
       { call: "mount", args: [".", "/", 0, MS_MOVE, 0], note: "over the initramfs" },
@@ -113,6 +115,26 @@ function mountKernelFiles(): readonly Row[] {
       ignore: ["ENOENT", "ENODEV"],
       note: "a kernel without cgroups has no limits to set",
     },
+  ];
+}
+
+/**
+ * kcompactd looks every half second whether memory should be defragmented ahead of need, which wakes
+ * an idle guest six times a second. sysctl/vm.rst, "compaction_proactiveness"; since Linux 5.9.
+ */
+function letIdle(): readonly Row[] {
+  const path = `${BASE}/proc/sys/vm/compaction_proactiveness`;
+  const file = { result: "compaction" };
+  return [
+    {
+      call: "openat",
+      args: [-100, path, O_WRONLY | O_CLOEXEC, 0],
+      as: "compaction",
+      onError: "idle",
+    },
+    { call: "write", args: [file, "0", 1] },
+    { call: "close", args: [file] },
+    { label: "idle" },
   ];
 }
 

@@ -1,4 +1,6 @@
 /** Virtual machines: a board, devices, two kinds of CPU, a guest with our agent. */
+import type { SoftwareBackend, SoftwareOptions } from "./translator/index.ts";
+
 export { BootError, KernelImageError } from "./boot/index.ts";
 export {
   type ConfinedProcess,
@@ -54,7 +56,13 @@ export {
 } from "./sandbox.ts";
 export { type SaveResult, type SnapshotConfig, SnapshotError } from "./snapshot/index.ts";
 export type { Classification } from "./translator/classify.ts";
-export { SoftwareBackend } from "./translator/index.ts";
+export type { SoftwareBackend } from "./translator/index.ts";
+
+/** The software CPU, half of our code, which machines on KVM start without. */
+export async function openSoftwareBackend(options: SoftwareOptions): Promise<SoftwareBackend> {
+  const { SoftwareBackend } = await import("./translator/index.ts");
+  return new SoftwareBackend(options);
+}
 
 /** Counts a program's sensitive instructions; loads the decoder only now. */
 export async function classifyProgram(

@@ -1,6 +1,6 @@
 /** Boots any kernel, its serial console on our terminal. */
 import { readFileSync } from "node:fs";
-import { type CpuBackend, KvmBackend, SoftwareBackend, Vm } from "../../vmm-sandbox/index.ts";
+import { type CpuBackend, KvmBackend, openSoftwareBackend, Vm } from "../../vmm-sandbox/index.ts";
 import { ContainerError } from "../errors.ts";
 import { chooseCpu } from "./choose-cpu.ts";
 import type { MachineStats } from "./stats.ts";
@@ -44,7 +44,7 @@ export async function bootKernel(request: BootRequest): Promise<number> {
   const backend: CpuBackend =
     cpu === "kvm"
       ? new KvmBackend({ memorySizeBytes, cpus })
-      : new SoftwareBackend({ memorySizeBytes });
+      : await openSoftwareBackend({ memorySizeBytes });
   await using vm = await Vm.create({
     backend,
     kernel,

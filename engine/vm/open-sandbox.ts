@@ -7,9 +7,9 @@ import { hasNativeCode } from "../../linux/index.ts";
 import {
   ConfinementError,
   type GuestKernel,
+  openSoftwareBackend,
   type Sandbox,
   type SnapshotConfig,
-  SoftwareBackend,
   startConfinedSandbox,
   startSandbox,
   VirtioFs,
@@ -61,7 +61,7 @@ export async function openSandbox(
   const image = snapshot?.kind === "restore" ? new Uint8Array(0) : readKernel(kernel);
   return await startSandbox({
     ...common,
-    backend: new SoftwareBackend({ memorySizeBytes }),
+    backend: await openSoftwareBackend({ memorySizeBytes }),
     kernel: { image, modules },
     devices: directories,
   });

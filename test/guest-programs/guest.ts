@@ -7,7 +7,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Sandbox, SoftwareBackend, startSandbox, VirtioFs } from "../../vmm-sandbox/index.ts";
+import {
+  openSoftwareBackend,
+  type Sandbox,
+  startSandbox,
+  VirtioFs,
+} from "../../vmm-sandbox/index.ts";
+
 import { busybox, MiB, mountKernelFiles, runShell } from "../vmm-sandbox/nested/guests.ts";
 import type { Program } from "./programs.ts";
 
@@ -67,7 +73,7 @@ export class ProgramGuest implements AsyncDisposable {
   static async boot(memorySizeBytes: number): Promise<ProgramGuest> {
     const host = new VirtioFs("host", { path: "/", readOnly: true });
     const sandbox = await startSandbox({
-      backend: new SoftwareBackend({ memorySizeBytes }),
+      backend: await openSoftwareBackend({ memorySizeBytes }),
       kernel: { image: readFileSync(kernelFile), modules: [] },
       files: [{ path: "busybox", type: "file", mode: 0o755, data: readFileSync(busybox) }],
       devices: [host],

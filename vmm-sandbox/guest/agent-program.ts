@@ -10,6 +10,7 @@
  */
 import {
   type Argument,
+  MADV_DONTNEED,
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_PRIVATE,
@@ -104,7 +105,7 @@ function openConnection({ family, address }: AgentOptions): readonly Row[] {
     },
     { call: "signalfd4", args: [-1, childSignal, sigsetSizeBytes, SFD_CLOEXEC], as: "signals" },
     { label: "dial" },
-    ...dial(family, address, "control"),
+    ...dial(family, { address, as: "control" }),
     ...watch(0, control),
     ...watch(1, { result: "signals" }),
     ...answer("ready", { kind: "ready" }),
@@ -146,13 +147,17 @@ function reapChildren(): readonly Row[] {
 }
 
 function takeRequest(): readonly Row[] {
-  const size: Argument = { load: "in", offset: sizeOf("size"), width: 4 };
+  const stored: Argument = { load: "in", offset: sizeOf("size"), width: 4 };
+  const size: Argument = { load: "in", offset: sizeOf("value"), width: 8 };
   return [
     { label: "request" },
     ...readExactly("header", { buffer: "in" }, message.sizeBytes),
-    { jump: "gone", if: [size, "<", 0] },
+    { jump: "gone", if: [stored, "<", 0] },
+    { jump: "gone", if: [stored, ">", size] },
     { jump: "gone", if: [size, ">", ARENA_BYTES] },
-    ...readExactly("block", ARENA_ADDRESS, size),
+    // What is not sent of the block is zeros, whatever the one before left there.
+    { call: "madvise", args: [ARENA_ADDRESS, ARENA_BYTES, MADV_DONTNEED] },
+    ...readExactly("block", ARENA_ADDRESS, stored),
     { jump: "spawn", if: [{ load: "in", width: 4 }, "==", messageKinds.spawn] },
     { jump: "redial", if: [{ load: "in", width: 4 }, "==", messageKinds.redial] },
     { run: ARENA_ADDRESS, as: "value" },

@@ -19,6 +19,7 @@ import {
   connectPipes,
   connectTerminal,
   type HostAddress,
+  type Streams,
   stdioBuffers,
 } from "./stdio-program.ts";
 
@@ -117,7 +118,7 @@ async function startWithPipes(
   using stdout = host.accept();
   using stderr = host.accept();
   const ports = { stdin: stdin.port, stdout: stdout.port, stderr: stderr.port };
-  const process = await spawn(kernel, host, report, launch, connectPipes(host, ports));
+  const process = await spawn(kernel, host, report, launch, connectPipes(ports));
   return {
     ...process,
     stdin: (await stdin.connection).writable,
@@ -136,8 +137,8 @@ async function startWithTerminal(
   using terminal = host.accept();
   using windowSize = host.accept();
   const ports = { terminal: terminal.port, windowSize: windowSize.port };
-  const connect = connectTerminal(host, ports, [{ result: "report" }]);
-  const process = await spawn(kernel, host, report, launch, connect);
+  const streams = connectTerminal(ports, [{ result: REPORT }]);
+  const process = await spawn(kernel, host, report, launch, streams);
   const { readable: stdout, writable: stdin } = await terminal.connection;
   const sizes = (await windowSize.connection).writable.getWriter();
   const resize = (columns: number, rows: number) =>
@@ -150,12 +151,12 @@ async function spawn(
   host: HostPorts,
   report: PendingConnection,
   launch: GuestLaunch,
-  connect: readonly Row[],
+  streams: Streams,
 ): Promise<Pick<GuestProcess, "pid" | "exited" | "kill">> {
   const program: Program = {
     rows: [
-      ...connectHost(host, report.port, REPORT),
-      ...connect,
+      ...connectHost(host, { [REPORT]: report.port, ...streams.ports }),
+      ...streams.rows,
       ...(launch.before ?? []),
       ...cloneProcess(launch.cloneFlags),
       ...launch.rows,

@@ -5,7 +5,8 @@
  * message  +0 u32 kind   +4 u32 size of what follows   +8 i64 value   +16 i64 status
  * ```
  * Little endian. The host sends blocks (linux/interpreter-layout.ts) that are encoded for
- * `ARENA_ADDRESS`; at most one request is under way at a time. `exited` comes on its own.
+ * `ARENA_ADDRESS`, without the zeros at their end: `value` is the whole size. All of it comes back.
+ * At most one request is under way at a time. `exited` comes on its own.
  */
 import { i64, struct, u32 } from "../../linux/index.ts";
 

@@ -124,9 +124,11 @@ export class RemoteKernel {
     if (this.#gone !== undefined) throw this.#gone;
     if (encoded.sizeBytes > ARENA_BYTES)
       throw new RangeError(`A guest's program takes at most ${ARENA_BYTES} bytes`);
-    const bytes = new Uint8Array(message.sizeBytes + encoded.sizeBytes);
-    bytes.set(message.encode({ kind, size: encoded.sizeBytes }));
-    encoded.write(bytes.subarray(message.sizeBytes), ARENA_ADDRESS);
+    const block = new Uint8Array(message.sizeBytes + encoded.sizeBytes);
+    const { storedBytes: size, sizeBytes } = encoded;
+    block.set(message.encode({ kind, size, value: BigInt(sizeBytes) }));
+    encoded.write(block.subarray(message.sizeBytes), ARENA_ADDRESS);
+    const bytes = block.subarray(0, message.sizeBytes + size);
     const answer = this.#nextAnswer();
     answer.catch(() => undefined); // reported below, also when writing fails first
     // A guest that is gone is noticed by the reading side, which says so.

@@ -24,7 +24,7 @@ import {
   TIOCSWINSZ,
   winsize,
 } from "../../linux/index.ts";
-import { dial } from "./dial.ts";
+import { dialAll } from "./dial.ts";
 
 /** How the guest reaches a port of the host. */
 export interface HostAddress {
@@ -59,13 +59,20 @@ export const stdioBuffers = {
   "pump-done": 8,
 } as const;
 
-/** A connection to the host, kept as result `as`. */
-export function connectHost(host: HostAddress, port: number, as: string): readonly Row[] {
-  return dial(host.family, host.address(port), as);
+/** A process's streams: the ports to be connected, by the result that each is, and rows after that. */
+export interface Streams {
+  readonly ports: Readonly<Record<string, number>>;
+  readonly rows: readonly Row[];
+}
+
+/** Connections to the host, kept as the results that name them. */
+export function connectHost(host: HostAddress, ports: Streams["ports"]): readonly Row[] {
+  const calls = Object.entries(ports).map(([as, port]) => ({ as, address: host.address(port) }));
+  return dialAll(host.family, calls);
 }
 
 /** Makes the pipes and their pumps, and puts the process's ends on descriptors 0 to 2. */
-export function connectPipes(host: HostAddress, ports: PipePorts): readonly Row[] {
+export function connectPipes({ stdin, stdout, stderr }: PipePorts): Streams {
   const end = (pipe: number, side: 0 | 1): Argument => ({
     load: "pipes",
     offset: 8 * pipe + 4 * side,
@@ -84,14 +91,17 @@ export function connectPipes(host: HostAddress, ports: PipePorts): readonly Row[
       process: end(2, 1),
     },
   ] as const;
-  return [
-    ...streams.flatMap(({ name }, index): readonly Row[] => [
-      ...connectHost(host, ports[name], `host-${name}`),
-      { call: "pipe2", args: [{ buffer: "pipes", offset: 8 * index }, O_CLOEXEC] },
-    ]),
+  const rows = [
+    ...streams.map(
+      (_, index): Row => ({
+        call: "pipe2",
+        args: [{ buffer: "pipes", offset: 8 * index }, O_CLOEXEC],
+      }),
+    ),
     ...streams.flatMap(({ name, pump }) => forkPump(name, pump.from, pump.to)),
     ...streams.map(({ process }, fd): Row => ({ call: "dup3", args: [process, fd, 0] })),
   ];
+  return { ports: { "host-stdin": stdin, "host-stdout": stdout, "host-stderr": stderr }, rows };
 }
 
 /**
@@ -100,13 +110,10 @@ export function connectPipes(host: HostAddress, ports: PipePorts): readonly Row[
  * does not keep `foreign` descriptors open.
  */
 export function connectTerminal(
-  host: HostAddress,
-  ports: TerminalPorts,
+  { terminal, windowSize }: TerminalPorts,
   foreign: readonly Argument[],
-): readonly Row[] {
-  return [
-    ...connectHost(host, ports.terminal, "host-terminal"),
-    ...connectHost(host, ports.windowSize, "host-window-size"),
+): Streams {
+  const rows: readonly Row[] = [
     {
       call: "socketpair",
       args: [AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, { buffer: "pipes" }],
@@ -128,6 +135,7 @@ export function connectTerminal(
     { call: "close", args: [{ result: "host-window-size" }] },
     { call: "close", args: [{ load: "pipes", width: 4 }] },
   ];
+  return { ports: { "host-terminal": terminal, "host-window-size": windowSize }, rows };
 }
 
 /** recvmsg(2) of one descriptor, kept as result "master". */

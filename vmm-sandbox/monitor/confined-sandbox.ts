@@ -76,6 +76,9 @@ export async function startConfinedSandbox(config: ConfinedSandboxConfig): Promi
   return await connectAgent(machine, control, { ...config, listen });
 }
 
+/** Bun collects garbage once a second otherwise, also where nothing happens; there is hardly any. */
+const MONITOR_ENVIRONMENT = ["BUN_GC_TIMER_DISABLE=1"];
+
 /** The descriptors are open here only until the monitor has them. */
 function startMonitor(config: ConfinedSandboxConfig): ConfinedMachine {
   using opened = new DisposableList();
@@ -96,7 +99,7 @@ function startMonitor(config: ConfinedSandboxConfig): ConfinedMachine {
   const { pid, pidfd } = startConfined({
     executable,
     args: [...args, `${theirs.number}`],
-    env: [],
+    env: MONITOR_ENVIRONMENT,
     stdio: [silent, silent, process.env["MANYWORLDS_DEBUG"] === undefined ? silent : 2],
     keep: [theirs, kernel, kvm]
       .flatMap((fd) => (fd === undefined ? [] : [fd.number]))

@@ -10,7 +10,7 @@ import { mapWholeFile } from "../host/file-mapping.ts";
 import { Passt } from "../host/passt.ts";
 import { Tap } from "../host/tap.ts";
 import { KvmBackend, kvmRequests } from "../kvm/index.ts";
-import type { CpuReport } from "../machine/index.ts";
+import type { CpuBackend, CpuReport } from "../machine/index.ts";
 import {
   loadSnapshot,
   restoreMachine,
@@ -18,7 +18,6 @@ import {
   type SavedCode,
   type SnapshotUse,
 } from "../snapshot/index.ts";
-import { SoftwareBackend } from "../translator/index.ts";
 import { Vm, type VmParts } from "../vm.ts";
 import { CONTROL_PORT } from "../vsock-ports.ts";
 import { Bridge } from "./bridge.ts";
@@ -96,7 +95,7 @@ class Monitor {
     const saved =
       snapshot?.kind === "restore" ? loadSnapshot(snapshot, memorySizeBytes) : undefined;
     const parts: VmParts = {
-      backend: openBackend(config, saved?.code),
+      backend: await openBackend(config, saved?.code),
       disks: config.disks.map(({ fd, readOnly }) => ({ path: fd, readOnly })),
       disksLater: snapshot !== undefined,
       devices: [this.#vsock, ...shares, ...config.nets.map(openNet)],
@@ -192,13 +191,19 @@ function openSnapshot({ snapshot }: MonitorConfig): (SnapshotUse & Disposable) |
   return { kind, fd, file, key: Buffer.from(key, "hex"), [Symbol.dispose]: () => file.close() };
 }
 
-function openBackend(
+async function openBackend(
   { cpu, cpus, memorySizeBytes, kvmFd }: MonitorConfig,
   code: SavedCode | undefined,
-) {
-  return cpu === "kvm"
-    ? new KvmBackend({ memorySizeBytes, cpus, ...(kvmFd === undefined ? {} : { path: kvmFd }) })
-    : new SoftwareBackend({ memorySizeBytes, code });
+): Promise<CpuBackend> {
+  if (cpu === "kvm")
+    return new KvmBackend({
+      memorySizeBytes,
+      cpus,
+      ...(kvmFd === undefined ? {} : { path: kvmFd }),
+    });
+  // Half of our code, and none of a machine's on KVM.
+  const { SoftwareBackend } = await import("../translator/index.ts");
+  return new SoftwareBackend({ memorySizeBytes, code });
 }
 
 function openNet({ kind, fd, mac, mtu }: MonitorNet): Net {

@@ -128,10 +128,28 @@ describe("vmm-sandbox/guest agent", () => {
     assert.equal(await agent.exited, farewellStatus);
   });
 
-  it("ends when the host announces more than it can take", async () => {
-    agent.socket.write(message.encode({ kind: messageKinds.run, size: 0x7fff_ffff }));
-    assert.equal(await agent.exited, farewellStatus);
-    await assert.rejects(kernel.run({ rows: [{ end: 0 }] }), /GuestError/);
+  for (const [why, size, value] of [
+    ["more than it can take", 0x100, 0x7fff_ffffn],
+    ["more than the whole block", 0x200, 0x100n],
+    ["a block of negative size", 0xffff_ffff, -1n],
+  ] as const)
+    it(`ends when the host announces ${why}`, async () => {
+      agent.socket.write(message.encode({ kind: messageKinds.run, size, value }));
+      assert.equal(await agent.exited, farewellStatus);
+      await assert.rejects(kernel.run({ rows: [{ end: 0 }] }), /GuestError/);
+    });
+
+  it("finds zeros in its buffers, whatever the program before left there", async () => {
+    const sizeBytes = 64 * 1024;
+    const fill: Program = {
+      rows: [{ call: "getrandom", args: [{ buffer: "bytes" }, sizeBytes, 0] }],
+      buffers: { bytes: sizeBytes },
+    };
+    const filled = await kernel.run(fill);
+    assert.ok(filled.buffer("bytes").some((byte) => byte !== 0));
+    const { rows: _, ...rest } = fill;
+    const empty = await kernel.run({ ...rest, rows: [{ end: 0 }] });
+    assert.ok(empty.buffer("bytes").every((byte) => byte === 0));
   });
 
   it("requests fail when the agent dies", async () => {

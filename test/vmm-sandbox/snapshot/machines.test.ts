@@ -21,10 +21,10 @@ import {
   type Sandbox,
   type SaveResult,
   SnapshotError,
-  SoftwareBackend,
   startConfinedSandbox,
   startSandbox,
 } from "../../../vmm-sandbox/index.ts";
+import { SoftwareBackend } from "../../../vmm-sandbox/translator/index.ts";
 import { busybox, kernels, MiB, mountKernelFiles, runShell } from "../nested/guests.ts";
 
 const cpu = hasHardwareVirtualization(readFileSync("/proc/cpuinfo", "utf8")) ? "kvm" : "software";

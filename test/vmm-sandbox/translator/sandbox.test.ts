@@ -8,10 +8,10 @@ import {
   GuestNotReadyError,
   type Sandbox,
   type SandboxConfig,
-  SoftwareBackend,
   startGuestProcess,
   startSandbox,
 } from "../../../vmm-sandbox/index.ts";
+import { SoftwareBackend } from "../../../vmm-sandbox/translator/index.ts";
 
 const MiB = 2 ** 20;
 const kernelFile = process.env["MANYWORLDS_GUEST_KERNEL"] ?? ".cache/guest-kernel/current/bzImage";
