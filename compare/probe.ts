@@ -8,7 +8,7 @@
  *                           and the same two of its fastest batch, or "LETTER ! ERRNO"; files go
  *                           to FOLDER
  * probe wLETTERS MS FOLDER ADDRESS PORT   the same, with a server of this machine for what goes there
- * probe h FILE              the stamp, then waits until FILE is gone
+ * probe h FILE              the stamp, "k RELEASE" of the kernel, then waits until FILE is gone
  * probe l ADDRESS           that server: "l PORT", then answers until whoever started it ends
  * ```
  * ADDRESS and PORT are decimal numbers whose bytes, lowest first, are those of the network's order.

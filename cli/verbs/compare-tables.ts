@@ -1,5 +1,6 @@
 /** A comparison as text: a table for each question, and what is missing with its cure. */
 import {
+  type Boundary,
   bareRung,
   type Comparison,
   formatAround,
@@ -44,7 +45,7 @@ export function formatComparison(comparison: Comparison, colour: boolean): strin
   ];
   const parts = [
     `${image}${command.length > 0 ? ` -- ${command.join(" ")}` : ""} on ${facts.join(", ")}\n`,
-    ...(rungs.length > 0 ? tables : []),
+    ...(rungs.length > 0 ? tables : ["\nNothing was measured.\n"]),
     ...(comparison.guest === undefined
       ? []
       : [head("What the software CPU met in a guest"), formatSensitive(comparison.guest)]),
@@ -140,7 +141,7 @@ function boundaryTable(rungs: readonly RungResult[]): string {
       const { reachableSyscalls: reachable, knownSyscalls, capabilities, namespaces } = boundary;
       return [
         name,
-        boundary.kernel === "own" ? "its own" : "the host's",
+        kernelWords(boundary),
         reachable === undefined
           ? `filtered (of ${knownSyscalls})`
           : `${reachable} of ${knownSyscalls}`,
@@ -150,6 +151,11 @@ function boundaryTable(rungs: readonly RungResult[]): string {
       ];
     }),
   );
+}
+
+function kernelWords({ kernel, kernelRelease }: Boundary): string {
+  if (kernel === "shared") return "the host's";
+  return kernelRelease === undefined ? "its own" : `its own, ${kernelRelease}`;
 }
 
 function missingLines(comparison: Comparison, colour: boolean): string {

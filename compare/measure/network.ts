@@ -11,11 +11,12 @@ export async function takeNetwork(
   servers: HostServers,
   eachMs: number,
   record: WorkRecord,
+  timeoutMs: number,
 ): Promise<void> {
   const { outward } = rung;
   const { words } = await servers.at(outward.to);
   const work: Work = { names, eachMs };
   const [letters = "w", ...rest] = workArguments(work, rung.writable, rung.clockTickMs);
   const first = outward.bringsUp === true ? letters.replace("w", `w${networkUp}`) : letters;
-  keepWork(outward.probe([first, ...rest, ...words]), record);
+  keepWork(outward.probe([first, ...rest, ...words]), record, timeoutMs);
 }
