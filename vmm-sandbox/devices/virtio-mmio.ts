@@ -43,6 +43,8 @@ export const registers = {
 const VENDOR = 0x4d57_4d57; // "WMWM"
 const USED_BUFFER = 1;
 const CONFIG_CHANGE = 2;
+/** In the order of their bits: the word of each cause that an interrupt can have, §4.2.2. */
+const causes = [USED_BUFFER, CONFIG_CHANGE];
 
 const AFTER_DRIVER = status.ACKNOWLEDGE | status.DRIVER;
 const AFTER_FEATURES = AFTER_DRIVER | status.FEATURES_OK;
@@ -82,12 +84,24 @@ export class VirtioMmio implements BusDevice {
   #deviceFeaturesSel = 0;
   #driverFeaturesSel = 0;
   #queueSel = 0;
-  #interruptStatus = 0;
+  /**
+   * InterruptStatus, a word for each bit: 1 while it is set. A vCPU's thread may answer the driver from
+   * them and take its acknowledgement without us (kvm/interrupt-status.ts); words of their own keep one
+   * cause's clearing from losing the other. Nothing is lost between set and cleared either: the driver
+   * looks at rings and configuration after it has acknowledged.
+   */
+  readonly #pending: Int32Array;
   #configGeneration = 0;
   #registers: QueueRegisters[];
   #queues: (Virtqueue | undefined)[] = [];
 
-  constructor(device: VirtioDevice, memory: GuestMemory, line: InterruptLine) {
+  constructor(
+    device: VirtioDevice,
+    memory: GuestMemory,
+    line: InterruptLine,
+    pending: Int32Array = new Int32Array(causes.length),
+  ) {
+    this.#pending = pending;
     this.device = device;
     this.#memory = memory;
     this.line = line;
@@ -98,6 +112,19 @@ export class VirtioMmio implements BusDevice {
 
   get status(): number {
     return this.#status;
+  }
+
+  get #interruptStatus(): number {
+    return causes.reduce(
+      (bits, cause, word) => (Atomics.load(this.#pending, word) === 0 ? bits : bits | cause),
+      0,
+    );
+  }
+
+  #setPending(bits: number, value: 0 | 1): void {
+    causes.forEach((cause, word) => {
+      if ((bits & cause) !== 0) Atomics.store(this.#pending, word, value);
+    });
   }
 
   read(offset: number, sizeBytes: AccessSize): number {
@@ -158,7 +185,7 @@ export class VirtioMmio implements BusDevice {
         this.notify(value);
         break;
       case registers.InterruptACK:
-        this.#interruptStatus &= ~value;
+        this.#setPending(value, 0);
         break;
       case registers.Status:
         this.#writeStatus(value);
@@ -197,7 +224,7 @@ export class VirtioMmio implements BusDevice {
   restore(state: TransportState): void {
     this.#reset();
     this.#driverFeatures = state.driverFeatures;
-    this.#interruptStatus = state.interruptStatus;
+    this.#setPending(state.interruptStatus, 1);
     this.#configGeneration = state.configGeneration;
     [this.#deviceFeaturesSel, this.#driverFeaturesSel, this.#queueSel] = state.selectors;
     this.#registers = state.queues.map(({ rings: _, ...queue }) => structuredClone(queue));
@@ -359,7 +386,7 @@ export class VirtioMmio implements BusDevice {
     this.#queues = [];
     this.#registers = this.device.queueSizes.map(emptyQueue);
     this.#driverFeatures = 0n;
-    this.#interruptStatus = 0;
+    this.#setPending(USED_BUFFER | CONFIG_CHANGE, 0);
     this.#queueSel = 0;
     this.failure = undefined;
     const wasRunning = (this.#status & status.DRIVER_OK) !== 0;
@@ -386,7 +413,7 @@ export class VirtioMmio implements BusDevice {
   }
 
   #interrupt(cause: number): void {
-    this.#interruptStatus |= cause;
+    this.#setPending(cause, 1);
     this.line.trigger();
   }
 

@@ -12,6 +12,7 @@ import { FUTEX_WAIT } from "../../linux/index.ts";
 import { RowThread, type RowThreadPlan } from "../host/row-thread.ts";
 import type { Waker } from "../host/waker.ts";
 import type { VmExit } from "../machine/vcpu.ts";
+import type { InterruptStatus } from "./interrupt-status.ts";
 import { KICK_SIGNAL } from "./kick-signal.ts";
 import type { KvmVcpu } from "./vcpu.ts";
 
@@ -27,9 +28,10 @@ export class KvmVcpuThread {
   #running: Promise<VmExit> | undefined;
   #resolve: (exit: VmExit) => void = () => undefined;
 
-  constructor(vcpu: KvmVcpu, waker: Waker) {
+  /** What `status` answers does not come here. */
+  constructor(vcpu: KvmVcpu, waker: Waker, status: InterruptStatus) {
     this.vcpu = vcpu;
-    this.#thread = new RowThread(planRunning(vcpu, waker));
+    this.#thread = new RowThread(planRunning(vcpu, waker, status));
     this.#go = this.#thread.words("go");
     this.#left = this.#thread.words("left");
     this.#unlisten = waker.listen(() => this.#look());
@@ -86,7 +88,7 @@ export class KvmVcpuThread {
   }
 }
 
-function planRunning(vcpu: KvmVcpu, waker: Waker): RowThreadPlan {
+function planRunning(vcpu: KvmVcpu, waker: Waker, status: InterruptStatus): RowThreadPlan {
   return {
     rows: [
       { label: "wait" },
@@ -97,14 +99,16 @@ function planRunning(vcpu: KvmVcpu, waker: Waker): RowThreadPlan {
       { jump: "wait" },
       { label: "enter" },
       { store: { buffer: "go" }, value: WAIT, width: 4 },
+      { label: "run" },
       // Every errno is the device thread's matter.
       { ...vcpu.runRow, as: "run", onError: "left" },
+      ...status.answerRows(vcpu.runAddress, "run", "left"),
       { label: "left" },
       { store: { buffer: "left" }, value: 1, width: 4 },
       waker.wakeRow("wait"),
       { jump: "wait" },
     ],
-    buffers: { go: 8, left: 8 },
+    buffers: { go: 8, left: 8, status: 8 },
     signals: [KICK_SIGNAL],
   };
 }
