@@ -20,7 +20,7 @@ import {
   Fd,
 } from "../../linux/index.ts";
 import { RowThread, type RowThreadPlan } from "./row-thread.ts";
-import type { Waker } from "./waker.ts";
+import type { Found, Waker } from "./waker.ts";
 
 const QUIT = 0;
 const FIRST_ID = 1;
@@ -88,10 +88,14 @@ export class Poller implements Disposable {
     );
   }
 
-  #dispatch(): void {
+  #dispatch(): Found {
+    let found: Found = "nothing";
     for (const [id, callback] of [...this.#callbacks]) {
-      if (Atomics.exchange(this.#flags, id, 0) === 1) callback();
+      if (Atomics.exchange(this.#flags, id, 0) === 0) continue;
+      found = "begun";
+      callback();
     }
+    return found;
   }
 }
 
@@ -114,8 +118,7 @@ function planPolling(epoll: Fd, waker: Waker): RowThreadPlan {
       { jump: "failed", if: [{ last: true }, "==", QUIT * FLAG_BYTES] },
       { compute: [{ result: "offset" }, "+", { buffer: "flags" }], as: "flag" },
       { copy: { buffer: "one" }, to: { result: "flag" }, length: FLAG_BYTES },
-      waker.wakeRow("poll"),
-      { jump: "poll" },
+      ...waker.wakeRows("poll"),
     ],
     buffers: { event: EVENT_BYTES + 4, one: 8, flags: MAX_WATCHED * FLAG_BYTES },
     signals: [],

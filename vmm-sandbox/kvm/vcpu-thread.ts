@@ -10,7 +10,7 @@
  */
 import { FUTEX_WAIT } from "../../linux/index.ts";
 import { RowThread, type RowThreadPlan } from "../host/row-thread.ts";
-import type { Waker } from "../host/waker.ts";
+import type { Found, Waker } from "../host/waker.ts";
 import type { VmExit } from "../machine/vcpu.ts";
 import type { InterruptStatus } from "./interrupt-status.ts";
 import { KICK_SIGNAL } from "./kick-signal.ts";
@@ -71,8 +71,8 @@ export class KvmVcpuThread {
   }
 
   /** What a device throws must not leave the vCPU waiting for ever: it ends the run. */
-  #look(): void {
-    if (Atomics.exchange(this.#left, 0, 0) === 0) return;
+  #look(): Found {
+    if (Atomics.exchange(this.#left, 0, 0) === 0) return "nothing";
     let exit: VmExit | undefined;
     try {
       exit = this.vcpu.takeExit(this.#thread.result("run"));
@@ -81,10 +81,11 @@ export class KvmVcpuThread {
     }
     if (exit === undefined) {
       this.#enter();
-      return;
+      return "answered";
     }
     this.#running = undefined;
     this.#resolve(exit);
+    return "begun";
   }
 }
 
@@ -105,8 +106,7 @@ function planRunning(vcpu: KvmVcpu, waker: Waker, status: InterruptStatus): RowT
       ...status.answerRows(vcpu.runAddress, "run", "left"),
       { label: "left" },
       { store: { buffer: "left" }, value: 1, width: 4 },
-      waker.wakeRow("wait"),
-      { jump: "wait" },
+      ...waker.wakeRows("wait"),
     ],
     buffers: { go: 8, left: 8, status: 8 },
     signals: [KICK_SIGNAL],
