@@ -23,6 +23,8 @@ import { RowThread, type RowThreadPlan } from "./row-thread.ts";
 import type { Found, Waker } from "./waker.ts";
 
 const QUIT = 0;
+/** The flag that says whether there are others; its id is QUIT's, which needs none. */
+const ANY = 0;
 const FIRST_ID = 1;
 const MAX_WATCHED = 1024;
 const FLAG_BYTES = 4;
@@ -89,13 +91,10 @@ export class Poller implements Disposable {
   }
 
   #dispatch(): Found {
-    let found: Found = "nothing";
-    for (const [id, callback] of [...this.#callbacks]) {
-      if (Atomics.exchange(this.#flags, id, 0) === 0) continue;
-      found = "begun";
-      callback();
-    }
-    return found;
+    if (Atomics.exchange(this.#flags, ANY, 0) === 0) return "nothing";
+    for (const [id, callback] of [...this.#callbacks])
+      if (Atomics.exchange(this.#flags, id, 0) === 1) callback();
+    return "begun";
   }
 }
 
@@ -118,6 +117,7 @@ function planPolling(epoll: Fd, waker: Waker): RowThreadPlan {
       { jump: "failed", if: [{ last: true }, "==", QUIT * FLAG_BYTES] },
       { compute: [{ result: "offset" }, "+", { buffer: "flags" }], as: "flag" },
       { copy: { buffer: "one" }, to: { result: "flag" }, length: FLAG_BYTES },
+      { store: { buffer: "flags", offset: ANY * FLAG_BYTES }, value: 1, width: FLAG_BYTES },
       ...waker.wakeRows("poll"),
     ],
     buffers: { event: EVENT_BYTES + 4, one: 8, flags: MAX_WATCHED * FLAG_BYTES },

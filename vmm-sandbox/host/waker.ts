@@ -33,6 +33,7 @@ import { socketPair } from "./socket-pair.ts";
  */
 export type Found = "nothing" | "answered" | "begun";
 
+/** The first is the one that is waited on. */
 const [ATTENTION, AWAKE] = [0, 1];
 const WORD_BYTES = 4;
 const ONE = Uint8Array.of(1, 0, 0, 0);
@@ -106,7 +107,7 @@ export class Waker implements Disposable {
   /** A listener may end us. */
   #ask(): Found {
     let all: Found = "nothing";
-    for (const listener of [...this.#listeners]) {
+    for (const listener of this.#listeners) {
       const found = listener();
       if (all !== "begun" && found !== "nothing") all = found;
     }
@@ -115,8 +116,10 @@ export class Waker implements Disposable {
 
   /** False when nothing came in time. */
   #wait(): boolean {
-    const word = this.#memory.bytes.subarray(ATTENTION, ATTENTION + WORD_BYTES);
-    const result = syscall("futex", word, FUTEX_WAIT, 0, LINGER);
-    return result === 0 || Atomics.load(this.#words, ATTENTION) !== 0;
+    const { bytes } = this.#memory;
+    return (
+      syscall("futex", bytes, FUTEX_WAIT, 0, LINGER) === 0 ||
+      Atomics.load(this.#words, ATTENTION) !== 0
+    );
   }
 }
