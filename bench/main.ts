@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { machineFacts, spreadOf } from "../compare/index.ts";
 import { installPackages } from "../scripts/apt-packages.ts";
 import { heading, style } from "../scripts/terminal.ts";
-import { type Bench, formatReport, type Report } from "./report.ts";
+import { type Bench, formatReport, formatVerdict, type Report } from "./report.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -55,7 +55,8 @@ async function main(args: readonly string[]): Promise<number> {
       console.error(style.red(`${name}: ${error instanceof Error ? error.message : error}`));
     }
   }
-  console.log(`\nSamples are in ${save(facts, reports)}`);
+  for (const line of ["", ...formatVerdict(reports)]) console.log(line);
+  console.log(`Samples are in ${save(facts, reports)}`);
   return 0;
 }
 

@@ -58,17 +58,43 @@ export function formatReport(report: Report): string {
   ].join("\n");
 }
 
-function formatGoal(goal: Goal, { samples }: Measured): string {
-  const find = (name: string) => samples.find((found) => found.name === name)?.ms;
-  const ours = find(goal.ours);
-  const peer = find(goal.peer);
+function formatGoal(goal: Goal, measured: Measured): string {
+  const ratio = ratioFor(goal, measured);
   const label = `${goal.ours} ÷ ${goal.peer}`;
-  if (ours === undefined || peer === undefined) return style.dim(`${label}: not measured`);
-  const { median, low, high } = ratioOf(ours, peer);
+  if (ratio === undefined) return style.dim(`${label}: not measured`);
+  const { median, low, high } = ratio;
   const text = `${label}: ${median.toFixed(3)} (${low.toFixed(3)} – ${high.toFixed(3)})`;
   if (!Number.isFinite(goal.atMost)) return text;
   const verdict = median <= goal.atMost ? style.green("met") : style.red("missed");
   return `${text}, goal ≤ ${goal.atMost}: ${verdict}`;
+}
+
+function ratioFor(goal: Goal, { samples }: Measured): ReturnType<typeof ratioOf> | undefined {
+  const find = (name: string) => samples.find((found) => found.name === name)?.ms;
+  const ours = find(goal.ours);
+  const peer = find(goal.peer);
+  return ours === undefined || peer === undefined ? undefined : ratioOf(ours, peer);
+}
+
+/** All goals of a run in a few lines: how many were met, and each one that was not. */
+export function formatVerdict(reports: readonly Report[]): readonly string[] {
+  const missed: string[] = [];
+  let met = 0;
+  for (const { title, goals, measured } of reports)
+    for (const goal of goals) {
+      const ratio = ratioFor(goal, measured)?.median;
+      if (!Number.isFinite(goal.atMost)) continue;
+      if (ratio !== undefined && ratio <= goal.atMost) met++;
+      else {
+        const text = ratio === undefined ? "not measured" : `${ratio.toFixed(3)} > ${goal.atMost}`;
+        missed.push(`  ${title}: ${goal.ours} ÷ ${goal.peer}: ${text}`);
+      }
+    }
+  if (met + missed.length === 0) return [];
+  return [
+    `Goals met: ${met} of ${met + missed.length}${missed.length > 0 ? "; missed:" : ""}`,
+    ...missed,
+  ];
 }
 
 export function formatMs(ms: number): string {

@@ -231,7 +231,7 @@ function watcherProgram(pidfd: number, pipe: number): Program {
   return {
     rows: [
       { call: "clone", args: [SIGCHLD, 0, 0, 0, 0], as: "pid" },
-      { jump: "parent", if: [{ result: "pid" }, "!=", 0] },
+      { jump: "parent", if: [{ last: true }, "!=", 0] },
       { call: "rt_sigprocmask", args: [SIG_SETMASK, new Uint8Array(8).fill(0xff), 0, 8] },
       ...closeAllBut([pidfd, pipe]),
       { call: "poll", args: [pollfd.encode({ fd: pidfd, events: POLLIN }), 1, -1] },

@@ -206,6 +206,22 @@ class Encoder implements EncodedProgram {
         (this.#words[at + layout.kinds / 4] ?? 0) | (how << (4 * index));
   }
 
+  /**
+   * Parent and child run the same rows, often in memory that they share: which of the two goes on
+   * must not be decided by what either reads there. (Which child has ended, may be: that compares two
+   * results.)
+   */
+  #writeCompared(at: number, index: number, arg: Argument, other: Argument): void {
+    if (typeof arg === "object" && "result" in arg && typeof other === "number") {
+      const row = this.results.get(arg.result) ?? 0;
+      if (this.#words[row / 4] === syscallsX86_64.clone)
+        throw new RangeError(
+          `Cannot compare the result "${arg.result}" of clone: expected { last: true }, which each process has for itself`,
+        );
+    }
+    this.#writeArgument(at, index, arg);
+  }
+
   #writeRow(at: number, row: Exclude<Row, { label: string }>): void {
     const words = this.#words;
     if ("call" in row) {
@@ -217,8 +233,8 @@ class Encoder implements EncodedProgram {
       words[at + layout.target / 4] = this.#labelOffset(row.jump);
       if (row.if === undefined) this.#writeWords(at + layout.args / 4 + 4, alwaysJump, 0);
       else {
-        this.#writeArgument(at, 0, row.if[0]);
-        this.#writeArgument(at, 1, row.if[2]);
+        this.#writeCompared(at, 0, row.if[0], row.if[2]);
+        this.#writeCompared(at, 1, row.if[2], row.if[0]);
         this.#writeWords(at + layout.args / 4 + 4, comparisons.indexOf(row.if[1]), 0);
       }
     } else if ("store" in row) {

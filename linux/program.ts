@@ -21,7 +21,10 @@ export type Argument =
   | { readonly strings: readonly string[] }
   /** Address of a struct whose pointer fields are filled in: offset in bytes → what it points to. */
   | { readonly struct: Uint8Array; readonly pointers: Readonly<Record<number, Argument>> }
-  /** Result of the row that carries this `as`. */
+  /**
+   * Result of the row that carries this `as`. Of clone it is the child's number, also where the child
+   * reads it: which of the two processes runs, only `last` says.
+   */
   | { readonly result: string }
   /** Result of the syscall or operation that ran last in this process, before any jump. */
   | { readonly last: true }

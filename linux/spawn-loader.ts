@@ -168,19 +168,18 @@ function cloneProgram(file: number, options: SpawnOptions): Program {
       {
         call: "clone",
         args: [cloneFlags, stack, { buffer: "pidfd" }, 0, 0],
+        as: "pid",
         onError: "failed",
       },
       { jump: "child", if: [{ last: true }, "==", 0] },
-      // Not by the result of a row: the child, which runs beside us, writes it as well.
-      { store: { buffer: "pid" }, value: { last: true }, width: 8 },
       restore,
-      { end: { load: "pid", width: 8 } },
+      { end: { result: "pid" } },
       { label: "failed" },
       restore,
       { end: -1 },
       { label: "child" },
       ...childRows(file, options),
     ],
-    buffers: { mask: sigsetSizeBytes, pidfd: 8, pid: 8, stack: stackBytes },
+    buffers: { mask: sigsetSizeBytes, pidfd: 8, stack: stackBytes },
   };
 }

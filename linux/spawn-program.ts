@@ -94,7 +94,6 @@ function cloneProgram(file: number, options: SpawnOptions): Program {
     },
     { jump: "child", if: [{ last: true }, "==", 0] },
     restore,
-    // The child wrote 0 over it, but was done when our result was written.
     { end: { result: "pid" } },
     { label: "failed" },
     restore,

@@ -110,7 +110,7 @@ function runHook(hook: Hook, stdin: string, place: HookPlace | undefined): strin
 function planEntry(rows: RowList, { pidfd, flags }: HookPlace, timeout: number | undefined): void {
   rows.call("setns", [pidfd.number, flags], { note: "join the container's namespaces" });
   const child = rows.result("clone", [SIGCHLD, 0, 0, 0, 0]);
-  rows.add({ jump: "hook", if: [child, "==", 0] });
+  rows.add({ jump: "hook", if: [{ last: true }, "==", 0] });
   if (timeout !== undefined) planPatience(rows, child, timeout);
   const status = rows.buffer("status", 8);
   rows.call("wait4", [child, status, 0, 0]);

@@ -1,4 +1,6 @@
 /** The OCI runtime, for the engine: make, find, signal and remove containers. */
+export { deviceFilterBuffers, planDeviceFilter } from "./cgroups/device-filter.ts";
+export { deviceRules } from "./cgroups/resources.ts";
 export { createContainer } from "./create.ts";
 export type { CreatedContainer, CreateOptions } from "./create-options.ts";
 export { LaunchError, NoContainerError, StatusError } from "./errors.ts";
@@ -15,9 +17,9 @@ export {
 export { executionError } from "./launch/report.ts";
 export { message } from "./launch/sync.ts";
 export { deleteContainer, destroyContainer, killContainer } from "./lifecycle.ts";
+export { isBind } from "./machine/check-guest.ts";
 export { MACHINE_SOCKET } from "./machine/client.ts";
 export * from "./machine/frames.ts";
-export { isBind } from "./machine/split-config.ts";
 export { makeRaw } from "./pty.ts";
 export { rootResolver } from "./root-facts.ts";
 export { cachedSeccomp } from "./seccomp/cache.ts";

@@ -14,6 +14,7 @@ export type Need =
   | "bench"
   | "guest-kernel"
   | "debian-guest"
+  | "debian-kernel"
   | "guest-programs";
 
 export interface AptPackage {
@@ -39,6 +40,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "erofs-utils",     file: "/usr/bin/fsck.erofs",          needs: ["test"],                        why: "checks our EROFS images" },
   { name: "python3-seccomp", file: "/usr/share/doc/python3-seccomp", needs: ["test"],                      why: "checks our seccomp compiler" },
   { name: "dbus-daemon",     file: "/usr/bin/dbus-daemon",         needs: ["test"],                        why: "answers our D-Bus client" },
+  { name: "slirp4netns",     file: "/usr/bin/slirp4netns",         needs: ["test"],                        why: "the network of an ordinary user's Podman" },
   { name: "uidmap",          file: "/usr/bin/newuidmap",           needs: ["test"],                        why: "ranges of IDs for ordinary users" },
   { name: "runc",            file: "/usr/sbin/runc",               needs: ["test", "bench"],               why: "reference for behaviour and speed" },
   { name: "umoci",           file: "/usr/bin/umoci",               needs: ["test", "bench"],               why: "reference for unpacking" },
@@ -59,6 +61,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "libelf-dev",         file: "/usr/include/gelf.h",                    needs: ["guest-kernel"],                why: "the kernel's objtool" },
   { name: "xz-utils",           file: "/usr/bin/xz",                            needs: ["guest-kernel"],                why: "unpacks the source" },
   { name: "mmdebstrap",         file: "/usr/bin/mmdebstrap",                    needs: ["debian-guest"],                why: "builds the Debian guest" },
+  { name: "kmod",               file: "/usr/sbin/depmod",                       needs: ["debian-kernel"],               why: "lists the modules of Debian's kernel" },
   { name: "qemu-system-x86",    file: "/usr/bin/qemu-system-x86_64",            needs: ["debian-guest", "bench"],       why: "runs the Debian guest, and peer of the software CPU" },
   { name: "containerd",      file: "/usr/bin/containerd",          needs: ["test", "bench"],                       why: "what docker runs containers with" },
 ];

@@ -47,6 +47,9 @@ export class Assembler {
   mr(code: Code, target: Memory, source: Register): void {
     this.#add(Instruction.createMemReg(code, operand(target), source));
   }
+  mi(code: Code, target: Memory, immediate: number): void {
+    this.#add(Instruction.createMemI32(code, operand(target), immediate));
+  }
   repeatMoveBytes(): void {
     this.#add(Instruction.createRepMovsb(64));
   }

@@ -6,6 +6,7 @@
  * made by clone, on its own stack or on its parent's, goes on with the next row.
  */
 import { header, kind, operation, row } from "../linux/interpreter-layout.ts";
+import { syscallsX86_64 } from "../linux/syscalls.ts";
 import { Assembler, Code, Register as R } from "./assembler.ts";
 
 const saved = [R.RBX, R.RBP, R.R12, R.R13, R.R14, R.R15];
@@ -94,7 +95,14 @@ function assembleArguments(a: Assembler): void {
 
 /** Keeps the result, and decides where to go on. */
 function assembleResult(a: Assembler): void {
+  // A child that shares this memory must not write over what its parent got: last is its own.
+  a.rr(Code.Test_rm64_r64, R.RAX, R.RAX);
+  a.to(Code.Jne_rel32_64, "keep");
+  a.mi(Code.Cmp_rm32_imm8, { base: R.R12, displacement: row.number }, syscallsX86_64.clone);
+  a.to(Code.Je_rel32_64, "born");
+  a.label("keep");
   a.mr(Code.Mov_rm64_r64, { base: R.R12, displacement: row.result }, R.RAX);
+  a.label("born");
   a.rr(Code.Mov_rm64_r64, R.R13, R.RAX);
   a.ri(Code.Cmp_rm64_imm32, R.RAX, -4095);
   a.to(Code.Jb_rel32_64, "next");

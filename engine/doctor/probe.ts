@@ -23,7 +23,7 @@ export function tryInChild(
   const program: Program = {
     rows: [
       { call: "clone", args: [cloneFlags | SIGCHLD, 0, 0, 0, 0], as: "pid", onError: "refused" },
-      { jump: "parent", if: [{ result: "pid" }, "!=", 0] },
+      { jump: "parent", if: [{ last: true }, "!=", 0] },
       ...child,
       { call: "exit_group", args: [0] },
       { label: "failed" },

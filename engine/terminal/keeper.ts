@@ -29,7 +29,7 @@ function keeperProgram(terminal: number, lock: number, pidfd: number): Program {
     buffers: { output: BUFFER_BYTES },
     rows: [
       { call: "clone", args: [SIGCHLD, 0, 0, 0, 0], as: "pid" },
-      { jump: "parent", if: [{ result: "pid" }, "!=", 0] },
+      { jump: "parent", if: [{ last: true }, "!=", 0] },
       { call: "rt_sigprocmask", args: [SIG_SETMASK, new Uint8Array(8).fill(0xff), 0, 8] },
       { call: "setsid", args: [], ignore: ["EPERM"] },
       ...closeAllBut([terminal, lock, pidfd]),

@@ -109,7 +109,7 @@ function guardProgram(terminal: number, pipe: number, saved: Uint8Array): Progra
     buffers: { byte: 16 },
     rows: [
       { call: "clone", args: [SIGCHLD, 0, 0, 0, 0], as: "pid" },
-      { jump: "parent", if: [{ result: "pid" }, "!=", 0] },
+      { jump: "parent", if: [{ last: true }, "!=", 0] },
       { call: "rt_sigprocmask", args: [SIG_SETMASK, new Uint8Array(8).fill(0xff), 0, 8] },
       { call: "setpgid", args: [0, 0], ignore: ["EPERM"] },
       ...closeAllBut([terminal, pipe]),

@@ -17,14 +17,13 @@ import {
 import type { Process, RuntimeConfig } from "../../oci/index.ts";
 import { type EncodedFilter, planExec, planLaunch } from "../../runtime/index.ts";
 import { type GuestLaunch, REPORT } from "../../vmm-sandbox/index.ts";
+import { CGROUP, limitResources, limitsBuffers } from "./guest-limits.ts";
 
 /** Descriptors that rows of the runtime know by number; below the limit of open files. */
 const fd = { cgroup: 200, console: 201, report: 202, target: 203 } as const;
 const everyCapability = (1n << 41n) - 1n;
 const everySignal = new Uint8Array(sigsetSizeBytes).fill(0xff);
 const O_RDONLY = 0;
-/** Where the container's cgroup lies in the guest. */
-const CGROUP = "/sys/fs/cgroup/container";
 
 export interface GuestFacts {
   /** Where the container's root lies in the guest. */
@@ -44,7 +43,7 @@ export function planGuestLaunch(
   options: { readonly filter?: EncodedFilter | undefined; readonly init: boolean },
 ): GuestLaunch {
   const terminal = config.process?.terminal === true;
-  const { program, cloneFlags } = planLaunch(config, {
+  const { program, cloneFlags, namespaces } = planLaunch(config, {
     rootfs: facts.rootfs,
     sync: fd.report,
     cgroupFds: facts.cgroups ? [fd.cgroup] : [],
@@ -66,7 +65,8 @@ export function planGuestLaunch(
   return {
     terminal,
     before: descriptors(terminal, facts.cgroups),
-    cloneFlags,
+    // A staged program makes the container's first process itself, and says so as the agent would.
+    ...(!namespaces.staged && { cloneFlags }),
     rows: program.rows,
     ...(program.buffers !== undefined && { buffers: program.buffers }),
   };
@@ -182,6 +182,7 @@ export function planGuestSetup({ shares, files, resources, cgroups }: GuestSetup
       ...(cgroups ? limitResources(resources) : []),
       { end: 0 },
     ],
+    buffers: limitsBuffers,
   };
 }
 
@@ -207,61 +208,6 @@ function writeFile(path: string, text: string, as: string, mode = 0o644): readon
             note: `write to ${path}`,
           } as const,
         ]),
-    { call: "close", args: [{ result: as }] },
-  ];
-}
-
-/** cgroup v2 (docs.kernel.org/admin-guide/cgroup-v2.html): what config.json limits. */
-function limitResources(resources: GuestSetup["resources"]): readonly Row[] {
-  const { memory, pids, cpu } = resources ?? {};
-  const limits: (readonly [file: string, text: string])[] = [];
-  if (memory?.limit !== undefined) limits.push(["memory.max", String(memory.limit)]);
-  if (memory?.reservation !== undefined) limits.push(["memory.low", String(memory.reservation)]);
-  if (pids?.limit !== undefined && pids.limit > 0) limits.push(["pids.max", String(pids.limit)]);
-  if (cpu?.quota !== undefined && cpu.quota > 0)
-    limits.push(["cpu.max", `${cpu.quota} ${cpu.period ?? 100_000}`]);
-  const controllers = ["memory", "pids", "cpu"].filter((name) =>
-    limits.some(([file]) => file.startsWith(`${name}.`)),
-  );
-  return [
-    ...controllers.flatMap((name) => write("/sys/fs/cgroup/cgroup.subtree_control", `+${name}`)),
-    makeDirectory(CGROUP),
-    ...limits.flatMap(([file, text]) => write(`${CGROUP}/${file}`, text)),
-  ];
-}
-
-/** Other limits for a container that runs; -1 is none. */
-export function planGuestLimits({
-  memory,
-  pids,
-}: {
-  readonly memory: number | undefined;
-  readonly pids: number | undefined;
-}): Program {
-  const text = (amount: number) => (amount < 0 ? "max" : String(amount));
-  const rows = [
-    ...(memory === undefined ? [] : limitLater("memory", text(memory))),
-    ...(pids === undefined ? [] : limitLater("pids", text(pids))),
-  ];
-  return { rows: [...rows, { end: 0 }] };
-}
-
-function limitLater(controller: string, text: string): readonly Row[] {
-  return [
-    ...write("/sys/fs/cgroup/cgroup.subtree_control", `+${controller}`),
-    ...write(`${CGROUP}/${controller}.max`, text),
-  ];
-}
-
-function write(path: string, text: string): readonly Row[] {
-  const as = `limit:${path}:${text}`;
-  return [
-    { call: "openat", args: [AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0], as, note: `open ${path}` },
-    {
-      call: "write",
-      args: [{ result: as }, text, Buffer.byteLength(text)],
-      note: `write "${text}" to ${path}`,
-    },
     { call: "close", args: [{ result: as }] },
   ];
 }

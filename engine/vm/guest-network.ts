@@ -39,6 +39,8 @@ export interface GuestNetwork {
   /** Descriptors for the monitor, in the order of `interfaces`. */
   readonly devices: readonly MonitorNet[];
   readonly interfaces: readonly GuestInterface[];
+  /** Lets frames pass, when the guest has booted; what has none passes them from the beginning. */
+  readonly plug?: () => void;
 }
 
 const LOOPBACK = 1;

@@ -28,10 +28,11 @@ import { forwardSignals } from "../signals.ts";
 import { defaultStateRoot } from "../state-root.ts";
 import { type BundleShares, type HostFiles, planBundleShares } from "./bundle-shares.ts";
 import { type CpuKind, chooseCpu } from "./choose-cpu.ts";
+import { launchProcess } from "./first-process.ts";
 import { attach } from "./foreground.ts";
 import { baseModules, findGuestKernel } from "./guest-kernel.ts";
 import { planGuestLaunch } from "./guest-launch.ts";
-import { KeptMachine, startProcess } from "./kept-machine.ts";
+import { KeptMachine } from "./kept-machine.ts";
 import { type ContainerMachine, startMachine } from "./machine.ts";
 import { relayProcess } from "./monitor-client.ts";
 import { describeFailure, serveMachine } from "./monitor-socket.ts";
@@ -85,16 +86,17 @@ async function launch(container: Container): Promise<KeptMachine> {
   const { cpu } = chooseCpu(wish.cpu);
   const bundle = planBundleShares(wish.guest, hostFiles);
   const resources = wish.guest.linux?.resources;
-  const memoryBytes = memoryOf(resources?.memory?.limit);
+  const { kernel: chosenKernel, hwConfig } = wish.guest.vm ?? {};
+  const memoryBytes = inMiB(hwConfig?.memory ?? memoryOf(resources?.memory?.limit));
   using opened = new Opened();
   const locate = rootResolver(rootfs, undefined, (fd) => opened.add(fd));
   const network = connectNamespace();
   try {
     const machine = await startMachine({
       cpu,
-      cpus: cpu === "kvm" ? countCpus(container.config) : 1,
+      cpus: countCpus(container.config, cpu, hwConfig?.vcpus),
       memoryBytes,
-      kernel: findKernel(cpu, wish.kernel, network),
+      kernel: findKernel(cpu, wish.kernel ?? chosenKernel?.path, network),
       root: { directory: rootfs },
       shares: bundle.shares,
       files: new Map(),
@@ -128,8 +130,8 @@ async function launchIn(
     locate,
   };
   const filter = profile === undefined ? undefined : cachedSeccomp(profile);
-  return await startProcess(
-    machine,
+  return await launchProcess(
+    machine.sandbox,
     planGuestLaunch(config, facts, { filter, init: false }),
     config,
   );
@@ -163,12 +165,22 @@ const hostFiles: HostFiles = {
 
 function memoryOf(limit: number | undefined): number {
   if (limit === undefined || limit <= 0) return DEFAULT_MEMORY_BYTES;
-  return Math.ceil((limit + KERNEL_MEMORY_BYTES) / MiB) * MiB;
+  return limit + KERNEL_MEMORY_BYTES;
 }
 
-function countCpus({ linux }: RuntimeConfig): number {
+function inMiB(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / MiB) * MiB;
+}
+
+/** `asked` is vm.hwConfig's; a limit on processor time is in force whatever their number. */
+function countCpus({ linux }: RuntimeConfig, cpu: CpuKind, asked: number | undefined): number {
+  if (cpu === "software" && asked !== undefined && asked !== 1)
+    throw new ContainerError(
+      `Cannot give the machine ${asked} CPUs (vm.hwConfig.vcpus): the software CPU has one`,
+    );
+  if (cpu === "software") return 1;
   const { quota = 0, period = 100_000 } = linux?.resources?.cpu ?? {};
-  return Math.max(1, Math.ceil(quota / period));
+  return Math.max(1, asked ?? Math.ceil(quota / period));
 }
 
 /** `start` hears why, as launch/sync.ts has it. */

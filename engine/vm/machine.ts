@@ -8,6 +8,7 @@ import { ContainerError } from "../errors.ts";
 import type { CpuKind } from "./choose-cpu.ts";
 import type { KernelFiles } from "./guest-kernel.ts";
 import { type GuestShare, planGuestSetup, probeCgroups } from "./guest-launch.ts";
+import { checkLimits } from "./guest-limits.ts";
 import { type GuestNetwork, planGuestNetwork } from "./guest-network.ts";
 import { openWarm } from "./warm.ts";
 
@@ -77,6 +78,7 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
       await mustRun(agent, planGuestRoot(where), "its root file system");
       const { value } = await agent.run(probeCgroups);
       const cgroups = value === 1;
+      if (!cgroups) checkLimits(resources);
       await mustRun(agent, planGuestSetup({ shares, files, resources, cgroups }), "its files");
       if (network !== undefined) await connectGuest(agent, network);
       onPhase?.("root");
@@ -91,7 +93,11 @@ export async function startMachine(request: MachineRequest): Promise<ContainerMa
   }
 }
 
-async function connectGuest(agent: Sandbox["kernel"], { interfaces }: GuestNetwork): Promise<void> {
+async function connectGuest(
+  agent: Sandbox["kernel"],
+  { interfaces, plug }: GuestNetwork,
+): Promise<void> {
+  plug?.();
   const { program, explain } = planGuestNetwork(interfaces);
   const problem = explain(await mustRun(agent, program, "its network"));
   if (problem === undefined) return;

@@ -14,7 +14,8 @@ import {
   type ProcessRequest,
 } from "../../runtime/index.ts";
 import type { GuestProcess } from "../../vmm-sandbox/index.ts";
-import { shellStatus, type VmContainer } from "./container.ts";
+import type { VmContainer } from "./container.ts";
+import { shellStatus } from "./first-process.ts";
 import { FrameReader } from "./monitor-frames.ts";
 
 const OWNER_ONLY = 0o700;

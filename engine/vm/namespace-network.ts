@@ -24,7 +24,7 @@ import type { GuestInterface, GuestNetwork } from "./guest-network.ts";
 import { type HostLink, listLinks, messagesOf } from "./namespace-links.ts";
 import { deleteIngress, encodeIngress, encodeRedirect } from "./traffic-control.ts";
 
-export type NamespaceNetwork = GuestNetwork & Disposable;
+export type NamespaceNetwork = GuestNetwork & Disposable & { readonly plug: () => void };
 
 /** Taps of ours; what an engine makes has other names. */
 const TAP_PREFIX = "manyworlds";
@@ -39,11 +39,24 @@ const ENOENT = 2;
 const EINVAL = 22;
 const EEXIST = 17;
 
-/** Throws ContainerError. What it makes goes when it is disposed, and at the latest with its namespace. */
+/**
+ * Opens a tap for each device; no frame passes until they are plugged in, so that a machine that is saved
+ * while it boots has seen none. Throws ContainerError. What it makes goes when it is disposed, and at the
+ * latest with its namespace.
+ */
 export function connectNamespace(): NamespaceNetwork {
   const socket = new RouteSocket();
   const taps: OpenTap[] = [];
   const redirected: HostLink[] = [];
+  let connected: readonly HostLink[] = [];
+  const plug = (): void => {
+    connected.forEach((link, at) => {
+      const tap = taps[at];
+      if (tap === undefined) return;
+      redirected.push(link);
+      explaining(() => redirect(socket, link, tap));
+    });
+  };
   const disconnect = (): void => {
     for (const { index } of redirected.splice(0)) ignoring(() => deleteIngress(socket, index));
     for (const { fd } of taps.splice(0)) fd.close();
@@ -52,14 +65,12 @@ export function connectNamespace(): NamespaceNetwork {
   try {
     const links = listLinks(socket);
     checkAlone(links);
-    const connected = links.filter(({ carriesEthernet }) => carriesEthernet);
+    connected = links.filter(({ carriesEthernet }) => carriesEthernet);
     const devices: MonitorNet[] = [];
     const interfaces: GuestInterface[] = [];
     for (const link of connected) {
       const tap = openTap({ name: `${TAP_PREFIX}%d` });
       taps.push(tap);
-      redirected.push(link);
-      redirect(socket, link, tap);
       const mac = [...DEVICE_MAC, devices.length];
       devices.push({ kind: "tap", fd: tap.fd.number, mac, mtu: link.mtu });
       interfaces.push({
@@ -69,15 +80,27 @@ export function connectNamespace(): NamespaceNetwork {
         messages: messagesOf(socket, link.index),
       });
     }
-    return { devices, interfaces, [Symbol.dispose]: disconnect };
-  } catch (cause) {
+    return { devices, interfaces, plug, [Symbol.dispose]: disconnect };
+  } catch (error) {
     disconnect();
-    if (cause instanceof ContainerError) throw cause;
-    throw new ContainerError("Cannot connect the machine to its network namespace", {
-      cause,
-      hint: "it takes /dev/net/tun and a kernel with tc's ingress, u32 and mirred",
-    });
+    throw explained(error);
   }
+}
+
+function explaining(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    throw explained(error);
+  }
+}
+
+function explained(cause: unknown): ContainerError {
+  if (cause instanceof ContainerError) return cause;
+  return new ContainerError("Cannot connect the machine to its network namespace", {
+    cause,
+    hint: "it takes /dev/net/tun and a kernel with tc's ingress, u32 and mirred",
+  });
 }
 
 /** Two machines with one address each would get half of the frames. */

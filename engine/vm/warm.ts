@@ -16,7 +16,8 @@ import { MachineSnapshots, type SnapshotDraft } from "./snapshots.ts";
 
 export async function openWarm(request: MachineRequest, directories: VirtioFs[]): Promise<Sandbox> {
   const boot = bootId();
-  if (request.snapshots === undefined || boot === undefined || !canRecur(request))
+  // Who watches the console wants to see the boot.
+  if (request.snapshots === undefined || boot === undefined || request.onConsole !== undefined)
     return await openSandbox(request, directories);
   const key = keyOf(request, boot);
   const snapshots = new MachineSnapshots(request.snapshots, boot);
@@ -24,11 +25,6 @@ export async function openWarm(request: MachineRequest, directories: VirtioFs[])
     (await restore(request, directories, snapshots, key)) ??
     (await bootAndSave(request, directories, snapshots, key))
   );
-}
-
-/** Who watches the console wants to see the boot. An address that an engine gave comes once. */
-function canRecur({ onConsole, network }: MachineRequest): boolean {
-  return onConsole === undefined && (network?.devices ?? []).every(({ kind }) => kind === "passt");
 }
 
 function keyOf(request: MachineRequest, boot: string): Buffer {

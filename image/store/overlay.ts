@@ -93,7 +93,7 @@ function forked(rows: readonly Row[]): Row[] {
   const WALL = 0x4000_0000;
   return [
     { call: "clone", args: [SIGCHLD, 0, 0, 0, 0], as: "overlay-child" },
-    { jump: "overlay-parent", if: [{ result: "overlay-child" }, "!=", 0] },
+    { jump: "overlay-parent", if: [{ last: true }, "!=", 0] },
     // A child that fails must not come back here: it would be a second copy of this program.
     ...rows.map((row) => ("call" in row ? { ...row, onError: "overlay-failed" } : row)),
     { call: "exit_group", args: [0] },

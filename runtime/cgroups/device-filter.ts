@@ -5,6 +5,7 @@
  * admin-guide/cgroup-v1/devices.rst for what the rules mean.
  */
 import {
+  type Argument,
   AT_FDCWD,
   addressOf,
   BPF_CGROUP_DEVICE,
@@ -18,6 +19,7 @@ import {
   O_CLOEXEC,
   O_DIRECTORY,
   O_RDONLY,
+  type Row,
   syscall,
 } from "../../linux/index.ts";
 import type { DeviceRule } from "../../oci/index.ts";
@@ -150,8 +152,57 @@ function encode(program: readonly Instruction[]): Uint8Array {
 }
 
 const attributeSize = 48;
+/** union bpf_attr for BPF_PROG_LOAD: where the pointers to instructions and license lie. */
+const [codeOffset, licenseOffset] = [8, 16];
+const attachSize = 16;
 const logSize = 4096;
-const licenseText = "Apache-2.0\0";
+const license = "Apache-2.0";
+
+/** Buffer that the rows of planDeviceFilter want, in bytes. */
+export const deviceFilterBuffers = { "device-filter": attachSize } as const;
+
+/** The same for a cgroup of another kernel, as rows. Empty where the rules forbid nothing. */
+export function planDeviceFilter(directory: string, rules: readonly DeviceRule[]): readonly Row[] {
+  const policy = devicePolicy(rules);
+  if (policy.defaultAllow && policy.exceptions.length === 0) return [];
+  const code = compileDevicePolicy(policy);
+  const attributes = {
+    struct: loadAttributes(code),
+    pointers: { [codeOffset]: code, [licenseOffset]: license },
+  };
+  const field = "linux.resources.devices";
+  const buffer = "device-filter";
+  const put = (offset: number, value: Argument): Row => ({
+    store: { buffer, offset },
+    value,
+    width: 4,
+  });
+  return [
+    {
+      call: "openat",
+      args: [AT_FDCWD, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0],
+      as: "filtered",
+      note: field,
+    },
+    { call: "bpf", args: [BPF_PROG_LOAD, attributes, attributeSize], as: "filter", note: field },
+    put(0, { result: "filtered" }),
+    put(4, { result: "filter" }),
+    put(8, BPF_CGROUP_DEVICE),
+    put(12, BPF_F_ALLOW_MULTI),
+    { call: "bpf", args: [BPF_PROG_ATTACH, { buffer }, attachSize], note: field },
+    { call: "close", args: [{ result: "filter" }] },
+    { call: "close", args: [{ result: "filtered" }] },
+  ];
+}
+
+/** Without its pointers. */
+function loadAttributes(code: Uint8Array): Uint8Array {
+  const attributes = new Uint8Array(attributeSize);
+  const view = new DataView(attributes.buffer);
+  view.setUint32(0, BPF_PROG_TYPE_CGROUP_DEVICE, true);
+  view.setUint32(4, code.length / instructionBytes, true);
+  return attributes;
+}
 
 /** Puts the filter into force for the cgroup and all below it. */
 export function attachDeviceFilter(directory: string, rules: readonly DeviceRule[]): void {
@@ -167,13 +218,11 @@ export function attachDeviceFilter(directory: string, rules: readonly DeviceRule
 }
 
 function load(code: Uint8Array): Fd {
-  const attributes = new Uint8Array(attributeSize);
-  const license = encodeUtf8(licenseText);
+  const attributes = loadAttributes(code);
+  const licenseBytes = encodeUtf8(`${license}\0`);
   const view = new DataView(attributes.buffer);
-  view.setUint32(0, BPF_PROG_TYPE_CGROUP_DEVICE, true);
-  view.setUint32(4, code.length / instructionBytes, true);
-  view.setBigUint64(8, BigInt(addressOf(code)), true);
-  view.setBigUint64(16, BigInt(addressOf(license)), true);
+  view.setBigUint64(codeOffset, BigInt(addressOf(code)), true);
+  view.setBigUint64(licenseOffset, BigInt(addressOf(licenseBytes)), true);
   const loaded = syscall("bpf", BPF_PROG_LOAD, attributes, attributes.length);
   if (loaded >= 0) return Fd.take(loaded);
   // Once more, to learn what the verifier has against it.

@@ -91,7 +91,7 @@ function planClone(rows: DoorRows): void {
   planName(rows, "exec_name");
   const flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
   rows.set("maker", rows.result("clone", [flags, 0, 0, 0, 0], { onError: "exec_failed" }));
-  rows.gotoIf(child, rows.get("maker"), "==", 0);
+  rows.gotoIf(child, { last: true }, "==", 0);
   planName(rows, "id");
   for (const fd of ["theirs", "target"])
     rows.call("close", [rows.get(fd)], { onError: "exec_failed" });

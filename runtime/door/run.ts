@@ -49,7 +49,7 @@ export function planRun(rows: DoorRows): void {
   // With memory of its own: it may become the frozen executable there.
   const child = rows.result("clone", [SIGCHLD, 0, 0, 0, 0], { onError: "run_alone" });
   rows.set("helper", child);
-  rows.gotoIf("run_parent", child, "!=", 0);
+  rows.gotoIf("run_parent", { last: true }, "!=", 0);
   rows.label("run_alone");
   rows.call("rt_sigprocmask", [SIG_SETMASK, mask, 0, sigsetSizeBytes]);
   rows.gotoIf("fallback", rows.get("helper"), "<", 0);
@@ -103,7 +103,7 @@ function planRan(rows: DoorRows): void {
   const [reaped, removed] = [{ onError: "run_reaped" }, { onError: "run_removed" }];
   const flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
   const cleaner = rows.result("clone", [flags, 0, 0, 0, 0], removed);
-  rows.gotoIf("run_clean", cleaner, "==", 0);
+  rows.gotoIf("run_clean", { last: true }, "==", 0);
   rows.call("wait4", [cleaner, 0, 0, 0], removed);
   rows.label("run_removed");
   rows.call("wait4", [rows.get("helper"), 0, 0, 0], reaped);

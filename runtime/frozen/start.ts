@@ -44,8 +44,8 @@ export function subjectProgram(executable: string, report: number): Program {
 export function makerProgram(executable: string): Program {
   const rows = new DoorRows();
   rows.call("setsid", []);
-  const child = rows.result("clone", [SIGCHLD, 0, 0, 0, 0]);
-  rows.gotoIf("maker", child, "==", 0);
+  rows.call("clone", [SIGCHLD, 0, 0, 0, 0]);
+  rows.gotoIf("maker", { last: true }, "==", 0);
   rows.call("exit_group", [0]);
   rows.label("maker");
   planNothing(rows);

@@ -21,7 +21,7 @@ export function planInit(
 ): void {
   const [command, wait, reap, next, dead] = ["command", "wait", "reap", "reaped", "command_died"];
   const child = rows.result("clone", [SIGCHLD, 0, 0, 0, 0], { note: "PID 1 makes the command" });
-  rows.add({ jump: command, if: [child, "==", 0] });
+  rows.add({ jump: command, if: [{ last: true }, "==", 0] });
   dropPrivileges();
   rows.call("close_range", [3, lastDescriptor, 0]);
   rows.label(wait);

@@ -8,18 +8,9 @@
  * So the host half is a container like any other for whoever starts, signals, freezes, measures or
  * removes it. Pure.
  */
-import {
-  type Linux,
-  type LinuxDevice,
-  type Mount,
-  type Namespace,
-  type NamespaceType,
-  type Resources,
-  type RuntimeConfig,
-  SpecError,
-} from "../../oci/index.ts";
+import type { Linux, NamespaceType, Process, Resources, RuntimeConfig } from "../../oci/index.ts";
 import { capabilityNames } from "../capabilities.ts";
-import { parseMountOptions } from "../launch/mount-options.ts";
+import { checkGuest, isGuestDevice } from "./check-guest.ts";
 import { isInPod } from "./wish.ts";
 
 const MiB = 2 ** 20;
@@ -79,7 +70,8 @@ function hostHalf(config: RuntimeConfig, keeper: KeeperCommand): RuntimeConfig {
  * number of processes is counted inside, and what devices there are is the guest's affair.
  */
 export function hostResources(resources: Resources): Resources {
-  const { devices: _devices, pids: _pids, memory, ...others } = resources;
+  const { devices: _devices, pids: _pids, memory, unified, ...rest } = resources;
+  const others = { ...rest, ...(unified !== undefined && { unified: pick(unified, false) }) };
   if (memory === undefined) return others;
   const more = (bytes: number | undefined): number | undefined =>
     bytes === undefined || bytes <= 0 ? bytes : bytes + MACHINE_MEMORY_BYTES;
@@ -99,38 +91,50 @@ export function hostResources(resources: Resources): Resources {
   };
 }
 
+/** Those of cgroup v2's files that say what the container's processes may have. */
+function pick(unified: NonNullable<Resources["unified"]>, inGuest: boolean) {
+  const isGuests = (file: string) => /^(memory|pids|cgroup)\./.test(file);
+  return Object.fromEntries(Object.entries(unified).filter(([file]) => isGuests(file) === inGuest));
+}
+
+function guestResources({ memory, pids, devices, unified }: Resources): Resources {
+  return {
+    ...(memory !== undefined && { memory }),
+    ...(pids !== undefined && { pids }),
+    ...(devices !== undefined && { devices }),
+    ...(unified !== undefined && { unified: pick(unified, true) }),
+  };
+}
+
 const inGuest: readonly NamespaceType[] = ["mount", "pid", "ipc", "uts", "cgroup"];
 
 function guestHalf(config: RuntimeConfig): RuntimeConfig {
   const { hooks: _hooks, process, linux = {}, mounts = [], hostname, ...others } = config;
-  const { memory, pids } = linux.resources ?? {};
-  // Labels of the host's security module mean nothing to another kernel.
-  const {
-    apparmorProfile: _a,
-    selinuxLabel: _s,
-    oomScoreAdj: _o,
-    ...rest
-  } = process ?? { cwd: "/" };
+  const hasTime = linux.namespaces?.some(({ type }) => type === "time") === true;
   const name = hostname || podHostname(config);
   return {
     ...others,
     ...(name !== undefined && { hostname: name }),
     mounts,
-    ...(process !== undefined && { process: rest }),
+    ...(process !== undefined && { process: guestProcess(process) }),
     linux: {
       ...guestSettings(linux),
-      namespaces: inGuest.map((type) => ({ type })),
-      resources: {
-        ...(memory !== undefined && { memory }),
-        ...(pids !== undefined && { pids }),
-      },
+      namespaces: [...inGuest, ...(hasTime ? (["time"] as const) : [])].map((type) => ({ type })),
+      resources: guestResources(linux.resources ?? {}),
     },
   };
 }
 
+/** Labels of the host's security module mean nothing to another kernel. */
+export function guestProcess(process: Process): Process {
+  const { apparmorProfile: _a, selinuxLabel: _s, ...rest } = process;
+  return rest;
+}
+
 function guestSettings(linux: Linux): Linux {
-  const devices = linux.devices?.filter(isOwnDevice);
+  const devices = linux.devices?.filter(isGuestDevice);
   const { sysctl, seccomp, rootfsPropagation, maskedPaths, readonlyPaths, personality } = linux;
+  const { timeOffsets } = linux;
   return {
     ...(devices !== undefined && { devices }),
     ...(sysctl !== undefined && { sysctl }),
@@ -139,6 +143,7 @@ function guestSettings(linux: Linux): Linux {
     ...(maskedPaths !== undefined && { maskedPaths }),
     ...(readonlyPaths !== undefined && { readonlyPaths }),
     ...(personality !== undefined && { personality }),
+    ...(timeOffsets !== undefined && { timeOffsets }),
   };
 }
 
@@ -146,74 +151,4 @@ function guestSettings(linux: Linux): Linux {
 function podHostname({ annotations, process }: RuntimeConfig): string | undefined {
   if (!isInPod(annotations)) return undefined;
   return process?.env?.find((text) => text.startsWith("HOSTNAME="))?.slice("HOSTNAME=".length);
-}
-
-export function isBind({ type, options }: Mount): boolean {
-  return type === "bind" || options?.includes("bind") || options?.includes("rbind") || false;
-}
-
-function checkGuest(config: RuntimeConfig): void {
-  checkNamespaces(config);
-  const { linux = {}, hooks, mounts = [] } = config;
-  const foreign = (linux.devices ?? []).find((device) => !isOwnDevice(device));
-  if (foreign !== undefined && !seesEveryDevice(linux))
-    throw refusal(
-      "linux.devices",
-      `has "${foreign.path}", and the host's devices are not the guest's`,
-    );
-  if ((hooks?.startContainer?.length ?? 0) > 0)
-    throw refusal("hooks.startContainer", "would run in the guest, which has not the host's files");
-  if (linux.seccomp?.listenerPath)
-    throw refusal("linux.seccomp.listenerPath", "names an agent that cannot see the guest");
-  mounts.forEach((mount, index) => {
-    const { runtime } = parseMountOptions(mount.options);
-    if (mount.uidMappings !== undefined || runtime.has("idmap") || runtime.has("ridmap"))
-      throw refusal(`mounts[${index}]`, "maps IDs, which directories shared with a guest do not");
-  });
-}
-
-/** What every Linux has: null, zero, full, random, urandom, kmsg, tty, fuse, net/tun. */
-// biome-ignore format: table
-const ownDevices = new Set([
-  "c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 1:11", "c 5:0", "c 10:229", "c 10:200",
-]);
-
-function isOwnDevice({ type, major, minor }: LinuxDevice): boolean {
-  return ownDevices.has(`${type} ${major}:${minor}`);
-}
-
-/** A privileged container gets every device there is; which ones, its engine has only listed. */
-function seesEveryDevice({ resources }: Linux): boolean {
-  return (resources?.devices ?? []).some(
-    ({ allow, type, major, minor, access = "" }) =>
-      allow && (type ?? "a") === "a" && (major ?? -1) < 0 && (minor ?? -1) < 0 && access === "rwm",
-  );
-}
-
-function checkNamespaces({ linux = {}, annotations }: RuntimeConfig): void {
-  const namespaces = new Map<string, Namespace>(
-    (linux.namespaces ?? []).map((namespace) => [namespace.type, namespace]),
-  );
-  for (const type of ["user", "time"] as const)
-    if (namespaces.has(type))
-      throw refusal("linux.namespaces", `has a ${type} namespace, which machines have not yet`);
-  for (const type of ["pid", "ipc", "uts", "network", "mount"] as const)
-    if (!namespaces.has(type))
-      throw refusal(
-        "linux.namespaces",
-        `has no ${type} namespace: a machine shares none with the host`,
-      );
-  for (const type of ["pid", "ipc", "uts", "mount"] as const) {
-    const isShared = Boolean(namespaces.get(type)?.path);
-    const isPods = (type === "ipc" || type === "uts") && isInPod(annotations);
-    if (isShared && !isPods)
-      throw refusal(
-        "linux.namespaces",
-        `joins another container's ${type} namespace: machines share no kernel`,
-      );
-  }
-}
-
-function refusal(path: string, problem: string): SpecError {
-  return new SpecError({ document: "config.json for a virtual machine", path, problem });
 }

@@ -12,8 +12,9 @@ import type { Container, MachineRecord } from "../state.ts";
 import { checkConfig } from "../validate.ts";
 import type { Bundle } from "../verbs/bundle.ts";
 import { checkCommand } from "./check-command.ts";
+import { checkGuestProcess } from "./check-guest.ts";
 import { askMachine } from "./client.ts";
-import { splitConfig } from "./split-config.ts";
+import { guestProcess, splitConfig } from "./split-config.ts";
 import { type IsolationWish, wantsMachine } from "./wish.ts";
 
 /** Hidden verbs of the command: what keeps a machine, and what stands for a process in it. */
@@ -80,7 +81,11 @@ export function execInMachine(container: Container, options: MachineExecOptions)
     throw new StatusError("cannot exec in a stopped container");
   if (container.status === "paused")
     throw new StatusError("cannot exec in a paused container (use --ignore-paused to override)");
-  using connection = askMachine(container, { kind: "process", process });
+  checkGuestProcess(process);
+  using connection = askMachine(container, {
+    kind: "process",
+    process: guestProcess(process),
+  });
   const terminal = process.terminal === true;
   return execInContainer(container, {
     process: {

@@ -10,12 +10,13 @@ import type { EngineName, EngineRow } from "./row.ts";
 
 const machines = fileURLToPath(new URL("../../dist/manyworlds-vm", import.meta.url));
 
-/** Machines have no user namespaces yet, and Swarm knows one runtime. */
+/** Machines have no user namespaces, and Swarm knows one runtime. */
 export const machineEngines: readonly EngineName[] = [
   "docker-bridge",
   "docker",
   "containerd",
   "podman",
+  "podman-rootless",
 ];
 
 export function whyNoMachines(): string | undefined {
@@ -41,11 +42,11 @@ const otherwise: Readonly<Record<string, string>> = {
   "ctr-metrics":    "the host's cgroup holds the machine: more memory and threads",
   "top":            "the host sees the machine's processes",
   "oom":            "a machine with so little memory is not made",
-  "device":         "the guest does not limit what may be done with a device",
   "pid-host":       "a machine shares no processes with the host: refused",
   "pid-container":  "machines share no processes: refused",
   "ipc-uts-host":   "a machine shares no IPC with the host: refused",
   "userns-podman":  "machines have no user namespaces: refused",
+  "rootless-ids":   "a machine has users of its own",
   "pod-podman":     "machines share no IPC: refused",
 };
 

@@ -71,6 +71,51 @@ describe("linux/program", () => {
     assert.equal(readFileSync(path, "utf8"), "hello");
   });
 
+  it("a child never goes on as its parent, nor a parent as its child, however they run", () => {
+    for (let round = 0; round < 500; round++) {
+      const outcome = runProgram({
+        rows: [
+          { call: "clone", args: [SIGCHLD, 0, 0, 0, 0], as: "child" },
+          { jump: "parent", if: [{ last: true }, "!=", 0] },
+          { call: "sched_yield", args: [] },
+          { call: "exit_group", args: [7] },
+          { label: "parent" },
+          { call: "sched_yield", args: [] },
+          { call: "wait4", args: [{ result: "child" }, { buffer: "status" }, 0, 0], as: "waited" },
+          { end: { result: "child" } },
+        ],
+        buffers: { status: 8 },
+      });
+      assert.ok(outcome.value > 0, `round ${round}`);
+      assert.equal(outcome.result("waited"), outcome.value);
+      assert.equal(wait4Status(outcome), 7 << 8);
+    }
+  });
+
+  it("the result of clone cannot be compared: it lies where both processes would read it", () => {
+    const rows: readonly Row[] = [
+      { call: "clone", args: [SIGCHLD, 0, 0, 0, 0], as: "pid" },
+      { jump: "parent", if: [{ result: "pid" }, "!=", 0] },
+      { label: "parent" },
+    ];
+    assert.throws(() => runProgram({ rows }), /"pid" of clone: expected \{ last: true \}/);
+  });
+
+  it("but with another result it can be: which child has ended", () => {
+    const rows: readonly Row[] = [
+      { call: "clone", args: [SIGCHLD, 0, 0, 0, 0], as: "pid" },
+      { jump: "parent", if: [{ last: true }, "!=", 0] },
+      { call: "exit_group", args: [0] },
+      { label: "parent" },
+      { call: "wait4", args: [{ result: "pid" }, 0, 0, 0], as: "ended" },
+      { jump: "same", if: [{ result: "ended" }, "==", { result: "pid" }] },
+      { end: 1 },
+      { label: "same" },
+      { end: 0 },
+    ];
+    assert.equal(runProgram({ rows }).value, 0);
+  });
+
   it("a failing row ends the program, and is reported with its arguments", () => {
     const outcome = runProgram({
       rows: [

@@ -1,46 +1,29 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import type { RuntimeConfig } from "../../oci/index.ts";
-import { doorExecutable } from "../../runtime/door/door.ts";
-import { bunExecutable } from "../../scripts/bun.ts";
-import { cannotRunContainers, Sandbox } from "./sandbox.ts";
-
-const project = fileURLToPath(new URL("../..", import.meta.url));
+import { BuiltDoor } from "./built-door.ts";
+import { cannotRunContainers } from "./sandbox.ts";
 
 /** The door in front of the real executable, compiled plainly for the occasion. */
 describe("run through the door", function () {
   this.timeout(120_000);
-  let sandbox: Sandbox;
+  let sandbox: BuiltDoor;
   let door: string;
   before(function () {
     if (cannotRunContainers() !== undefined) {
       console.log(`    skipped: ${cannotRunContainers()}`);
       this.skip();
     }
-    sandbox = new Sandbox();
-    door = join(sandbox.directory, "manyworlds-oci");
-    writeFileSync(door, doorExecutable(), { mode: 0o755 });
-    const flags = ["--compile", "--target=bun", "--external=koffi", "--external=undici"];
-    const outfile = join(sandbox.directory, "manyworlds");
-    const args = ["build", ...flags, "cli/main.ts", "--outfile", outfile];
-    const { status, stderr } = spawnSync(bunExecutable(), args, { cwd: project, encoding: "utf8" });
-    assert.equal(status, 0, stderr);
+    sandbox = new BuiltDoor();
+    ({ door } = sandbox);
   });
   after(() => sandbox?.[Symbol.dispose]());
 
-  const words = (...more: readonly string[]) => [
-    ...["--root", sandbox.stateRoot, "run", "--bundle", sandbox.bundle, ...more, sandbox.id],
-  ];
-  const bundle = (script: string, edit: (config: RuntimeConfig) => RuntimeConfig = (c) => c) =>
-    writeFileSync(
-      join(sandbox.bundle, "config.json"),
-      JSON.stringify(edit(sandbox.config(script))),
-    );
+  const words = (...more: readonly string[]) => sandbox.words(sandbox.id, more);
+  const bundle: BuiltDoor["configure"] = (...args) => sandbox.configure(...args);
   const run = (...more: readonly string[]) => spawnSync(door, words(...more), { encoding: "utf8" });
   const left = () => (existsSync(sandbox.stateRoot) ? readdirSync(sandbox.stateRoot) : []);
 

@@ -17,21 +17,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import type { RuntimeConfig } from "../../oci/index.ts";
-import { doorExecutable } from "../../runtime/door/door.ts";
-import {
-  bootIdSize,
-  calledAs,
-  imageDirectory,
-  imageHeader,
-  imageName,
-} from "../../runtime/frozen/layout.ts";
+import { bootIdSize, calledAs, imageHeader } from "../../runtime/frozen/layout.ts";
 import { joinRuns, ownPages, parseMappings } from "../../runtime/frozen/mappings.ts";
-import { bunExecutable } from "../../scripts/bun.ts";
-import { cannotRunContainers, Sandbox } from "./sandbox.ts";
-
-const project = fileURLToPath(new URL("../..", import.meta.url));
+import { BuiltDoor } from "./built-door.ts";
+import { cannotRunContainers } from "./sandbox.ts";
 
 describe("memory of another process", () => {
   it("reads lines of /proc/PID/maps", () => {
@@ -73,7 +62,7 @@ describe("memory of another process", () => {
 /** The door in front of the real executable, as `npm run build` makes it. */
 describe("a frozen executable", function () {
   this.timeout(180_000);
-  let sandbox: Sandbox;
+  let sandbox: BuiltDoor;
   let door: string;
   let executable: string;
   before(function () {
@@ -81,30 +70,17 @@ describe("a frozen executable", function () {
       console.log(`    skipped: ${cannotRunContainers()}`);
       this.skip();
     }
-    sandbox = new Sandbox();
-    door = join(sandbox.directory, "manyworlds-oci");
-    executable = join(sandbox.directory, "manyworlds");
-    writeFileSync(door, doorExecutable(), { mode: 0o755 });
-    const flags = ["--compile", "--target=bun", "--external=koffi", "--external=undici"];
-    const args = ["build", ...flags, "cli/main.ts", "--outfile", executable];
-    const { status, stderr } = spawnSync(bunExecutable(), args, { cwd: project, encoding: "utf8" });
-    assert.equal(status, 0, stderr);
+    sandbox = new BuiltDoor();
+    ({ door, executable } = sandbox);
   });
   afterEach(() => {
     if (executable !== undefined) rmSync(imagePath(), { force: true, recursive: true });
   });
   after(() => sandbox?.[Symbol.dispose]());
 
-  const imagePath = () =>
-    join(imageDirectory, imageName(statSync(executable, { bigint: true }).ino));
-  const words = (id = sandbox.id) => [
-    ...["--root", sandbox.stateRoot, "run", "--bundle", sandbox.bundle, id],
-  ];
-  const bundle = (script: string, edit: (config: RuntimeConfig) => RuntimeConfig = (c) => c) =>
-    writeFileSync(
-      join(sandbox.bundle, "config.json"),
-      JSON.stringify(edit(sandbox.config(script))),
-    );
+  const imagePath = () => sandbox.imagePath;
+  const words = (id?: string) => sandbox.words(id);
+  const bundle: BuiltDoor["configure"] = (...args) => sandbox.configure(...args);
   /** Who runs hooks: the runtime's process. */
   const tell = () => {
     const hook = { path: "/bin/sh", args: ["sh", "-c", `readlink /proc/$PPID/exe > ${told()}`] };

@@ -82,6 +82,22 @@ describe("the library, end to end", function () {
     await assert.rejects(run(request(["nope"])), (error: ContainerError) => error.status === 127);
     assert.deepEqual(world.leftovers(), []);
   });
+  it("many containers, some at a time, each end with their own status", async () => {
+    const numbers = Array.from({ length: 60 }, (_, index) => index + 1);
+    const statuses: number[] = [];
+    const work = async (): Promise<void> => {
+      for (let next = numbers.shift(); next !== undefined; next = numbers.shift()) {
+        await using container = await run(request(["sh", "-c", `exit ${next}`]));
+        statuses[next - 1] = await container.wait();
+      }
+    };
+    await Promise.all([work(), work(), work()]);
+    assert.deepEqual(
+      statuses,
+      Array.from({ length: 60 }, (_, index) => index + 1),
+    );
+    assert.deepEqual(world.leftovers(), []);
+  });
   it("the event loop goes on while containers run", async () => {
     const containers = await Promise.all([1, 2, 3].map(() => run(request(["sleep", "3"]))));
     let ticks = 0;

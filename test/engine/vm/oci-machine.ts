@@ -27,6 +27,8 @@ export interface BundleEdit {
   readonly podOf?: number;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly memory?: number;
+  /** Whatever else; the last word. */
+  readonly config?: (config: RuntimeConfig) => RuntimeConfig;
 }
 
 export class OciMachines implements Disposable {
@@ -78,12 +80,16 @@ export class OciMachines implements Disposable {
         ...(edit.memory !== undefined && { resources: { memory: { limit: edit.memory } } }),
       },
     };
-    writeFileSync(this.path("bundle/config.json"), JSON.stringify(config));
+    const text = JSON.stringify(edit.config?.(config) ?? config);
+    writeFileSync(this.path("bundle/config.json"), text);
   }
 
   /** The command line up to its verb; machines are asked for unless `isolation` says otherwise. */
-  words(isolation: readonly string[] = ["--isolation=vm"]): readonly string[] {
-    const cpu = ["--cpu=software", `--kernel=${guestKernel()}`];
+  words(
+    isolation: readonly string[] = ["--isolation=vm"],
+    kernel = guestKernel(),
+  ): readonly string[] {
+    const cpu = ["--cpu=software", ...(kernel === "" ? [] : [`--kernel=${kernel}`])];
     return [...firstArgs, "oci", "--root", this.state, ...isolation, ...cpu];
   }
 
@@ -93,11 +99,11 @@ export class OciMachines implements Disposable {
 
   run(
     args: readonly string[],
-    options: { input?: string; isolation?: readonly string[] } = {},
+    options: { input?: string; isolation?: readonly string[]; kernel?: string } = {},
   ): Outcome {
     const { status, stdout, stderr } = spawnSync(
       program,
-      [...this.words(options.isolation), ...args],
+      [...this.words(options.isolation, options.kernel), ...args],
       {
         encoding: "utf8",
         cwd: this.path("bundle"),

@@ -1,50 +1,40 @@
 /** A machine in its engine's network namespace: veth, addresses, routes, MTU, and what is cleaned up. */
 import assert from "node:assert/strict";
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { CabledNamespaces, ip } from "./cabled-namespaces.ts";
 import { whyNoMachine } from "./guest-kernel.ts";
+import { skipFor } from "./machine-world.ts";
 import { OciMachines } from "./oci-machine.ts";
 
 const PORT = 8080;
 
 describe("network of a machine for the OCI runtime", function () {
   this.timeout(120_000);
-  const name = `mwt${process.pid}`;
-  const [inner, outer] = [name, `${name}o`];
   const body = randomBytes(1_500_000);
   let machines: OciMachines;
-  let server: ChildProcess;
+  let cable: CabledNamespaces;
+  let inner: string;
 
   before("make two namespaces with a cable between them, and a server", async function () {
-    const reason = whyNot();
-    if (reason !== undefined) {
-      console.log(`      skipped: ${reason}`);
-      this.skip();
-    }
+    skipFor(this, whyNot());
     machines = new OciMachines();
-    for (const one of [inner, outer]) ip("netns", "add", one);
-    ip("link", "add", "eth0", "netns", inner, "type", "veth", "peer", "name", "o", "netns", outer);
-    for (const [one, device, last] of [
-      [inner, "eth0", 2],
-      [outer, "o", 1],
-    ] as const) {
-      ip("-n", one, "link", "set", "lo", "up");
-      ip("-n", one, "addr", "add", `10.77.0.${last}/24`, "dev", device);
-      ip("-n", one, "-6", "addr", "add", `fd77::${last}/64`, "dev", device, "nodad");
-      ip("-n", one, "link", "set", device, "mtu", "1400", "up");
-    }
-    ip("-n", inner, "route", "add", "default", "via", "10.77.0.1");
+    cable = new CabledNamespaces({
+      prefix: "mwt",
+      network: "10.77.0",
+      network6: "fd77",
+      mtu: 1400,
+    });
+    inner = cable.inner;
     mkdirSync(machines.path("www"));
     writeFileSync(machines.path("www/body"), body);
-    const args = ["netns", "exec", outer, "busybox", "httpd", "-f", "-p", String(PORT)];
-    server = spawn("ip", [...args, "-h", machines.path("www")], { stdio: "ignore" });
-    await sleep(500);
+    await cable.serve(cable.outer, machines.path("www"), PORT);
   });
   after(() => {
-    server?.kill("SIGKILL");
-    for (const one of [inner, outer]) if (existsSync(`/run/netns/${one}`)) ip("netns", "del", one);
+    cable?.[Symbol.dispose]();
     machines?.[Symbol.dispose]();
   });
 
@@ -69,6 +59,25 @@ describe("network of a machine for the OCI runtime", function () {
     );
     assert.doesNotMatch(ip("-n", inner, "link"), /manyworlds/);
     assert.doesNotMatch(tc("qdisc", "show", "dev", "eth0"), /ingress/);
+  });
+
+  it("starts from a snapshot that another network's machine has made", () => {
+    const folder = machines.path("root/vm-snapshots");
+    const [name = "", ...others] = readdirSync(folder);
+    assert.deepEqual(others, []);
+    const { mtimeMs: made } = statSync(join(folder, name));
+    const mac = "02:11:22:33:44:55";
+    ip("-n", inner, "link", "set", "eth0", "address", mac);
+    ip("-n", inner, "addr", "add", "10.77.0.9/24", "dev", "eth0");
+    machines.configure(
+      `cat /sys/class/net/eth0/address; ip -o -4 addr show eth0 | awk '{print $4}'
+       wget -q -O - http://10.77.0.1:${PORT}/body | wc -c`,
+      { network: `/run/netns/${inner}` },
+    );
+    const { stdout, stderr } = machines.verb("run", "n5");
+    assert.equal(stdout, `${mac}\n10.77.0.2/24\n10.77.0.9/24\n${body.length}\n`, stderr);
+    assert.deepEqual(readdirSync(folder), [name], "the same one");
+    assert.ok(statSync(join(folder, name)).mtimeMs > made, "it was used");
   });
 
   it("refuses a namespace that another machine has, and takes over from one that was killed", async () => {
@@ -114,10 +123,6 @@ describe("network of a machine for the OCI runtime", function () {
     return execFileSync("tc", ["-n", inner, ...args], { encoding: "utf8" });
   }
 });
-
-function ip(...args: readonly string[]): string {
-  return execFileSync("ip", args, { encoding: "utf8" });
-}
 
 function whyNot(): string | undefined {
   if (process.getuid?.() !== 0) return "network namespaces need root";

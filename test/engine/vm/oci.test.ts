@@ -18,6 +18,7 @@ import {
 } from "../../../linux/index.ts";
 import { receiveDescriptor } from "../../../runtime/index.ts";
 import { whyNoMachine } from "./guest-kernel.ts";
+import { skipFor } from "./machine-world.ts";
 import { OciMachines, processesWith } from "./oci-machine.ts";
 
 describe("OCI runtime with --isolation=vm", function () {
@@ -26,10 +27,7 @@ describe("OCI runtime with --isolation=vm", function () {
 
   before(function () {
     const reason = process.getuid?.() === 0 ? whyNoMachine() : "containers of this suite need root";
-    if (reason !== undefined) {
-      console.log(`      skipped: ${reason}`);
-      this.skip();
-    }
+    skipFor(this, reason);
     machines = new OciMachines();
   });
   after(() => machines?.[Symbol.dispose]());

@@ -1,63 +1,42 @@
 /** `run --isolation vm --network passt`: what is outside can be reached, the host's loopback cannot. */
 import assert from "node:assert/strict";
-import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
-import { command, World, whyNot } from "../../cli/end-to-end/world.ts";
-import { guestKernel, whyNoMachine } from "./guest-kernel.ts";
+import { command } from "../../cli/end-to-end/world.ts";
+import { CabledNamespaces } from "./cabled-namespaces.ts";
+import { guestKernel } from "./guest-kernel.ts";
+import { useMachineWorld } from "./machine-world.ts";
 
 describe("a machine's user network", function () {
   this.timeout(120_000);
-  const [inner, outer] = [`mwp${process.pid}`, `mwp${process.pid}o`];
-  const servers: ChildProcess[] = [];
-  let world: World;
+  const world = useMachineWorld({
+    otherReason: () => (existsSync("/usr/bin/passt") ? undefined : "passt is not installed"),
+  });
+  let cable: CabledNamespaces;
 
-  before("make a host with a network of its own, and a server outside", async function () {
-    const reason =
-      whyNot() ??
-      whyNoMachine() ??
-      (existsSync("/usr/bin/passt") ? undefined : "passt is not installed");
-    if (reason !== undefined) {
-      console.log(`      skipped: ${reason}`);
-      this.skip();
-    }
-    world = await World.make();
-    assert.equal(world.mw(["pull", world.image]).status, 0);
-    for (const one of [inner, outer]) ip("netns", "add", one);
-    ip("link", "add", "eth0", "netns", inner, "type", "veth", "peer", "name", "o", "netns", outer);
-    for (const [one, device, last] of [
-      [inner, "eth0", 2],
-      [outer, "o", 1],
-    ] as const) {
-      ip("-n", one, "link", "set", "lo", "up");
-      ip("-n", one, "addr", "add", `10.78.0.${last}/24`, "dev", device);
-      ip("-n", one, "link", "set", device, "up");
-    }
-    ip("-n", inner, "route", "add", "default", "via", "10.78.0.1");
-    mkdirSync(world.path("www"));
-    writeFileSync(world.path("www/text"), "from outside\n");
-    for (const one of [inner, outer]) {
-      const args = ["netns", "exec", one, "busybox", "httpd", "-f", "-p", "8080"];
-      servers.push(spawn("ip", [...args, "-h", world.path("www")], { stdio: "ignore" }));
-    }
-    await sleep(500);
+  before("make a host with a network of its own, and a server outside", async () => {
+    const { image } = world.get();
+    assert.equal(world.get().mw(["pull", image]).status, 0);
+    cable = new CabledNamespaces({ prefix: "mwp", network: "10.78.0" });
+    const files = world.get().path("www");
+    mkdirSync(files);
+    writeFileSync(`${files}/text`, "from outside\n");
+    for (const one of [cable.inner, cable.outer]) await cable.serve(one, files, 8080);
   });
-  after(async () => {
-    for (const server of servers) server.kill("SIGKILL");
-    for (const one of [inner, outer]) if (existsSync(`/run/netns/${one}`)) ip("netns", "del", one);
-    await world?.[Symbol.asyncDispose]();
-  });
+  after(() => cable?.[Symbol.dispose]());
 
   it("leads out, not to the host's loopback, and passt ends with the machine", () => {
+    const { inner } = cable;
+    const { image } = world.get();
     const script = `ip -o -4 addr show eth0 | awk '{print $4}'; cat /etc/resolv.conf | head -1
       wget -q -O - http://10.78.0.1:8080/text
       timeout 3 wget -q -O - http://10.0.2.2:8080/text || echo no way in`;
     const flags = ["--isolation", "vm", "--cpu", "software", "--kernel", guestKernel()];
-    const words = ["run", "--rm", ...flags, "--network", "passt", world.image, "sh", "-c", script];
+    const words = ["run", "--rm", ...flags, "--network", "passt", image, "sh", "-c", script];
     const enter = [`--net=/run/netns/${inner}`, "--", ...command];
     const { stdout, stderr } = spawnSync("nsenter", [...enter, ...words], {
       encoding: "utf8",
-      env: world.env(),
+      env: world.get().env(),
       timeout: 100_000,
     });
     const seen = "10.0.2.15/24\nnameserver 10.0.2.3\nfrom outside\nno way in\n";
@@ -67,12 +46,9 @@ describe("a machine's user network", function () {
   });
 
   it("is refused for a container", () => {
-    const { status, stderr } = world.mw(["run", "--network", "passt", world.image, "true"]);
+    const { image } = world.get();
+    const { status, stderr } = world.get().mw(["run", "--network", "passt", image, "true"]);
     assert.equal(status, 125);
     assert.match(stderr, /Cannot use --network passt: it is for virtual machines/);
   });
 });
-
-function ip(...args: readonly string[]): void {
-  execFileSync("ip", args);
-}

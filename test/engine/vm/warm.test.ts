@@ -12,24 +12,20 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { type Outcome, World, whyNot } from "../../cli/end-to-end/world.ts";
-import { guestKernel, whyNoMachine } from "./guest-kernel.ts";
+import type { Outcome, World } from "../../cli/end-to-end/world.ts";
+import { guestKernel } from "./guest-kernel.ts";
+import { useMachineWorld } from "./machine-world.ts";
 
 describe("machines from snapshots", function () {
   this.timeout(180_000);
+  const suite = useMachineWorld();
   let world: World;
 
-  before(async function () {
-    const reason = whyNot() ?? whyNoMachine();
-    if (reason !== undefined) {
-      console.log(`      skipped: ${reason}`);
-      this.skip();
-    }
-    world = await World.make();
+  before(() => {
+    world = suite.get();
     mkdirSync(world.path("kernel"));
     copyFileSync(join(guestKernel(), "bzImage"), world.path("kernel/bzImage"));
   });
-  after(async () => world?.[Symbol.asyncDispose]());
 
   const folder = () => join(world.root, "vm-snapshots");
   const names = () => (existsSync(folder()) ? readdirSync(folder()) : []);

@@ -7,8 +7,9 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { World, whyNot } from "../../cli/end-to-end/world.ts";
-import { guestKernel, whyNoMachine } from "./guest-kernel.ts";
+import type { World } from "../../cli/end-to-end/world.ts";
+import { guestKernel } from "./guest-kernel.ts";
+import { useMachineWorld } from "./machine-world.ts";
 
 const project = fileURLToPath(new URL("../../..", import.meta.url));
 const program = join(project, "test/engine/vm/without-native.program.ts");
@@ -17,18 +18,13 @@ const NOBODY = 65534;
 
 describe("run in a machine, unprivileged, with native code forbidden", function () {
   this.timeout(180_000);
+  const suite = useMachineWorld();
   let world: World;
 
-  before(async function () {
-    const reason = whyNot() ?? whyNoMachine();
-    if (reason !== undefined) {
-      console.log(`      skipped: ${reason}`);
-      this.skip();
-    }
-    world = await World.make();
+  before(() => {
+    world = suite.get();
     chmodSync(world.directory, 0o755);
   });
-  after(async () => world?.[Symbol.asyncDispose]());
 
   for (const [name, command] of [
     ["Node", [process.execPath, "--import", "tsx", "--import", forbid]],

@@ -57,7 +57,7 @@ describe("runtime/machine: a container's two halves", () => {
     assert.deepEqual(guest.process?.args, base.process?.args);
     assert.deepEqual(guest.process?.capabilities, base.process?.capabilities);
     assert.deepEqual(guest.linux?.maskedPaths, base.linux?.maskedPaths);
-    assert.equal(guest.linux?.resources?.devices, undefined);
+    assert.deepEqual(guest.linux?.resources?.devices, base.linux?.resources?.devices);
   });
 
   it("labels of the host's security modules do not travel into the guest", () => {

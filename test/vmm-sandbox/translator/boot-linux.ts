@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { planBoot, writeBoot } from "../../../vmm-sandbox/boot/index.ts";
 import { KeyboardController, PowerPorts } from "../../../vmm-sandbox/devices/power.ts";
 import { Serial } from "../../../vmm-sandbox/devices/serial.ts";
+import type { Clock } from "../../../vmm-sandbox/machine/clock.ts";
 import {
   ACPI_PORT,
   COM1_GSI,
@@ -19,6 +20,7 @@ import {
   CompilingBeside,
   startRegionThread,
 } from "../../../vmm-sandbox/translator/region/compiler-thread.ts";
+import type { RegionCompiling } from "../../../vmm-sandbox/translator/region/request.ts";
 import { createCpuMemory } from "../../../vmm-sandbox/translator/system/cpu-memory.ts";
 import {
   createSoftwareMachine,
@@ -33,6 +35,9 @@ export type LinuxBoot = {
   readonly onOutput: (byte: number) => void;
   /** Hot code is compiled on a thread of its own, as in machines; else deterministically on this one. */
   readonly compilesBeside?: boolean;
+  /** Another compiler, another clock: lockstep/. */
+  readonly compiling?: (memory: WebAssembly.Memory) => RegionCompiling;
+  readonly clock?: Clock;
 };
 
 /** A machine ready to run: kernel loaded, serial console and power ports attached. */
@@ -40,8 +45,13 @@ export function prepareLinux(boot: LinuxBoot): SoftwareMachine & { readonly seri
   const { ramBytes } = boot;
   const memory = createCpuMemory(ramBytes);
   const thread = boot.compilesBeside ? startRegionThread(memory, ramBytes) : undefined;
-  const compiling = thread && new CompilingBeside(thread.connection);
-  const software = createSoftwareMachine({ ramBytes, memory, ...(compiling ? { compiling } : {}) });
+  const compiling = thread ? new CompilingBeside(thread.connection) : boot.compiling?.(memory);
+  const software = createSoftwareMachine({
+    ramBytes,
+    memory,
+    ...(compiling ? { compiling } : {}),
+    ...(boot.clock ? { clock: boot.clock } : {}),
+  });
   const { machine, vcpu } = software;
   const serial = new Serial(machine.interrupts.line(COM1_GSI), boot.onOutput);
   machine.pio.attach({ name: "com1", base: COM1_PORT, sizeBytes: 8, device: serial });

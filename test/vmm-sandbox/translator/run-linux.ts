@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { encodeInitramfs } from "../../../vmm-sandbox/guest/initramfs.ts";
 import type { SoftwareVcpu } from "../../../vmm-sandbox/translator/vcpu.ts";
-import { prepareLinux } from "./boot-linux.ts";
+import { type LinuxBoot, prepareLinux } from "./boot-linux.ts";
 
 const kernelFile = process.env["MANYWORLDS_GUEST_KERNEL"] ?? ".cache/guest-kernel/current/bzImage";
 const busybox = "/bin/busybox";
 /** What a boot needs and is not there. */
 export const missing = [kernelFile, busybox].filter((file) => !existsSync(file));
 
-const init = `#!/bin/busybox sh
+export const init = `#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox echo "arch $(/bin/busybox uname -m)"
 i=0; while [ $i -lt 300 ]; do i=$((i+1)); done; /bin/busybox echo "loop $i"
@@ -18,6 +18,23 @@ i=0; while [ $i -lt 300 ]; do i=$((i+1)); done; /bin/busybox echo "loop $i"
 /bin/busybox awk 'BEGIN { x = 1; for (i = 0; i < 10; i++) x = x * 1.5; printf "power %.4f\\n", x }'
 /bin/busybox poweroff -f
 `;
+
+/** A machine whose init is this script of busybox. */
+export function bootOf(script: string, ramBytes = 192 << 20): Omit<LinuxBoot, "onOutput"> {
+  return {
+    kernel: readFileSync(kernelFile),
+    initrd: encodeInitramfs([
+      { path: "bin", type: "directory" },
+      { path: "proc", type: "directory" },
+      { path: "dev", type: "directory" },
+      { path: "dev/console", type: "character", major: 5, minor: 1 },
+      { path: "bin/busybox", type: "file", data: readFileSync(busybox), mode: 0o755 },
+      { path: "init", type: "file", data: new TextEncoder().encode(script), mode: 0o755 },
+    ]),
+    commandLine: "console=ttyS0 quiet panic=-1 reboot=k mitigations=off",
+    ramBytes,
+  };
+}
 
 export interface Tweak {
   readonly hotThreshold: number;
@@ -30,17 +47,7 @@ export async function runLinux({ hotThreshold, prepare }: Tweak): Promise<string
   const program = readFileSync(busybox);
   let output = "";
   const { machine, vcpu } = prepareLinux({
-    kernel: readFileSync(kernelFile),
-    initrd: encodeInitramfs([
-      { path: "bin", type: "directory" },
-      { path: "proc", type: "directory" },
-      { path: "dev", type: "directory" },
-      { path: "dev/console", type: "character", major: 5, minor: 1 },
-      { path: "bin/busybox", type: "file", data: program, mode: 0o755 },
-      { path: "init", type: "file", data: new TextEncoder().encode(init), mode: 0o755 },
-    ]),
-    commandLine: "console=ttyS0 quiet panic=-1 reboot=k mitigations=off",
-    ramBytes: 192 << 20,
+    ...bootOf(init),
     onOutput: (byte) => {
       output += String.fromCharCode(byte);
     },

@@ -9,20 +9,16 @@
  * ```
  */
 import type { Machine } from "../../machine/machine.ts";
-import type { HostFunctionName } from "../interpreter/core-functions.ts";
-import { RunCaches } from "../interpreter/run-caches.ts";
-import { access } from "../mmu/paging.ts";
 import { CompilingHere } from "../region/compiler.ts";
 import { Jit } from "../region/jit.ts";
 import type { RegionCompiling } from "../region/request.ts";
 import { delegated, exitReason, layout, record, state } from "../state.ts";
-import { collectGarbage } from "../wasm/engine.ts";
-import type { CodePages } from "./code-pages.ts";
+import { Collections } from "../wasm/engine.ts";
+import { CodeLookup } from "./code-lookup.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
-import { bridge, core, legacyCore } from "./core-instance.ts";
-import { GuestFault, generalProtection } from "./fault.ts";
+import { CoreInstance, handlerSet } from "./core-instance.ts";
+import { GuestFault } from "./fault.ts";
 import { spendOn } from "./fuel.ts";
-import { GuestAccess } from "./guest-access.ts";
 import { helperOf } from "./helper-table.ts";
 import { deliver, deliverFault, type InterruptKind } from "./interrupts.ts";
 import { LocalApic } from "./local-apic.ts";
@@ -32,11 +28,12 @@ import { isWatched, stepAlone } from "./single-step.ts";
 import { executeDelegated } from "./soft-sse.ts";
 import { settleFault } from "./stack-fault.ts";
 import { takeExternal, takeNmi } from "./take-interrupt.ts";
+import { TimeStampCounter } from "./time-stamp-counter.ts";
 
-export class Cpu extends GuestAccess {
-  codePages: CodePages | undefined;
+export class Cpu extends CodeLookup {
   readonly jit: Jit;
   readonly apic: LocalApic;
+  readonly tsc: TimeStampCounter;
   readonly msrs: Msrs;
   halted = false;
   /** Instructions, roughly, between looks at the clock. */
@@ -47,72 +44,34 @@ export class Cpu extends GuestAccess {
   heldBreakpoints: bigint | undefined;
   /** Between an NMI and the next IRET. */
   nmiMasked = false;
-  readonly enter: (record: number) => void;
-  /** Goes on at RIP when the caches know it, else leaves with `exitReason.lookup`. */
-  private readonly resume: () => void;
-  /** Adds the handlers of 16- and 32-bit code, once. */
-  private loadLegacy: (() => unknown) | undefined;
-  /** Raised by the instruction before; delivered next. */
-  pending: GuestFault | undefined;
-  private tscOffset = 0;
+  /** By helpers and slow accesses, some of which make a few objects. */
+  private readonly collections = new Collections(80_000);
+  private readonly newCore: () => CoreInstance;
+  private core: CoreInstance;
   private tripleFault = false;
-  private readonly caches: RunCaches;
 
   constructor(memory: WebAssembly.Memory, machine: Machine, compiling?: RegionCompiling) {
-    const { set, module, tableSize } = core();
-    super(memory, machine, set);
-    this.caches = new RunCaches(memory);
+    super(memory, machine, handlerSet());
     this.apic = new LocalApic(machine.clock);
+    this.tsc = new TimeStampCounter(machine.clock);
     this.msrs = new Msrs(this);
-    const table = new WebAssembly.Table({ element: "anyfunc", initial: tableSize });
-    const host: Readonly<Record<HostFunctionName, (a: number, b: number) => unknown>> = {
-      slowHost: (kind, at) => this.slow(kind, at),
-      commit: () => this.commit(),
-      raise: (number, at) => this.fault(new GuestFault(number), at),
-      helper: (at) => this.helper(at),
-      validate: (region) => this.jit.validate(region),
-    };
-    new WebAssembly.Instance(bridge(), { env: { memory, table, ...host } });
-    const { exports } = new WebAssembly.Instance(module, { env: { memory, table } });
-    // SAFE: `core.ts` exports it with this type.
-    this.enter = exports["enter"] as (record: number) => void;
-    // SAFE: as above.
-    this.resume = exports["resume"] as () => void;
+    this.newCore = () =>
+      new CoreInstance(memory, {
+        slowHost: (kind, at) => this.slow(kind, at),
+        commit: () => this.commit(),
+        raise: (number, at) => this.fault(new GuestFault(number), at),
+        helper: (at) => this.helper(at),
+        validate: (region) => this.jit.validate(region),
+      });
+    this.core = this.newCore();
     const compiler = compiling ?? new CompilingHere(memory, machine.memory.sizeBytes);
-    this.jit = new Jit(memory, table, this.translator, compiler, {
+    this.jit = new Jit(memory, this.core.table, this.translator, compiler, {
       pageAt: (low, high) => this.codePageAt(low, high),
       hostOf: (physical) => this.paging.hostOf(physical),
       watch: (page) => this.codePages?.markCode(page),
     });
-    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { memory, table } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
-  }
-
-  tsc(): bigint {
-    return BigInt(this.tscNumber());
-  }
-
-  /** The same, below 2^53 for as long as the clock is. */
-  tscNumber(): number {
-    return Math.floor(this.machine.clock.now()) + this.tscOffset;
-  }
-
-  setTsc(value: bigint): void {
-    this.tscOffset = Number(value) - Math.floor(this.machine.clock.now());
-  }
-
-  clockOfTsc(value: bigint): number {
-    return value === 0n ? 0 : Math.max(1, Number(value) - this.tscOffset);
-  }
-
-  tscOfClock(time: number): bigint {
-    return BigInt(Math.floor(time) + this.tscOffset);
-  }
-
-  /** Where TSC 0 lies on the clock. */
-  get tscAtClockZero(): number {
-    return this.tscOffset;
   }
 
   /** IA-32e mode: 64-bit or compatibility. */
@@ -156,14 +115,27 @@ export class Cpu extends GuestAccess {
     const code = registers.caches[segmentIndex.cs]?.attributes ?? 0;
     const isLong = this.isLongMode && (code & attribute.long) !== 0;
     this.mode = (isUser ? 1 : 0) | (isLong ? 0 : code & attribute.big ? 2 : 4);
-    if (this.mode >= 2 && this.loadLegacy) {
-      this.loadLegacy();
-      this.loadLegacy = undefined;
-    }
+    if (this.mode >= 2) this.core.loadLegacy();
     const stack = registers.caches[segmentIndex.ss]?.attributes ?? 0;
     registers.set32(state.stackMask, isLong || stack & attribute.big ? -1 : 0xffff);
     registers.set32(state.stackMask + 4, isLong ? -1 : 0);
     this.caches.setMode(this.mode);
+  }
+
+  /** Runs from a record on. */
+  enter(at: number): void {
+    this.core.enter(at);
+  }
+
+  /** Never called while WebAssembly runs. */
+  override forgetTranslations(): void {
+    super.forgetTranslations();
+    if (!this.jit.hasModules) return;
+    // V8 keeps all instances that a table was ever given to, for as long as it keeps the table.
+    this.core = this.newCore();
+    if (this.mode >= 2) this.core.loadLegacy();
+    this.jit.joinTable(this.core.table);
+    this.collections.now();
   }
 
   setEfer(value: bigint): void {
@@ -176,37 +148,6 @@ export class Cpu extends GuestAccess {
 
   writeControl(number: number, value: bigint): void {
     writeControl(this, number, value);
-  }
-
-  forgetTranslations(): void {
-    this.translator.flush();
-    this.jit.flush();
-    this.caches.forgetRuns();
-  }
-
-  flushMapping(all: boolean): void {
-    const globalStay = (this.registers.get32(state.cr4) & 0x80) !== 0;
-    this.statistics.jumpFlushes++;
-    if (all || !globalStay) {
-      this.paging.flushAll();
-      this.caches.forgetMapping();
-    } else {
-      this.paging.flushNonGlobal();
-      this.caches.forgetLocalMapping();
-    }
-  }
-
-  /** INVLPG; true when code may have moved. Most pages it names never held any. */
-  invalidatePage(address: bigint): boolean {
-    const low = Number(address & 0xffff_ffffn) | 0;
-    const high = Number((address >> 32n) & 0xffff_ffffn) | 0;
-    const all = this.paging.flushPage(low, high);
-    const moved = all || this.caches.knows(low, high);
-    if (moved) {
-      this.statistics.jumpFlushes++;
-      this.caches.forgetMapping();
-    }
-    return moved;
   }
 
   portRead(port: number, bytes: number): number {
@@ -300,7 +241,7 @@ export class Cpu extends GuestAccess {
       if (registers.get32(state.fuel) <= 0 || this.halted) {
         if (this.machine.stopReason || kicked()) return "kicked";
         this.jit.poll();
-        collectGarbage(this.statistics.helpers + this.statistics.slowAccesses);
+        this.collections.after(this.statistics.helpers + this.statistics.slowAccesses);
         this.apic.tick(this.machine.clock.now());
         registers.set32(state.fuel, this.fuelSlice);
       }
@@ -323,7 +264,7 @@ export class Cpu extends GuestAccess {
         continue;
       }
       if (this.codePages?.hasWritten) this.codePages.takeWritten(this);
-      this.resume();
+      this.core.resume();
       const reason = registers.get32(state.exit);
       this.statistics.exits[reason] = (this.statistics.exits[reason] as number) + 1;
       spendOn(reason, registers);
@@ -378,65 +319,4 @@ export class Cpu extends GuestAccess {
     const left = (this.apic.deadline - this.machine.clock.now()) / 1e6;
     if (left > 0) wait(left);
   }
-
-  /** The run at RIP, translated if need be; 0 when fetching it faulted. */
-  lookup(): number {
-    if (this.codePages?.hasWritten) this.codePages.takeWritten(this);
-    const low = this.words[(layout.state + state.rip) >> 2] as number;
-    const high = this.words[(layout.state + state.rip + 4) >> 2] as number;
-    const page = this.fetch(low, high);
-    if (page < 0) return 0;
-    const offset = low & 0xfff;
-    this.words[(layout.state + state.virtualPage) >> 2] = low & ~0xfff;
-    this.words[(layout.state + state.virtualPage + 4) >> 2] = high;
-    let at = this.translator.find(page, offset, this.mode);
-    if (at === 0) at = this.translate(page, offset, low, high);
-    if (at === 0) return 0;
-    const crosses = at < 0;
-    if (crosses) at = -at;
-    this.caches.addRun(low, high, crosses ? -1 : page, at);
-    return at;
-  }
-
-  /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
-  private translate(page: number, offset: number, low: number, high: number): number {
-    this.codePages?.markCode(page);
-    if (this.translator.isFull || this.jit.isFull) this.forgetTranslations();
-    const host = this.paging.hostOf(page * 4096);
-    if (offset <= 4096 - 15) {
-      const at = this.translator.translate(page, host, offset, this.mode);
-      if (at !== undefined) return at;
-    }
-    const alone = this.translator.translate(page, host, offset, this.mode);
-    if (alone !== undefined) return alone;
-    const nextLow = ((low & ~0xfff) + 4096) | 0;
-    const nextPage = this.fetch(nextLow, nextLow === 0 ? (high + 1) | 0 : high);
-    if (nextPage < 0) return 0;
-    this.codePages?.markCode(nextPage);
-    const known = this.translator.findCrossing(page, offset, this.mode, nextPage);
-    if (known !== 0) return -known;
-    const following = { page: nextPage, host: this.paging.hostOf(nextPage * 4096) };
-    return -(this.translator.translate(page, host, offset, this.mode, following) as number);
-  }
-
-  /** Physical page number of a code address, or -1 with the fault pending at RIP. */
-  fetch(low: number, high: number): number {
-    const page = this.codePageAt(low, high);
-    if (page < 0) this.pending = page === notMapped ? this.lastFault : generalProtection();
-    return page;
-  }
-
-  /** The same, or `notMapped` with `lastFault` set, or `noRam`. */
-  private codePageAt(low: number, high: number): number {
-    const known = this.caches.findPage(low, high);
-    if (known >= 0) return known;
-    const physical = this.page(low, high, access.fetch, this.isUser);
-    if (physical < 0) return notMapped;
-    if (this.paging.hostOf(physical) < 0) return noRam;
-    this.caches.addPage(low, high, physical / 4096, this.paging.pageIsGlobal);
-    return physical / 4096;
-  }
 }
-
-const notMapped = -1;
-const noRam = -2;

@@ -71,7 +71,7 @@ export class Msrs {
       case msr.efer:
         return registers.get64(state.efer);
       case msr.tsc:
-        return this.cpu.tsc();
+        return BigInt(this.cpu.tsc.now());
       case msr.apicBase:
         return this.apicBase;
       case msr.mtrrCap:
@@ -79,7 +79,7 @@ export class Msrs {
       case msr.platformInfo:
         return 0n;
       case msr.tscDeadline:
-        return BigInt(apic.tscDeadline) && this.cpu.tscOfClock(apic.tscDeadline);
+        return BigInt(apic.tscDeadline) && this.cpu.tsc.fromClock(apic.tscDeadline);
       case msr.kvmSystemTime:
         return this.kvmSystemTime;
       case msr.kvmWallClock:
@@ -111,13 +111,13 @@ export class Msrs {
         this.cpu.setEfer(value);
         return;
       case msr.tsc:
-        this.cpu.setTsc(value);
+        this.cpu.tsc.set(value);
         return;
       case msr.apicBase:
         this.apicBase = value;
         return;
       case msr.tscDeadline:
-        apic.setTscDeadline(this.cpu.clockOfTsc(value));
+        apic.setTscDeadline(this.cpu.tsc.toClock(value));
         return;
       case msr.kvmSystemTime:
         this.kvmSystemTime = value;

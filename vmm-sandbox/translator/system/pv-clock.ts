@@ -7,7 +7,7 @@ export function writeSystemTime(cpu: Cpu, address: number): void {
   if (host < 0) return;
   const view = new DataView(cpu.registers.bytes.buffer, host, 32);
   view.setUint32(0, 2, true); // even: consistent
-  view.setBigUint64(8, BigInt(cpu.tscAtClockZero), true); // the TSC when the clock was 0
+  view.setBigUint64(8, BigInt(cpu.tsc.atClockZero), true); // the TSC when the clock was 0
   view.setBigUint64(16, 0n, true);
   view.setUint32(24, 0x8000_0000, true); // × 2³¹ after << 1, >> 32: nanoseconds are TSC ticks
   view.setInt8(28, 1);

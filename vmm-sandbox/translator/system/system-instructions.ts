@@ -75,7 +75,7 @@ const executeCpuid: Helper = (cpu) => {
 };
 
 const rdtsc: Helper = (cpu) => {
-  const tsc = cpu.tscNumber();
+  const tsc = cpu.tsc.now();
   cpu.registers.setGpr32(0, tsc % 0x1_0000_0000);
   cpu.registers.setGpr32(2, Math.floor(tsc / 0x1_0000_0000));
   return "continue";
