@@ -10,41 +10,17 @@
 import type { AccessSize, BusDevice } from "../machine/bus.ts";
 import { type GuestMemory, GuestMemoryError } from "../machine/guest-memory.ts";
 import type { InterruptLine } from "../machine/interrupts.ts";
+import { CONFIG_CHANGE, PendingInterrupts, USED_BUFFER } from "./pending-interrupts.ts";
 import {
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_INDIRECT_DESC,
   VIRTIO_F_VERSION_1,
   type VirtioDevice,
 } from "./virtio-device.ts";
+import { registers, status } from "./virtio-registers.ts";
 import { QueueError, type QueueState, Virtqueue } from "./virtqueue.ts";
 
-/** §2.1 device status field. */
-export const status = {
-  ACKNOWLEDGE: 1,
-  DRIVER: 2,
-  DRIVER_OK: 4,
-  FEATURES_OK: 8,
-  NEEDS_RESET: 64,
-  FAILED: 128,
-} as const;
-
-/** §4.2.2 MMIO device register layout. */
-// biome-ignore format: table
-export const registers = {
-  MagicValue: 0x000, Version: 0x004, DeviceID: 0x008, VendorID: 0x00c,
-  DeviceFeatures: 0x010, DeviceFeaturesSel: 0x014, DriverFeatures: 0x020, DriverFeaturesSel: 0x024,
-  QueueSel: 0x030, QueueNumMax: 0x034, QueueNum: 0x038, QueueReady: 0x044, QueueNotify: 0x050,
-  InterruptStatus: 0x060, InterruptACK: 0x064, Status: 0x070,
-  QueueDescLow: 0x080, QueueDescHigh: 0x084, QueueDriverLow: 0x090, QueueDriverHigh: 0x094,
-  QueueDeviceLow: 0x0a0, QueueDeviceHigh: 0x0a4, SHMSel: 0x0ac, SHMLenLow: 0x0b0, SHMLenHigh: 0x0b4,
-  SHMBaseLow: 0x0b8, SHMBaseHigh: 0x0bc, ConfigGeneration: 0x0fc, Config: 0x100,
-} as const;
-
 const VENDOR = 0x4d57_4d57; // "WMWM"
-const USED_BUFFER = 1;
-const CONFIG_CHANGE = 2;
-/** In the order of their bits: the word of each cause that an interrupt can have, §4.2.2. */
-const causes = [USED_BUFFER, CONFIG_CHANGE];
 
 const AFTER_DRIVER = status.ACKNOWLEDGE | status.DRIVER;
 const AFTER_FEATURES = AFTER_DRIVER | status.FEATURES_OK;
@@ -84,13 +60,7 @@ export class VirtioMmio implements BusDevice {
   #deviceFeaturesSel = 0;
   #driverFeaturesSel = 0;
   #queueSel = 0;
-  /**
-   * InterruptStatus, a word for each bit: 1 while it is set. A vCPU's thread may answer the driver from
-   * them and take its acknowledgement without us (kvm/interrupt-status.ts); words of their own keep one
-   * cause's clearing from losing the other. Nothing is lost between set and cleared either: the driver
-   * looks at rings and configuration after it has acknowledged.
-   */
-  readonly #pending: Int32Array;
+  readonly #pending: PendingInterrupts;
   #configGeneration = 0;
   #registers: QueueRegisters[];
   #queues: (Virtqueue | undefined)[] = [];
@@ -99,9 +69,9 @@ export class VirtioMmio implements BusDevice {
     device: VirtioDevice,
     memory: GuestMemory,
     line: InterruptLine,
-    pending: Int32Array = new Int32Array(causes.length),
+    pending: Int32Array | undefined = undefined,
   ) {
-    this.#pending = pending;
+    this.#pending = new PendingInterrupts(pending);
     this.device = device;
     this.#memory = memory;
     this.line = line;
@@ -112,19 +82,6 @@ export class VirtioMmio implements BusDevice {
 
   get status(): number {
     return this.#status;
-  }
-
-  get #interruptStatus(): number {
-    return causes.reduce(
-      (bits, cause, word) => (Atomics.load(this.#pending, word) === 0 ? bits : bits | cause),
-      0,
-    );
-  }
-
-  #setPending(bits: number, value: 0 | 1): void {
-    causes.forEach((cause, word) => {
-      if ((bits & cause) !== 0) Atomics.store(this.#pending, word, value);
-    });
   }
 
   read(offset: number, sizeBytes: AccessSize): number {
@@ -149,7 +106,7 @@ export class VirtioMmio implements BusDevice {
       case registers.QueueReady:
         return queue?.ready === true ? 1 : 0;
       case registers.InterruptStatus:
-        return this.#interruptStatus;
+        return this.#pending.bits;
       case registers.Status:
         return this.#status;
       case registers.ConfigGeneration:
@@ -185,7 +142,7 @@ export class VirtioMmio implements BusDevice {
         this.notify(value);
         break;
       case registers.InterruptACK:
-        this.#setPending(value, 0);
+        this.#pending.remove(value);
         break;
       case registers.Status:
         this.#writeStatus(value);
@@ -209,7 +166,7 @@ export class VirtioMmio implements BusDevice {
     return {
       status: this.#status,
       driverFeatures: this.#driverFeatures,
-      interruptStatus: this.#interruptStatus,
+      interruptStatus: this.#pending.bits,
       configGeneration: this.#configGeneration,
       selectors: [this.#deviceFeaturesSel, this.#driverFeaturesSel, this.#queueSel],
       queues: this.#registers.map((queue, index) => {
@@ -224,7 +181,7 @@ export class VirtioMmio implements BusDevice {
   restore(state: TransportState): void {
     this.#reset();
     this.#driverFeatures = state.driverFeatures;
-    this.#setPending(state.interruptStatus, 1);
+    this.#pending.add(state.interruptStatus);
     this.#configGeneration = state.configGeneration;
     [this.#deviceFeaturesSel, this.#driverFeaturesSel, this.#queueSel] = state.selectors;
     this.#registers = state.queues.map(({ rings: _, ...queue }) => structuredClone(queue));
@@ -386,7 +343,7 @@ export class VirtioMmio implements BusDevice {
     this.#queues = [];
     this.#registers = this.device.queueSizes.map(emptyQueue);
     this.#driverFeatures = 0n;
-    this.#setPending(USED_BUFFER | CONFIG_CHANGE, 0);
+    this.#pending.remove(USED_BUFFER | CONFIG_CHANGE);
     this.#queueSel = 0;
     this.failure = undefined;
     const wasRunning = (this.#status & status.DRIVER_OK) !== 0;
@@ -413,7 +370,7 @@ export class VirtioMmio implements BusDevice {
   }
 
   #interrupt(cause: number): void {
-    this.#setPending(cause, 1);
+    this.#pending.add(cause);
     this.line.trigger();
   }
 

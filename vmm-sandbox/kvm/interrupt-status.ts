@@ -8,12 +8,10 @@
  * ```
  */
 import { type Argument, type Memory, mapMemory, type Row } from "../../linux/index.ts";
+import { CONFIG_CHANGE, mmioRegisters as registers, USED_BUFFER } from "../devices/index.ts";
 import { VIRTIO_MMIO_BASE, VIRTIO_MMIO_WINDOW } from "../machine/layout.ts";
 import { exitReasons, kvm_run } from "./abi.ts";
 
-/** VIRTIO 1.2 §4.2.2 */
-const [INTERRUPT_STATUS, INTERRUPT_ACK] = [0x60, 0x64];
-const [USED_BUFFER, CONFIG_CHANGE] = [1, 2];
 const WORD_BYTES = 4;
 const DEVICE_BYTES = 2 * WORD_BYTES;
 /** More than a machine has interrupt lines. */
@@ -61,8 +59,8 @@ export class InterruptStatus implements Disposable {
       { compute: [{ result: "device-words" }, "+", this.#memory.address], as: "used-word" },
       { compute: [{ result: "used-word" }, "+", WORD_BYTES], as: "config-word" },
       { compute: [{ result: "offset" }, "&", VIRTIO_MMIO_WINDOW - 1], as: "register" },
-      { jump: "acknowledge", if: [register, "==", INTERRUPT_ACK] },
-      { jump: other, if: [register, "!=", INTERRUPT_STATUS] },
+      { jump: "acknowledge", if: [register, "==", registers.InterruptACK] },
+      { jump: other, if: [register, "!=", registers.InterruptStatus] },
       { jump: other, if: [{ result: "is-write" }, "!=", 0] },
       { read: used, width: 4, as: "used" },
       { read: config, width: 4, as: "config" },
