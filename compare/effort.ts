@@ -48,7 +48,7 @@ export const efforts: Readonly<Record<"quick" | "full", Effort>> = {
     eachMs: 30,
     minRounds: 3,
     together: 16,
-    lateMs: 300_000,
+    lateMs: 400_000,
     endMs: 600_000,
     slowMs: Number.POSITIVE_INFINITY,
   },
