@@ -4,6 +4,7 @@ import {
   bareRung,
   type Comparison,
   formatAround,
+  formatEstimate,
   formatKiB,
   formatOperation,
   formatRatio,
@@ -121,7 +122,7 @@ function memoryTable(rungs: readonly RungResult[]): string {
       memory?.processes.map((each) => `${each.name} ${formatKiB(each.pssKiB)}`).join(", ") ?? NONE,
       density === undefined ? NONE : formatKiB(density.eachKiB),
       density === undefined ? NONE : String(density.together),
-      density === undefined ? NONE : `≈ ${density.fits.toLocaleString("en-US")}`,
+      density === undefined ? NONE : formatEstimate(density.fits),
     ]),
   );
 }

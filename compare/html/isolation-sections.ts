@@ -1,6 +1,6 @@
 /** The page's sections about weight and about what stands between a process and the host. */
 import type { RungResult } from "../result.ts";
-import { formatKiB } from "../summary.ts";
+import { formatEstimate, formatKiB } from "../summary.ts";
 import { bar } from "./marks.ts";
 import { html, type Markup } from "./markup.ts";
 import { drawPlot } from "./plot.ts";
@@ -38,7 +38,7 @@ ${weighed.map(
     .map((each) => `${each.name} ${formatKiB(each.pssKiB)}`)
     .join(
       ", ",
-    )}</td><td class="n">${density === undefined ? "–" : formatKiB(density.eachKiB)}</td><td class="n">${density?.together ?? "–"}</td><td class="n">${density === undefined ? "–" : `≈ ${density.fits.toLocaleString("en-US")}`}</td></tr>
+    )}</td><td class="n">${density === undefined ? "–" : formatKiB(density.eachKiB)}</td><td class="n">${density?.together ?? "–"}</td><td class="n">${density === undefined ? "–" : formatEstimate(density.fits)}</td></tr>
 `,
 )}</tbody></table></div></section>`;
 }

@@ -19,7 +19,7 @@ export function guestStatistics(
   timeoutMs: number,
 ): CpuReport | undefined {
   const file = join(folder, "cpu-stats.json");
-  const invocation = rung.counted?.(file, workArguments(work, rung.writable));
+  const invocation = rung.counted?.(file, workArguments(work, rung));
   if (invocation === undefined) return undefined;
   succeed(invocation, timeoutMs);
   // SAFE: our own command wrote it; the report itself is checked field by field.

@@ -9,7 +9,7 @@ export interface WorkRecord {
 }
 
 export function takeWork(rung: OpenRung, work: Work, record: WorkRecord, timeoutMs: number): void {
-  keepWork(rung.probe(workArguments(work, rung.writable, rung.clockTickMs)), record, timeoutMs);
+  keepWork(rung.probe(workArguments(work, rung)), record, timeoutMs);
 }
 
 /** Runs a probe that works, and keeps what it answers. */

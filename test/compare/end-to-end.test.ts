@@ -132,7 +132,7 @@ describe("manyworlds compare", function () {
       env: { PATH: "/nowhere" },
     });
     assert.equal(status, 1);
-    assert.match(stdout, /Nothing was measured\.\n[^]*bwrap: bwrap is not installed/);
+    assert.match(stdout, /Nothing was measured\.\n[\s\S]*bwrap: bwrap is not installed/);
   });
 
   it("outlives Ctrl-C, which every process of the terminal hears", async () => {
