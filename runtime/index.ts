@@ -29,4 +29,4 @@ export { dockerSeccompFilter } from "./seccomp/docker-filter.ts";
 export { receiveDescriptor, socketPair } from "./sockets.ts";
 export { type Container, type MachineRecord, readContainer } from "./state.ts";
 export { readBundle } from "./verbs/bundle.ts";
-export { type ExitStatus, waitForChild } from "./wait.ts";
+export { decodeStatus, type ExitStatus, waitForChild } from "./wait.ts";

@@ -52,6 +52,11 @@ export class VmContainer {
     this.#disk = disk;
   }
 
+  /** A file of its directory. */
+  path(name: string): string {
+    return this.#places.containers.path(this.record.id, name);
+  }
+
   get machine(): ContainerMachine {
     return this.#machine;
   }
