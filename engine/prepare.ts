@@ -89,6 +89,7 @@ export function prepareContainer(
       cgroupsPath: facts.cgroupsPath,
       network: options.network ?? "none",
       ...stopSignalOf(defaults, options),
+      defaultSeccomp: hasDefaultSeccomp(options),
     };
     containers.write(record);
     const filter = explains ? undefined : defaultFilter(config, options);
@@ -108,11 +109,15 @@ export function stopSignalOf(
   return stopSignal === undefined ? {} : { stopSignal };
 }
 
+function hasDefaultSeccomp({ privileged, security }: ContainerOptions): boolean {
+  return privileged !== true && security?.seccomp === undefined;
+}
+
 function defaultFilter(
   { process }: RuntimeConfig,
-  { privileged, security }: ContainerOptions,
+  options: ContainerOptions,
 ): EncodedFilter | undefined {
-  if (privileged === true || security?.seccomp !== undefined) return undefined;
+  if (!hasDefaultSeccomp(options)) return undefined;
   return dockerSeccompFilter(process?.capabilities?.bounding ?? []);
 }
 

@@ -139,9 +139,15 @@ async function supervise(
 }
 
 /** Carries bytes, if there is a terminal, until the end. */
-async function attend(
-  { container, terminal }: Launched,
-  { container: options, detachKeys = DEFAULT_DETACH_KEYS }: ForegroundRequest,
+export async function attend(
+  { container, terminal }: { readonly container: { readonly pidfd: Fd }; readonly terminal?: Fd },
+  {
+    container: options,
+    detachKeys = DEFAULT_DETACH_KEYS,
+  }: {
+    readonly container: Pick<ContainerOptions, "interactive">;
+    readonly detachKeys?: Uint8Array | undefined;
+  },
 ): Promise<"ended" | "detached"> {
   const { pidfd } = container;
   if (terminal === undefined) return relay({ pidfd });

@@ -5,7 +5,7 @@ export { createContainer } from "./create.ts";
 export type { CreatedContainer, CreateOptions } from "./create-options.ts";
 export { LaunchError, NoContainerError, StatusError } from "./errors.ts";
 
-export { planExec } from "./exec.ts";
+export { type ExecedProcess, execInContainer, planExec } from "./exec.ts";
 export { type ExplainOptions, explainLaunch, formatLaunch } from "./explain.ts";
 export {
   type LaunchContext,

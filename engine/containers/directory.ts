@@ -59,6 +59,8 @@ export interface ContainerRecord {
   readonly network: string;
   /** What `stop` sends, as the image or its user has it. */
   readonly stopSignal?: string;
+  /** docker's filter of system calls is in force, which config.json does not have. */
+  readonly defaultSeccomp?: boolean;
   /** Where it runs, when that is a virtual machine. */
   readonly machine?: MachineRecord;
   readonly finishedAt?: string;

@@ -92,6 +92,37 @@ describe("run --detach", function () {
     assert.equal(world.mw(["wait", "k1"]).stdout, "137\n");
   });
 
+  it("exec runs in the container, as its first process may", () => {
+    detach(["--name", "e1", "-e", "A=first", "-e", "B=first", "-w", "/tmp"], "sleep 1000");
+    const mw = (...args: readonly string[]) => world.mw(["exec", ...args], { input: "typed\n" });
+    const script =
+      'echo $A $B; pwd; id -u; cat; grep -E "^(CapEff|Seccomp):" /proc/self/status; ps | grep -c "[s]leep 1000"; exit 7';
+    const { stdout, status, stderr } = mw("-i", "-e", "B=second", "e1", "sh", "-c", script);
+    assert.equal(
+      stdout,
+      "first second\n/tmp\n0\ntyped\nCapEff:\t00000000a80425fb\nSeccomp:\t2\n1\n",
+      stderr,
+    );
+    assert.equal(status, 7);
+    const web = mw(
+      "-u",
+      "web",
+      "-w",
+      "/",
+      "e1",
+      "sh",
+      "-c",
+      "id -un; pwd; grep CapEff /proc/self/status; cat",
+    );
+    assert.equal(web.stdout, "web\n/\nCapEff:\t0000000000000000\n", "no input without -i");
+    assert.deepEqual([mw("e1", "/no/such").status, mw("e1", "/etc/passwd").status], [127, 126]);
+    assert.match(mw("-u", "nobody-here", "e1", "id").stderr, /nobody-here/);
+    assert.match(mw("-t", "e1", "tty").stdout, /^\/dev\/pts\/\d+\r\n$/);
+    world.mw(["kill", "e1"]);
+    world.mw(["wait", "e1"]);
+    assert.match(mw("e1", "true").stderr, /Cannot run a command in "e1": it is not running/);
+  });
+
   it("--rm leaves nothing, without anybody asking", async () => {
     detach(["--rm"], "exit 0");
     await until(() => world.leftovers().length === 0, "its end");
