@@ -92,7 +92,6 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
 
   constructor(options: KvmVmOptions) {
     this.system = openKvm(options.path);
-    this.#maker = new VmMaker(this.system);
     this.vcpuMmapBytes = kvmCall(this.system, "KVM_GET_VCPU_MMAP_SIZE");
     this.xsaveBytes = Math.max(4096, checkExtension(this.system, "XSAVE2"));
     this.supportedCpuid = readSupportedCpuid(this.system);
@@ -102,6 +101,8 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
       address: mapRam(range.sizeBytes),
     }));
     this.memory = new GuestMemory(this.#ram.flatMap(viewsOf));
+    // Nothing fails here any more, so that whoever has us can close it.
+    this.#maker = new VmMaker(this.system);
   }
 
   /** Of the VM; waits for it the first time. Throws SyscallError when it cannot be made. */
