@@ -113,7 +113,7 @@ export async function openDriver(): Promise<FfiDriver> {
 }
 
 /** System calls by number, as no driver offers them. */
-function systemCallOf(driver: FfiDriver): SystemCall {
+export function systemCallOf(driver: FfiDriver): SystemCall {
   const page = driver.mapAnonymous(4096);
   // mov rax, rdi; mov rdi, rsi; mov rsi, rdx; mov rdx, rcx; mov r10, r8; mov r8, r9;
   // mov r9, [rsp + 8]; syscall; ret

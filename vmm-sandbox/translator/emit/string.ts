@@ -209,7 +209,7 @@ export function stringEmitter(operation: Operation, repeat: number): Emitter {
         if (operation === "movs" || operation === "stos")
           when(i64.gtS(step.get(), i64.const(0)), () =>
             chunk(site, operation, size, () => {
-              site.yieldHere(i32.const(64));
+              site.yieldHere(i32.const(256));
               br(again);
             }),
           );

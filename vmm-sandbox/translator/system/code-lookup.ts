@@ -10,6 +10,7 @@ import type { Jit } from "../region/jit.ts";
 import { layout, state } from "../state.ts";
 import type { CodePages } from "./code-pages.ts";
 import { type GuestFault, generalProtection } from "./fault.ts";
+import { spendOnTranslation } from "./fuel.ts";
 import { GuestAccess } from "./guest-access.ts";
 
 const notMapped = -1;
@@ -48,6 +49,15 @@ export abstract class CodeLookup extends GuestAccess {
 
   /** A new run; negative: one that crosses pages, which direct jumps must not be linked to. */
   private translate(page: number, offset: number, low: number, high: number): number {
+    const before = this.translator.statistics.instructions;
+    try {
+      return this.translateNew(page, offset, low, high);
+    } finally {
+      spendOnTranslation(this.translator.statistics.instructions - before, this.registers);
+    }
+  }
+
+  private translateNew(page: number, offset: number, low: number, high: number): number {
     this.codePages?.markCode(page);
     if (this.translator.isFull || this.jit.isFull) this.forgetTranslations();
     const host = this.paging.hostOf(page * 4096);

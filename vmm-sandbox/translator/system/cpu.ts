@@ -18,7 +18,7 @@ import { CodeLookup } from "./code-lookup.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
 import { CoreInstance, handlerSet } from "./core-instance.ts";
 import { GuestFault } from "./fault.ts";
-import { spendOn } from "./fuel.ts";
+import { spendOn, usualSlice } from "./fuel.ts";
 import { helperOf } from "./helper-table.ts";
 import { deliver, deliverFault, type InterruptKind } from "./interrupts.ts";
 import { LocalApic } from "./local-apic.ts";
@@ -37,7 +37,7 @@ export class Cpu extends CodeLookup {
   readonly msrs: Msrs;
   halted = false;
   /** Instructions, roughly, between looks at the clock. */
-  fuelSlice = 40_000;
+  fuelSlice = usualSlice;
   /** RIP before which no interrupt is delivered: STI and MOV SS. */
   shadowUntil = -1n;
   /** What debug registers saw of a load of SS, which is reported one instruction later. */

@@ -2,12 +2,29 @@
 import { exitReason, state } from "../state.ts";
 import type { Registers } from "./registers.ts";
 
-/** In instructions: a look-up, which mostly translates, and an exit for another reason. */
-const [lookupCost, exitCost] = [2000, 200];
+/**
+ * From one look at the clock to the next: at most 0.1 ms of ordinary code, and below 1 ms when much of it
+ * misses the TLB. A look costs about a microsecond. docs/decisions/171
+ */
+export const usualSlice = 10_000;
+
+/** In instructions: an exit, each instruction that is translated, an access the TLB did not allow. */
+const [exitCost, translationCost, slowCost] = [500, 200, 20];
 
 /** After an exit: without this, cold code would not look at the clock for long. */
 export function spendOn(reason: number, registers: Registers): void {
-  if (reason === exitReason.fuel) return;
-  const cost = reason === exitReason.lookup ? lookupCost : exitCost;
+  if (reason !== exitReason.fuel) spend(registers, exitCost);
+}
+
+export function spendOnTranslation(instructions: number, registers: Registers): void {
+  spend(registers, instructions * translationCost);
+}
+
+/** Heard by the interpreter alone: a region keeps its fuel in a local. */
+export function spendOnSlowAccess(registers: Registers): void {
+  spend(registers, slowCost);
+}
+
+function spend(registers: Registers, cost: number): void {
   registers.set32(state.fuel, registers.get32(state.fuel) - cost);
 }

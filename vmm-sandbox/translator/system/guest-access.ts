@@ -12,6 +12,7 @@ import { Translator } from "../interpreter/translate.ts";
 import { access, Paging } from "../mmu/paging.ts";
 import { exitReason, layout, state } from "../state.ts";
 import { GuestFault, generalProtection, vector } from "./fault.ts";
+import { spendOnSlowAccess } from "./fuel.ts";
 import { Registers } from "./registers.ts";
 import { type CpuStatistics, newStatistics } from "./statistics.ts";
 
@@ -78,6 +79,7 @@ export abstract class GuestAccess {
   /** Called by emitted code: a host address for an access the TLB did not allow, or 0. */
   protected slow(kind: number, at: number): number {
     this.statistics.slowAccesses++;
+    spendOnSlowAccess(this.registers);
     const low = this.words[(layout.state + state.slowAddress) >> 2] as number;
     const high = this.words[(layout.state + state.slowAddress + 4) >> 2] as number;
     this.retry = false;
