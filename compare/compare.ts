@@ -4,18 +4,21 @@
  */
 import { VERSION } from "../engine/index.ts";
 import type { CpuReport } from "../vmm-sandbox/index.ts";
+import { HostServers } from "./host-server.ts";
+import { type Lane, newLane, toResult, whyMissing } from "./lane.ts";
 import { machineFacts } from "./machine.ts";
 import { boundaryOf } from "./measure/boundary.ts";
 import { holdWorlds } from "./measure/held.ts";
 import { measureDensity, memoryUse } from "./measure/memory.ts";
-import { type PhaseSample, summarizePhases, takePhases } from "./measure/phases.ts";
+import { takeNetwork } from "./measure/network.ts";
+import { takePhases } from "./measure/phases.ts";
 import { type Sampled, sampleInTurn } from "./measure/sampling.ts";
-import { type StartRecord, takeStart } from "./measure/start.ts";
-import { takeWork, type WorkRecord } from "./measure/work.ts";
+import { takeStart } from "./measure/start.ts";
+import { takeWork } from "./measure/work.ts";
 import { type Work, workloads } from "./probe.ts";
-import type { Boundary, Comparison, Density, MemoryUse, Missing, RungResult } from "./result.ts";
+import type { Comparison } from "./result.ts";
 import { rungs as allRungs } from "./rungs/index.ts";
-import { type OpenRung, type Rung, RungMissingError } from "./rungs/rung.ts";
+import type { OpenRung, Rung } from "./rungs/rung.ts";
 import { isCompiled } from "./self.ts";
 import { spreadOf } from "./statistics.ts";
 import { Workspace } from "./workspace.ts";
@@ -35,7 +38,7 @@ export interface CompareRequest {
 }
 
 export interface CompareProgress {
-  readonly phase: "preparing" | "starts" | "phases" | "work" | "guest" | "memory";
+  readonly phase: "preparing" | "starts" | "phases" | "work" | "network" | "guest" | "memory";
   readonly rung: string;
   /** Of this phase, 0 to 1. */
   readonly share: number;
@@ -48,6 +51,7 @@ interface Effort {
   readonly starts: { readonly budgetMs: number; readonly maxRounds: number };
   readonly phases: { readonly budgetMs: number; readonly maxRounds: number };
   readonly work: { readonly budgetMs: number; readonly maxRounds: number };
+  readonly network: { readonly budgetMs: number; readonly maxRounds: number };
   readonly eachMs: number;
   readonly minRounds: number;
   readonly together: number;
@@ -64,7 +68,8 @@ const efforts: Readonly<Record<"quick" | "full", Effort>> = {
     warmUpMs: 25_000,
     starts: { budgetMs: 15_000, maxRounds: 20 },
     phases: { budgetMs: 3000, maxRounds: 5 },
-    work: { budgetMs: 18_000, maxRounds: 5 },
+    work: { budgetMs: 14_000, maxRounds: 5 },
+    network: { budgetMs: 6000, maxRounds: 5 },
     eachMs: 20,
     minRounds: 1,
     together: 4,
@@ -77,6 +82,7 @@ const efforts: Readonly<Record<"quick" | "full", Effort>> = {
     starts: { budgetMs: 60_000, maxRounds: 60 },
     phases: { budgetMs: 15_000, maxRounds: 9 },
     work: { budgetMs: 90_000, maxRounds: 15 },
+    network: { budgetMs: 30_000, maxRounds: 15 },
     eachMs: 30,
     minRounds: 3,
     together: 16,
@@ -86,19 +92,6 @@ const efforts: Readonly<Record<"quick" | "full", Effort>> = {
   },
 };
 
-/** One rung while it is measured. */
-interface Lane {
-  readonly rung: Rung;
-  open: OpenRung | undefined;
-  missing: Missing | undefined;
-  start: StartRecord;
-  readonly work: WorkRecord;
-  memory?: MemoryUse;
-  density?: Density;
-  boundary?: Boundary;
-  readonly phases: PhaseSample[];
-}
-
 export async function compare(request: CompareRequest): Promise<Comparison> {
   const { image, command = [], quick = false } = request;
   const started = performance.now();
@@ -106,6 +99,7 @@ export async function compare(request: CompareRequest): Promise<Comparison> {
   const report = request.onProgress ?? (() => undefined);
   const effort = efforts[quick ? "quick" : "full"];
   using space = await Workspace.open(image, request.root);
+  using servers = new HostServers(space.probe);
   const lanes = chooseRungs(request.only).map(newLane);
   let guest: CpuReport | undefined;
   try {
@@ -115,9 +109,11 @@ export async function compare(request: CompareRequest): Promise<Comparison> {
     const left = (): number => Math.max(0, started + effort.lateMs - performance.now());
     await takeStarts(lanes, command, within(effort, "starts", left() / 3), late, report);
     await takeAllPhases(lanes, space, within(effort, "phases", left() / 6), late, report);
-    await takeAllWork(lanes, within(effort, "work", left()), late, report);
+    await takeAllWork(lanes, within(effort, "work", (left() * 3) / 4), late, report);
+    await takeNetworks(lanes, servers, within(effort, "network", left()), late, report);
     guest = await lookIntoGuest(lanes, space, late, report);
     await weighAll(lanes, space, { ...effort, late }, end, report);
+    if (!signal.aborted) sayWhatTimeLacked(lanes);
   } finally {
     for (const { open } of lanes) await open?.[Symbol.asyncDispose]();
   }
@@ -135,8 +131,10 @@ export async function compare(request: CompareRequest): Promise<Comparison> {
   };
 }
 
+type Measured = "starts" | "phases" | "work" | "network";
+
 /** The same effort with no more time for a phase than there is. */
-function within(effort: Effort, phase: "starts" | "phases" | "work", leftMs: number): Effort {
+function within(effort: Effort, phase: Measured, leftMs: number): Effort {
   const { budgetMs, maxRounds } = effort[phase];
   return { ...effort, [phase]: { budgetMs: Math.min(budgetMs, leftMs), maxRounds } };
 }
@@ -148,17 +146,6 @@ function chooseRungs(only: readonly string[] | undefined): readonly Rung[] {
     throw new RangeError(`Cannot compare "${unknown}": expected some of ${names}`);
   }
   return allRungs.filter(({ name }) => only === undefined || only.includes(name));
-}
-
-function newLane(rung: Rung): Lane {
-  return {
-    rung,
-    open: undefined,
-    missing: undefined,
-    start: { firstInstruction: [], whole: [], cpu: [], command: [] },
-    work: { work: {}, workFailed: {} },
-    phases: [],
-  };
 }
 
 type Report = (progress: CompareProgress) => void;
@@ -191,12 +178,11 @@ async function openAll(
   }
 }
 
-function whyMissing(error: unknown): Missing {
-  if (error instanceof RungMissingError) return error.missing;
-  return { reason: error instanceof Error ? error.message : String(error) };
-}
-
-function candidates(lanes: readonly Lane[], take: (lane: Lane, open: OpenRung) => void): Sampled[] {
+function candidates(
+  lanes: readonly Lane[],
+  take: (lane: Lane, open: OpenRung) => void | Promise<void>,
+  keepReason: "missing" | "networkMissing" = "missing",
+): Sampled[] {
   return lanes.flatMap((lane) => {
     const { open } = lane;
     if (open === undefined) return [];
@@ -204,7 +190,7 @@ function candidates(lanes: readonly Lane[], take: (lane: Lane, open: OpenRung) =
       name: lane.rung.name,
       take: () => take(lane, open),
       onFailure: (error: unknown) => {
-        lane.missing = whyMissing(error);
+        lane[keepReason] = whyMissing(error);
       },
     };
   });
@@ -260,15 +246,10 @@ async function takeAllWork(
   signal: AbortSignal,
   report: Report,
 ): Promise<void> {
-  const all: Work = { names: workloads.map(({ name }) => name), eachMs };
-  // the fast ones first: should time run out, it does so once, for the slowest
-  const startOf = ({ start }: Lane): number => spreadOf(start.whole).median;
-  const able = lanes.filter(
-    ({ start, rung }) => start.whole.length > 0 && rung.startsOnly !== true,
-  );
-  const sorted = able.sort((a, b) => startOf(a) - startOf(b));
+  const inside = workloads.filter(({ group }) => group !== "host");
+  const all: Work = { names: inside.map(({ name }) => name), eachMs };
   await sampleInTurn(
-    candidates(sorted, (lane, open) => takeWork(open, all, lane.work)),
+    candidates(fastFirst(lanes), (lane, open) => takeWork(open, all, lane.work)),
     {
       ...work,
       minRounds,
@@ -276,6 +257,49 @@ async function takeAllWork(
       onSample: (rung, share) => report({ phase: "work", rung, share }),
     },
   );
+}
+
+/** Should time run out, it does so once, for the slowest. */
+function fastFirst(lanes: readonly Lane[]): Lane[] {
+  const startOf = ({ start }: Lane): number => spreadOf(start.whole).median;
+  const able = lanes.filter(
+    ({ start, rung }) => start.whole.length > 0 && rung.startsOnly !== true,
+  );
+  return able.sort((a, b) => startOf(a) - startOf(b));
+}
+
+/** Apart from the work inside: worlds have no way out there, which is what they are measured with. */
+async function takeNetworks(
+  lanes: readonly Lane[],
+  servers: HostServers,
+  { network, eachMs, minRounds }: Effort,
+  signal: AbortSignal,
+  report: Report,
+): Promise<void> {
+  await sampleInTurn(
+    candidates(
+      fastFirst(lanes),
+      (lane, open) => takeNetwork(open, servers, eachMs, lane.work),
+      "networkMissing",
+    ),
+    {
+      ...network,
+      minRounds,
+      signal,
+      onSample: (rung, share) => report({ phase: "network", rung, share }),
+    },
+  );
+}
+
+/** What slow rungs did not come to before the end; an interrupted comparison says so as a whole. */
+function sayWhatTimeLacked(lanes: readonly Lane[]): void {
+  for (const lane of lanes) {
+    if (lane.open === undefined || lane.rung.startsOnly === true) continue;
+    const none = (what: string) => ({ reason: `there was no time left for ${what}` });
+    const { work } = lane.work;
+    if (work.syscall === undefined) lane.missing ??= none("the work inside");
+    if (work["round trip"] === undefined) lane.networkMissing ??= none("it");
+  }
 }
 
 /** Where the software CPU can be used; a guest that fails here says so in its own rung. */
@@ -334,21 +358,4 @@ async function weigh(
     lane.boundary = boundaryOf(looked, open.sharesKernel ? "shared" : "own");
   }
   lane.density = await measureDensity(held, lane.memory, together, enough);
-}
-
-function toResult(lane: Lane): RungResult {
-  const { rung, open, missing, start, work, memory, density, boundary, phases } = lane;
-  return {
-    name: rung.name,
-    kind: rung.kind,
-    description: rung.description,
-    notes: open?.notes ?? [],
-    start: { ...start, seenBy: open?.sharesKernel === false ? "output" : "clock" },
-    ...work,
-    ...(missing !== undefined && { missing }),
-    ...(memory !== undefined && { memory }),
-    ...(density !== undefined && { density }),
-    ...(boundary !== undefined && { boundary }),
-    ...(phases.length > 0 && { phases: summarizePhases(phases) }),
-  };
 }

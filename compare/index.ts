@@ -8,6 +8,7 @@ export { ratioOf, type Spread, spreadOf } from "./statistics.ts";
 export { type TimedCommand, type Timing, timeCommand } from "./stopwatch.ts";
 export {
   bareRung,
+  formatAround,
   formatKiB,
   formatOperation,
   formatRatio,

@@ -7,8 +7,11 @@
  * probe wLETTERS MS FOLDER  the stamp, then for each workload "LETTER NANOSECONDS OPERATIONS",
  *                           and the same two of its fastest batch, or "LETTER ! ERRNO"; files go
  *                           to FOLDER
+ * probe wLETTERS MS FOLDER ADDRESS PORT   the same, with a server of this machine for what goes there
  * probe h FILE              the stamp, then waits until FILE is gone
+ * probe l ADDRESS           that server: "l PORT", then answers until whoever started it ends
  * ```
+ * ADDRESS and PORT are decimal numbers whose bytes, lowest first, are those of the network's order.
  */
 import { chmodSync, writeFileSync } from "node:fs";
 import { encodeExecutable, errnoName } from "../linux/index.ts";
@@ -19,7 +22,7 @@ export interface Workload {
   readonly name: string;
   /** What one operation is. */
   readonly what: string;
-  readonly group: "cpu" | "kernel" | "storage" | "network";
+  readonly group: "cpu" | "kernel" | "storage" | "network" | "host";
   /**
    * Which time counts. "fastest": of the batch that nothing disturbed, for what the processor does
    * alone. "mean": of all, for what waits for devices, whose pauses are part of it.
@@ -44,7 +47,13 @@ export const workloads = [
   { letter: "R", name: "read",       group: "storage", time: "mean",    what: "4 MiB in blocks of 64 KiB from the page cache", bytes: true },
   { letter: "T", name: "message",    group: "network", time: "fastest", what: "1 byte over TCP on the loopback interface" },
   { letter: "N", name: "stream",     group: "network", time: "fastest", what: "pieces of 16 KiB over TCP on the loopback interface", bytes: true },
+  { letter: "A", name: "round trip", group: "host",    time: "fastest", what: "1 byte over TCP to a server of this machine, and back" },
+  { letter: "B", name: "to host",    group: "host",    time: "fastest", what: "1 MiB over TCP to this machine, until it has all", bytes: true },
+  { letter: "E", name: "from host",  group: "host",    time: "fastest", what: "1 MiB over TCP from this machine", bytes: true },
 ] as const satisfies readonly Workload[];
+
+/** Before them, in a guest whose first process is the probe: gives its network device an address. */
+export const networkUp = "U";
 
 export type WorkloadName = (typeof workloads)[number]["name"];
 
@@ -65,9 +74,18 @@ export function writeProbe(path: string): void {
   chmodSync(path, 0o755);
 }
 
-export function workArguments({ names, eachMs }: Work, folder: string): readonly string[] {
+/** So many ticks of a coarse clock are a measurement. */
+const TICKS = 10;
+
+/** @param clockTickMs how far the clock inside jumps, where it counts ticks only */
+export function workArguments(
+  { names, eachMs }: Work,
+  folder: string,
+  clockTickMs = 0,
+): readonly string[] {
+  const ms = Math.max(eachMs, TICKS * clockTickMs);
   const letters = workloads.filter(({ name }) => names.includes(name)).map(({ letter }) => letter);
-  return [`w${letters.join("")}`, String(Math.round(eachMs)), folder];
+  return [`w${letters.join("")}`, String(Math.round(ms)), folder];
 }
 
 export interface ProbeAnswer {

@@ -34,6 +34,8 @@ export interface RungResult {
   readonly work: Readonly<Partial<Record<WorkloadName, readonly number[]>>>;
   /** Errno of each workload that could not run. */
   readonly workFailed: Readonly<Partial<Record<WorkloadName, string>>>;
+  /** The way to this machine that its round trips and streams took. */
+  readonly network?: { readonly way: string; readonly missing?: Missing };
   readonly memory?: MemoryUse;
   readonly density?: Density;
   readonly boundary?: Boundary;

@@ -46,6 +46,21 @@ export function overheadOf(
   return { median: ours.median / base, low: ours.low / base, high: ours.high / base };
 }
 
+/** Below it quartiles would be a guess: the ends stand there instead. */
+export const FEW_SAMPLES = 5;
+
+/** What lies around a median: its quartiles, or, of few samples, all there is to say. */
+export function formatAround(samples: readonly number[]): string {
+  if (samples.length === 0) return "";
+  if (samples.length === 1) return "one sample";
+  const few = samples.length < FEW_SAMPLES;
+  const { low, high } = few
+    ? { low: Math.min(...samples), high: Math.max(...samples) }
+    : spreadOf(samples);
+  const range = `${formatTime(low)} – ${formatTime(high)}`;
+  return few ? `${range}, all ${samples.length}` : range;
+}
+
 /** "4.2 ms", "812 µs", "3.1 s". */
 export function formatTime(milliseconds: number): string {
   if (!Number.isFinite(milliseconds)) return "–";

@@ -40,6 +40,7 @@ export const aptPackages: readonly AptPackage[] = [
   { name: "erofs-utils",     file: "/usr/bin/fsck.erofs",          needs: ["test"],                        why: "checks our EROFS images" },
   { name: "python3-seccomp", file: "/usr/share/doc/python3-seccomp", needs: ["test"],                      why: "checks our seccomp compiler" },
   { name: "dbus-daemon",     file: "/usr/bin/dbus-daemon",         needs: ["test"],                        why: "answers our D-Bus client" },
+  { name: "slirp4netns",     file: "/usr/bin/slirp4netns",         needs: ["test"],                        why: "the network of an ordinary user's Podman" },
   { name: "uidmap",          file: "/usr/bin/newuidmap",           needs: ["test"],                        why: "ranges of IDs for ordinary users" },
   { name: "runc",            file: "/usr/sbin/runc",               needs: ["test", "bench"],               why: "reference for behaviour and speed" },
   { name: "umoci",           file: "/usr/bin/umoci",               needs: ["test", "bench"],               why: "reference for unpacking" },

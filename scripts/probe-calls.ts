@@ -31,6 +31,8 @@ export const data = {
   line: 256,
   path: 512,
   stat: 8192,
+  request: 8448,
+  peer: 8512,
   source: 0x1_0000,
   target: 0x11_0000,
   sizeBytes: 0x21_0000,

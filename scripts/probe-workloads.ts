@@ -4,6 +4,15 @@
  */
 import { type Assembler, Code, Register as R } from "./assembler.ts";
 import { address, data, load, must, set, store, sys, times } from "./probe-calls.ts";
+import {
+  exchangeWithHost,
+  networkUp,
+  reachForEcho,
+  reachForSink,
+  reachForSource,
+  receiveFromHost,
+  sendToHost,
+} from "./probe-network.ts";
 
 export interface Workload {
   readonly letter: string;
@@ -46,7 +55,16 @@ export const workloads: readonly Workload[] = [
   { letter: "T", setup: connect,   batch: sendBytes },
   { letter: "N", setup: connect,   batch: sendPieces },
   { letter: "C", setup: forkEcho,  batch: switchProcesses },
+  { letter: "U", setup: networkUp, batch: nothing },
+  { letter: "A", setup: reachForEcho,   batch: exchangeWithHost },
+  { letter: "B", setup: reachForSink,   batch: sendToHost },
+  { letter: "E", setup: reachForSource, batch: receiveFromHost },
 ];
+
+/** Of what its setup alone does. */
+function nothing(a: Assembler): void {
+  set(a, R.RAX, 1);
+}
 
 /** xorshift64* (Marsaglia 2003, Vigna 2016): each step needs the one before. */
 function integers(a: Assembler): void {

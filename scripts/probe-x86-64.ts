@@ -9,10 +9,11 @@
 import { BLOCK_ADDRESS } from "../linux/index.ts";
 import { Assembler, Code, Register as R } from "./assembler.ts";
 import { address, data, load, set, store, sys } from "./probe-calls.ts";
+import { assembleServer } from "./probe-network.ts";
 import { workloads } from "./probe-workloads.ts";
 
 /** Ways to be started, by the first letter of the first argument. */
-const modes = { stamp: "s", hold: "h", work: "w", exit: "x" } as const;
+const modes = { stamp: "s", hold: "h", work: "w", exit: "x", serve: "l" } as const;
 
 const CLOCK_MONOTONIC = 1;
 /** The fastest of fewer would say little, where one takes longer than the time that is given. */
@@ -34,6 +35,7 @@ export function assembleProbe() {
   }
   a.label("give-up"); // with the error in rax, from a setup or a batch
   a.op(Code.Retnq);
+  assembleServer(a);
   assembleText(a);
   const { code, labels } = a.encode();
   return { code, start: labels.get("start") ?? 0, dataBytes: data.sizeBytes };
@@ -54,6 +56,8 @@ function assembleStart(a: Assembler): void {
   a.rm(Code.Movzx_r32_rm8, R.EBP, { base: R.RSI });
   a.ri(Code.Cmp_rm8_imm8, R.BPL, modes.exit.charCodeAt(0));
   a.to(Code.Je_rel32_64, "exit");
+  a.ri(Code.Cmp_rm8_imm8, R.BPL, modes.serve.charCodeAt(0));
+  a.to(Code.Je_rel32_64, "serve");
   letter(a, modes.stamp);
   a.to(Code.Call_rel32_64, "space");
   load(a, R.RAX, R.R15, data.stamp);

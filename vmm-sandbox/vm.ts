@@ -251,8 +251,10 @@ export class Vm implements AsyncDisposable {
   }
 
   #attach(device: VirtioDevice, index: number): VirtioMmio {
-    const transport = new VirtioMmio(device, this.machine.memory, this.machine.claimLine());
     const base = VIRTIO_MMIO_BASE + index * VIRTIO_MMIO_WINDOW;
+    const { machine } = this;
+    const pending = this.#backend.shareInterruptStatus?.(base);
+    const transport = new VirtioMmio(device, machine.memory, machine.claimLine(), pending);
     this.machine.mmio.attach({
       name: device.name,
       base,

@@ -13,7 +13,7 @@ import { setsOf } from "./memory.ts";
 import { FIRST_WORDS, GUEST_MEMORY_BYTES, type Start, startMark } from "./protocol.ts";
 
 const COMMAND_LINE =
-  "console=hvc0 quiet panic=-1 reboot=k 8250.nr_uarts=0 no_timer_check tsc=reliable random.trust_cpu=on cryptomgr.notests";
+  "console=hvc0 quiet panic=-1 reboot=k 8250.nr_uarts=0 no_timer_check tsc=reliable random.trust_cpu=on cryptomgr.notests pci=off";
 const TIMEOUT_MS = 60_000;
 const TRIES = 4;
 

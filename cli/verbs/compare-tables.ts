@@ -2,6 +2,7 @@
 import {
   bareRung,
   type Comparison,
+  formatAround,
   formatKiB,
   formatOperation,
   formatRatio,
@@ -28,12 +29,14 @@ export function formatComparison(comparison: Comparison, colour: boolean): strin
   const head = (text: string): string => `\n${paint(text, "bold", colour)}\n`;
   const facts = [machine["processor"], machine["kernel"], machine["system"], machine["engine"]];
   const tables = [
-    head("Start (median, quartiles)"),
+    head("Start (median, quartiles; of fewer than five samples the ends)"),
     startTable(rungs, command.length > 0),
     head("Work inside (× the time without isolation)"),
     workTable(comparison, ["cpu", "kernel"], true),
     head("Storage and network inside"),
     workTable(comparison, ["storage", "network"], false),
+    head("Network to this machine"),
+    networkTable(comparison),
     head("Memory, and how many fit (extrapolated)"),
     memoryTable(rungs),
     head("Between the process and the host"),
@@ -69,8 +72,7 @@ function startTable(rungs: readonly RungResult[], hasCommand: boolean): string {
 
 function withQuartiles(samples: readonly number[]): readonly string[] {
   if (samples.length === 0) return [NONE, ""];
-  const { median, low, high } = spreadOf(samples);
-  return [formatTime(median), `${formatTime(low)} – ${formatTime(high)}`];
+  return [formatTime(spreadOf(samples).median), formatAround(samples)];
 }
 
 /** A column for each workload: the ratio to the bare process, or the absolute figure. */
@@ -89,6 +91,24 @@ function workTable(comparison: Comparison, groups: readonly string[], asRatio: b
     ["", ...names.map((name) => name.toUpperCase())],
     measuredRungs(comparison).map((rung) => [rung.name, ...names.map((name) => cell(rung, name))]),
   );
+}
+
+/** The way as the command line says it, since not every world has the same. */
+function networkTable(comparison: Comparison): string {
+  const names = workloads.filter(({ group }) => group === "host").map(({ name }) => name);
+  const rows = measuredRungs(comparison).flatMap(({ name, network, work, workFailed }) => {
+    if (network === undefined) return [];
+    const figures = names.map((each) => {
+      const samples = work[each] ?? [];
+      if (samples.length === 0) return workFailed[each] ?? NONE;
+      return formatOperation(each, spreadOf(samples).median);
+    });
+    const samples = String(work["round trip"]?.length ?? 0);
+    const { way, missing } = network;
+    return [[name, way, ...figures, samples, missing === undefined ? "" : missing.reason]];
+  });
+  const headers = ["", "BY WAY OF", ...names.map((name) => name.toUpperCase()), "SAMPLES", ""];
+  return formatTable(headers, rows);
 }
 
 function memoryTable(rungs: readonly RungResult[]): string {

@@ -88,6 +88,7 @@ const phaseWords = {
   starts: "Measuring starts",
   phases: "Measuring phases of starts",
   work: "Measuring work inside",
+  network: "Measuring the way to this machine",
   guest: "Counting what a guest does",
   memory: "Weighing",
 } as const;

@@ -4,6 +4,7 @@ import type { Comparison, Phase, RungResult } from "../result.ts";
 import { type Spread, spreadOf } from "../statistics.ts";
 import {
   bareRung,
+  formatAround,
   formatOperation,
   formatRatio,
   formatTime,
@@ -42,13 +43,12 @@ function startPlot(
     scale,
     formatTick: formatTime,
     rows: able.map(({ name, kind, start }) => {
-      const { median, low, high } = spreadOf(start[field]);
       return {
         name,
         kind,
         marks: distribution(start[field], scale),
-        value: formatTime(median),
-        detail: `${formatTime(low)} – ${formatTime(high)}`,
+        value: formatTime(spreadOf(start[field]).median),
+        detail: formatAround(start[field]),
       };
     }),
   });
@@ -106,12 +106,14 @@ const groupTitles = {
   kernel: "Calls into the kernel",
   storage: "Storage",
   network: "Network inside",
+  host: "Network to this machine",
 } as const;
 
 export function workSection(comparison: Comparison): Markup {
   return html`<section><h2>Work inside</h2>
 <p class="soft">Bars are medians, whiskers the quartiles. Computing and kernel: how many times longer an
-operation takes than without isolation. Storage and network: what there is, each in its own unit.</p>
+operation takes than without isolation. Storage and network: what there is, each in its own unit. Not every
+world has the same way to this machine: the list below says which it took.</p>
 ${Object.entries(groupTitles).map(
   ([group, title]) => html`<h3>${title}</h3><div class="small-multiples">${workloads
     .filter((workload) => workload.group === group)
@@ -119,7 +121,19 @@ ${Object.entries(groupTitles).map(
       workPlot(comparison, name, what, group === "cpu" || group === "kernel"),
     )}</div>
 `,
-)}</section>`;
+)}
+${waysToHost(comparison)}</section>`;
+}
+
+function waysToHost(comparison: Comparison): Markup {
+  const ways = measuredRungs(comparison).flatMap(({ name, network }) =>
+    network === undefined ? [] : [{ name, ...network }],
+  );
+  if (ways.length === 0) return html``;
+  return html`<dl>${ways.map(
+    ({ name, way, missing }) =>
+      html`<dt>${name}</dt><dd>${way}${missing !== undefined && html` <span class="warn">not measured: ${missing.reason}</span>`}</dd>`,
+  )}</dl>`;
 }
 
 function workPlot(

@@ -9,9 +9,11 @@ export const bare: Rung = {
   description: "a process of this machine, nothing between",
   open(space): OpenRung {
     const folder = space.folder("bare");
+    const probe = (args: readonly string[]) => ({ command: [space.probe, ...args] });
     return {
       ...nothingToClose,
-      probe: (args) => ({ command: [space.probe, ...args] }),
+      probe,
+      outward: { way: "its own loopback device", to: "loopback", probe },
       run(command) {
         const words = [...space.defaults.entrypoint, ...command];
         try {

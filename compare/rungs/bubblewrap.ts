@@ -11,17 +11,22 @@ export const bubblewrap: Rung = {
   async open(space): Promise<OpenRung> {
     needProgram("bwrap", "bubblewrap");
     const tree = await space.tree();
-    const invoke = (args: readonly string[]): Invocation => ({
+    const invoke = (args: readonly string[], network = ["--unshare-net"]): Invocation => ({
       command: [
         ...["bwrap", "--bind", tree, "/", "--proc", "/proc", "--dev", "/dev"],
         ...["--ro-bind", space.probeFolder, join("/", INSIDE), "--chdir", "/"],
-        ...["--unshare-pid", "--unshare-uts", "--unshare-ipc", "--unshare-net"],
+        ...["--unshare-pid", "--unshare-uts", "--unshare-ipc", ...network],
         ...args,
       ],
     });
     return {
       ...nothingToClose,
       probe: (args) => invoke([`${INSIDE}/probe`, ...args]),
+      outward: {
+        way: "the host's network, without --unshare-net",
+        to: "loopback",
+        probe: (args) => invoke([`${INSIDE}/probe`, ...args], []),
+      },
       run: (command) => invoke([...space.defaults.entrypoint, ...command]),
       sharesKernel: true,
       writable: "/",

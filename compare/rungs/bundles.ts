@@ -30,6 +30,7 @@ async function openBundles(name: string, space: Workspace): Promise<OpenRung> {
   mkdirSync(state);
   const tree = await space.tree();
   const forProbe = await bundleConfig(space, tree, { probes: true });
+  const onHost = withoutNetworkNamespace(forProbe);
   const forCommand = await bundleConfig(space, tree, { probes: false });
   let count = 0;
   const invoke = (config: RuntimeConfig, args: readonly string[]): Invocation => {
@@ -43,12 +44,23 @@ async function openBundles(name: string, space: Workspace): Promise<OpenRung> {
   return {
     ...nothingToClose,
     probe: (args) => invoke(forProbe, [`${INSIDE}/probe`, ...args]),
+    outward: {
+      way: "the host's network, without a network namespace",
+      to: "loopback",
+      probe: (args) => invoke(onHost, [`${INSIDE}/probe`, ...args]),
+    },
     run: (command) => invoke(forCommand, [...space.defaults.entrypoint, ...command]),
     sharesKernel: true,
     writable: "/",
     holdFile: `${INSIDE}/hold`,
     notes: ["on the image unpacked into a plain directory, without an overlay"],
   };
+}
+
+function withoutNetworkNamespace(config: RuntimeConfig): RuntimeConfig {
+  const { linux = {} } = config;
+  const namespaces = (linux.namespaces ?? []).filter(({ type }) => type !== "network");
+  return { ...config, linux: { ...linux, namespaces } };
 }
 
 export function needProgram(program: string, debianPackage: string): void {

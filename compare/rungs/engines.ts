@@ -108,14 +108,18 @@ function engineRung(
   flags: readonly string[],
   image: string,
 ): OpenRung {
-  const run = [...program, "run", "--rm", "--network", "none", ...flags];
+  const on = (network: string) => [...program, "run", "--rm", "--network", network, ...flags];
   const mount = ["-v", `${space.probeFolder}:${INSIDE}:ro`];
+  const inside = ["--user", "0", ...mount, "--entrypoint", `${INSIDE}/probe`, image];
   return {
     ...nothingToClose,
-    probe: (args) => ({
-      command: [...run, "--user", "0", ...mount, "--entrypoint", `${INSIDE}/probe`, image, ...args],
-    }),
-    run: (command) => ({ command: [...run, image, ...command] }),
+    probe: (args) => ({ command: [...on("none"), ...inside, ...args] }),
+    outward: {
+      way: "--network host",
+      to: "loopback",
+      probe: (args) => ({ command: [...on("host"), ...inside, ...args] }),
+    },
+    run: (command) => ({ command: [...on("none"), image, ...command] }),
     sharesKernel: true,
     writable: "/",
     holdFile: `${INSIDE}/hold`,

@@ -104,12 +104,18 @@ function runner(space: Workspace, options: RunnerOptions): OpenRung {
   const env = user === undefined ? process.env : environmentOf(root);
   const words = [...space.self, "--root", root, "run", "--rm", "--pull", "never", ...flags];
   const isolated = [...words, "--network", "none"];
+  const network = ownKernel === true ? "passt" : "host";
   const mount = ["-v", `${space.probeFolder}:${INSIDE}:ro`];
   const as = { env, ...(user !== undefined && { user }) };
   const probe = ["--user", "0", ...mount, "--entrypoint", `${INSIDE}/probe`, image];
   return {
     ...nothingToClose,
     probe: (args) => ({ command: [...isolated, ...probe, ...args], ...as }),
+    outward: {
+      way: `--network ${network}`,
+      to: network === "passt" ? "address" : "loopback",
+      probe: (args) => ({ command: [...words, "--network", network, ...probe, ...args], ...as }),
+    },
     ...(counts === true && {
       counted: (file: string, args: readonly string[]) => ({
         // Cold: with a snapshot only what comes after it would be counted.

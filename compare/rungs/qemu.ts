@@ -59,11 +59,19 @@ async function openQemu(space: Space, accelerator: "tcg" | "kvm"): Promise<OpenR
     ...["-serial", "stdio", "-kernel", kernel, "-initrd", initrd],
   ];
   const parameters = "console=ttyS0 loglevel=1 panic=-1 reboot=t";
+  const user = ["-netdev", "user,id=way", "-device", "virtio-net-device,netdev=way"];
+  const invoke = (args: readonly string[], network: readonly string[]): Invocation => ({
+    command: [...machine, ...network, "-append", `${parameters} -- ${args.join(" ")}`],
+  });
   return {
     ...nothingToClose,
-    probe: (args): Invocation => ({
-      command: [...machine, "-append", `${parameters} -- ${args.join(" ")}`],
-    }),
+    probe: (args) => invoke(args, []),
+    outward: {
+      way: "-netdev user (slirp)",
+      to: "gateway",
+      probe: (args) => invoke(args, user),
+      bringsUp: true,
+    },
     run: () => undefined,
     sharesKernel: false,
     writable: "/",

@@ -1,4 +1,5 @@
 /** One way to run a process: what a comparison asks of each. */
+import type { HostPlace } from "../host-server.ts";
 import type { Missing, RungKind } from "../result.ts";
 import type { Workspace } from "../workspace.ts";
 
@@ -22,6 +23,17 @@ export interface Invocation {
   readonly user?: number;
 }
 
+/** The way out of a world, to this machine. */
+export interface Outward {
+  /** What it is, in the words of its own command line. */
+  readonly way: string;
+  readonly to: HostPlace;
+  /** Runs the probe inside, with that way open. */
+  probe(args: readonly string[]): Invocation;
+  /** Nobody gives its network device an address: the probe has to. */
+  readonly bringsUp?: true;
+}
+
 export interface OpenRung extends AsyncDisposable {
   /** Runs the probe inside. */
   probe(args: readonly string[]): Invocation;
@@ -29,6 +41,8 @@ export interface OpenRung extends AsyncDisposable {
   counted?(file: string, args: readonly string[]): Invocation;
   /** Runs the user's command as the image would; undefined when this rung cannot. */
   run(command: readonly string[]): Invocation | undefined;
+  /** The same with a network that leads to this machine. */
+  readonly outward: Outward;
   /** The same kernel's clock outside and inside. */
   readonly sharesKernel: boolean;
   /** Folder inside that may be written to, and the path of the hold file inside. */

@@ -24,8 +24,11 @@ const ARPHRD_ETHER = 1;
 const [IFF_UP, IFF_LOOPBACK] = [1, 8];
 const [IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO] = [1, 3, 4, 18];
 const IFLA_INFO_KIND = 1;
-/** Kinds of devices that are a cable's end; a physical one has no kind. */
-const cables = new Set(["", "veth", "macvlan", "ipvlan", "vlan"]);
+/**
+ * Kinds of devices that are a cable's end; a physical one has no kind, and "tun" with Ethernet's frames is
+ * the tap of an ordinary user's slirp4netns or pasta.
+ */
+const cables = new Set(["", "veth", "macvlan", "ipvlan", "vlan", "tun"]);
 const [LINK_BYTES, ADDRESS_BYTES, ROUTE_BYTES, NEIGHBOUR_BYTES] = [16, 8, 12, 12];
 const ETHERNET_MTU = 1500;
 

@@ -8,7 +8,17 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { encodeAttribute, encodeU32, netlinkTypes, SOCK_STREAM } from "../../linux/index.ts";
+import {
+  call,
+  encodeAttribute,
+  encodeU32,
+  type Fd,
+  netlinkTypes,
+  SO_SNDBUF,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  syscall,
+} from "../../linux/index.ts";
 import { socketPair } from "../../runtime/index.ts";
 import { ContainerError } from "../errors.ts";
 import type { DeviceMessage, GuestNetwork } from "./guest-network.ts";
@@ -32,6 +42,7 @@ export function openUserNetwork(): UserNetwork {
       hint: "install the package passt, or use --network none",
     });
   const [ours, theirs] = socketPair(SOCK_STREAM);
+  const windowBytes = Math.floor(enlargeBuffer(theirs) / 2);
   const stdio = ["ignore", "ignore", "ignore", theirs.number] as const;
   let child: ChildProcess;
   try {
@@ -45,11 +56,34 @@ export function openUserNetwork(): UserNetwork {
   return {
     devices: [{ kind: "passt", fd: ours.number, mac: GUEST_MAC, mtu: MTU }],
     interfaces: [
-      { name: "eth0", mac: Uint8Array.from(GUEST_MAC), mtu: MTU, messages: [address(), route()] },
+      {
+        name: "eth0",
+        mac: Uint8Array.from(GUEST_MAC),
+        mtu: MTU,
+        messages: [address(), route(windowBytes)],
+      },
     ],
     // Then the monitor has the only end, if it has one, and passt ends when that is closed.
     [Symbol.dispose]: () => ours.close(),
   };
+}
+
+/** socket(7): SO_SNDBUF beyond net.core.wmem_max, for root. */
+const SO_SNDBUFFORCE = 32;
+const WANTED_BUFFER_BYTES = 4 * 1024 * 1024;
+
+/**
+ * passt sends all that the guest's TCP window has room for at once; what the socket does not take
+ * then is sent again after two seconds. @returns how many bytes fit
+ */
+function enlargeBuffer(socket: Fd): number {
+  const value = new Uint8Array(Int32Array.of(WANTED_BUFFER_BYTES).buffer);
+  if (syscall("setsockopt", socket, SOL_SOCKET, SO_SNDBUFFORCE, value, value.length) < 0) {
+    call("setsockopt", socket, SOL_SOCKET, SO_SNDBUF, value, value.length);
+  }
+  const length = new Uint8Array(Int32Array.of(value.length).buffer);
+  call("getsockopt", socket, SOL_SOCKET, SO_SNDBUF, value, length);
+  return new DataView(value.buffer).getInt32(0, true);
 }
 
 const passtFlags: readonly string[] = [
@@ -67,7 +101,8 @@ const passtFlags: readonly string[] = [
 
 const AF_INET = 2;
 const [IFA_ADDRESS, IFA_LOCAL] = [1, 2];
-const [RTA_OIF, RTA_GATEWAY] = [4, 5];
+const [RTA_OIF, RTA_GATEWAY, RTA_METRICS] = [4, 5, 8];
+const RTAX_WINDOW = 3;
 const [RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST] = [254, 4, 1];
 
 /** struct ifaddrmsg: family, prefix, flags, scope, u32 index. */
@@ -79,12 +114,13 @@ function address(): DeviceMessage {
 }
 
 /** struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags. */
-function route(): DeviceMessage {
+function route(windowBytes: number): DeviceMessage {
   const kind = [RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST];
   const head = Uint8Array.of(AF_INET, 0, 0, 0, ...kind, 0, 0, 0, 0);
   const device = encodeAttribute(RTA_OIF, encodeU32(0));
   const gateway = encodeAttribute(RTA_GATEWAY, bytesOf(userAddresses.gateway));
-  const body = Buffer.concat([head, device, gateway]);
+  const window = encodeAttribute(RTAX_WINDOW, encodeU32(windowBytes));
+  const body = Buffer.concat([head, device, gateway, encodeAttribute(RTA_METRICS, window)]);
   return { type: netlinkTypes.NEWROUTE, body, indexOffset: head.length + 4 };
 }
 

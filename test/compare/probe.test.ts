@@ -3,17 +3,23 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { HostServers } from "../../compare/host-server.ts";
 import { parseProbe, workArguments, workloads, writeProbe } from "../../compare/probe.ts";
 
 describe("compare/probe", () => {
   let folder: string;
   let probe: string;
+  let servers: HostServers;
   before(() => {
     folder = mkdtempSync(join(tmpdir(), "manyworlds-probe-"));
     probe = join(folder, "probe");
     writeProbe(probe);
+    servers = new HostServers(probe);
   });
-  after(() => rmSync(folder, { recursive: true }));
+  after(() => {
+    servers[Symbol.dispose]();
+    rmSync(folder, { recursive: true });
+  });
 
   const run = (...args: readonly string[]) => spawnSync(probe, args, { encoding: "utf8" });
   const files = () => join(folder, "files");
@@ -32,10 +38,11 @@ describe("compare/probe", () => {
   });
 
   for (const { name } of workloads)
-    it(`runs the workload "${name}" for the time it is given, and leaves no file`, () => {
+    it(`runs the workload "${name}" for the time it is given, and leaves no file`, async () => {
       rmSync(files(), { recursive: true, force: true });
       spawnSync("mkdir", [files()]);
-      const args = workArguments({ names: [name], eachMs: 20 }, files());
+      const { words } = await servers.at("loopback");
+      const args = [...workArguments({ names: [name], eachMs: 20 }, files()), ...words];
       const { stdout, stderr, status } = run(...args);
       assert.equal(status, 0, stderr);
       const [, ns = "0", operations = "0"] = /^[A-Z] (\d+) (\d+) \d+ \d+$/m.exec(stdout) ?? [];
@@ -52,6 +59,41 @@ describe("compare/probe", () => {
     const { failed, nsPerOperation } = parseProbe(run(...args).stdout);
     assert.equal(failed.get("small file"), "ENOENT");
     assert.ok(nsPerOperation.has("syscall"));
+  });
+
+  it("says so when it is told no server, or one that is not there", () => {
+    const args = workArguments(
+      { names: ["round trip", "to host", "from host"], eachMs: 1 },
+      "/tmp",
+    );
+    for (const [words, errno] of [
+      [[], "EDESTADDRREQ"],
+      [["16777343", "256"], "ECONNREFUSED"], // port 1
+    ] as const) {
+      const { failed } = parseProbe(run(...args, ...words).stdout);
+      assert.deepEqual([...failed.values()], [errno, errno, errno]);
+    }
+  });
+
+  it("serves many at once, and ends when its server is disposed of", async () => {
+    using own = new HostServers(probe);
+    const { words } = await own.at("loopback");
+    const args = workArguments({ names: ["round trip"], eachMs: 50 }, "/tmp");
+    const outputs = await Promise.all(
+      Array.from({ length: 5 }, async () => {
+        const child = spawn(probe, [...args, ...words], { stdio: ["ignore", "pipe", "inherit"] });
+        let text = "";
+        for await (const piece of child.stdout) text += piece;
+        return text;
+      }),
+    );
+    for (const text of outputs) assert.ok(parseProbe(text).nsPerOperation.has("round trip"), text);
+    own[Symbol.dispose]();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal(
+      parseProbe(run(...args, ...words).stdout).failed.get("round trip"),
+      "ECONNREFUSED",
+    );
   });
 
   it("holds until a file is gone", async () => {

@@ -82,6 +82,7 @@ function toRung({ name, kind, startMs, slowdown, pssKiB, kernel }: RungRow): Run
   const work: Partial<Record<WorkloadName, number[]>> = {};
   for (const workload of workloads) {
     if (workload.name === "sync" && kind === "peer") continue;
+    if (workload.group === "host" && name === "vm-kvm") continue;
     work[workload.name] = around(("bytes" in workload ? 0.2 : 500) * slowdown);
   }
   return {
@@ -98,6 +99,10 @@ function toRung({ name, kind, startMs, slowdown, pssKiB, kernel }: RungRow): Run
     },
     work,
     workFailed: kind === "peer" ? { sync: "EROFS" } : {},
+    network: {
+      way: kernel === "own" ? "--network passt" : "--network host",
+      ...(name === "vm-kvm" && { missing: { reason: "passt is not installed" } }),
+    },
     memory: { pssKiB, privateKiB: pssKiB, processes: [{ name: "probe", pssKiB }] },
     density: {
       together: 16,

@@ -27,7 +27,7 @@ const needed: Readonly<Record<EngineName, readonly string[]>> = {
   swarm:           ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd"],
   containerd:      ["/usr/bin/containerd", "/usr/bin/ctr"],
   podman:          ["/usr/bin/podman", "/usr/bin/conmon"],
-  "podman-rootless": ["/usr/bin/podman", "/usr/bin/conmon", "/usr/bin/newuidmap"],
+  "podman-rootless": ["/usr/bin/podman", "/usr/bin/conmon", "/usr/bin/newuidmap", "/usr/bin/slirp4netns"],
 };
 
 export function missingFor(

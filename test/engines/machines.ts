@@ -10,12 +10,13 @@ import type { EngineName, EngineRow } from "./row.ts";
 
 const machines = fileURLToPath(new URL("../../dist/manyworlds-vm", import.meta.url));
 
-/** Machines have no user namespaces yet, and Swarm knows one runtime. */
+/** Machines have no user namespaces, and Swarm knows one runtime. */
 export const machineEngines: readonly EngineName[] = [
   "docker-bridge",
   "docker",
   "containerd",
   "podman",
+  "podman-rootless",
 ];
 
 export function whyNoMachines(): string | undefined {
@@ -45,6 +46,7 @@ const otherwise: Readonly<Record<string, string>> = {
   "pid-container":  "machines share no processes: refused",
   "ipc-uts-host":   "a machine shares no IPC with the host: refused",
   "userns-podman":  "machines have no user namespaces: refused",
+  "rootless-ids":   "a machine has users of its own",
   "pod-podman":     "machines share no IPC: refused",
 };
 

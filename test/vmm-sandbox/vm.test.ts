@@ -82,6 +82,36 @@ describe("Vm", () => {
     assert.deepEqual(seen, [0x76, 3, 80]);
   });
 
+  it("answers a device's interrupt status on the vCPU's thread, each cause by itself", async () => {
+    const seen: number[] = [];
+    const readStatus = "a1 60 10 00 d0 ee"; // mov eax, [0xd0001060]; out dx, al
+    const acknowledge = (bits: number) => `c7 05 64 10 00 d0 0${bits} 00 00 00`; // mov [0xd0001064], bits
+    await using vm = await start({
+      kernel: kernel(`
+        66 ba f8 03           ; mov dx, 0x3f8
+        ${readStatus} ${acknowledge(1)}
+        ${readStatus} ${acknowledge(1)}
+        ${readStatus} ${acknowledge(2)}
+        ${readStatus}
+        a1 60 00 00 d0 ee     ; of the device before it
+        ${powerOff}`),
+      onSerial: (byte) => seen.push(byte),
+    });
+    const [before, transport] = vm.transports;
+    assert.ok(before !== undefined && transport !== undefined);
+    before.restore({ ...before.save(), interruptStatus: 1 });
+    transport.restore({ ...transport.save(), interruptStatus: 3 });
+    let accesses = 0;
+    for (const one of [before, transport]) {
+      one.read = () => accesses++;
+      one.write = () => void accesses++;
+    }
+    assert.deepEqual(await vm.run(), { kind: "power-off" });
+    assert.deepEqual(seen, [3, 2, 2, 0, 1]);
+    assert.equal(accesses, 0, "the device thread was not asked");
+    assert.equal(transport.save().interruptStatus, 0);
+  });
+
   it("reports a triple fault as a crash", async () => {
     await using vm = await start({ kernel: kernel("0f 0b") });
     assert.deepEqual(await vm.run(), { kind: "crash", why: "triple fault" });

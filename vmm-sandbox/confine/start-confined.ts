@@ -1,5 +1,5 @@
 /** Starts a monitor's process confined: nothing of the host but what it is given. */
-import { lstatSync, openSync, statSync, writeFileSync } from "node:fs";
+import { lstatSync, openSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import {
   AF_UNIX,
   call,
@@ -15,6 +15,7 @@ import {
   spawnProgram,
   syscall,
 } from "../../linux/index.ts";
+import { mapEverybody, nobodyOf, parseIdRanges } from "./id-ranges.ts";
 import {
   IDS_ARE_MAPPED,
   type LaunchPlan,
@@ -66,8 +67,6 @@ const DEVICES = ["/dev/null", "/dev/urandom"];
 const SCAFFOLDS = ["/sys", "/mnt", "/media", "/srv", "/run", "/tmp"];
 /** CAP_CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SETFCAP; over mapped files only. */
 const FILE_CAPABILITIES = 0b1_1111n | (1n << 31n);
-const NOBODY = 65534;
-const EVERY_ID = 2 ** 32 - 1;
 const USER_NAMESPACE_HINT =
   "Allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)";
 
@@ -161,12 +160,15 @@ function findScaffold(entries: readonly RootEntry[]): string {
 function writeIdMaps(pid: number, everybody: boolean): void {
   const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0];
   const isRoot = uid === 0;
-  const map = (id: number) =>
-    isRoot ? (everybody ? `0 0 ${EVERY_ID}` : `0 ${NOBODY} 1`) : `0 ${id} 1`;
+  const map = (kind: "uid" | "gid", id: number): string => {
+    if (!isRoot) return `0 ${id} 1`;
+    const ranges = parseIdRanges(readFileSync(`/proc/self/${kind}_map`, "utf8"));
+    return everybody ? mapEverybody(ranges) : `0 ${nobodyOf(ranges)} 1`;
+  };
   try {
     if (!isRoot) writeFileSync(`/proc/${pid}/setgroups`, "deny");
-    writeFileSync(`/proc/${pid}/uid_map`, map(uid));
-    writeFileSync(`/proc/${pid}/gid_map`, map(gid));
+    writeFileSync(`/proc/${pid}/uid_map`, map("uid", uid));
+    writeFileSync(`/proc/${pid}/gid_map`, map("gid", gid));
   } catch (error) {
     throw new ConfinementError("its user namespace takes no ID map", USER_NAMESPACE_HINT, error);
   }

@@ -10,39 +10,17 @@
 import type { AccessSize, BusDevice } from "../machine/bus.ts";
 import { type GuestMemory, GuestMemoryError } from "../machine/guest-memory.ts";
 import type { InterruptLine } from "../machine/interrupts.ts";
+import { CONFIG_CHANGE, PendingInterrupts, USED_BUFFER } from "./pending-interrupts.ts";
 import {
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_INDIRECT_DESC,
   VIRTIO_F_VERSION_1,
   type VirtioDevice,
 } from "./virtio-device.ts";
+import { registers, status } from "./virtio-registers.ts";
 import { QueueError, type QueueState, Virtqueue } from "./virtqueue.ts";
 
-/** §2.1 device status field. */
-export const status = {
-  ACKNOWLEDGE: 1,
-  DRIVER: 2,
-  DRIVER_OK: 4,
-  FEATURES_OK: 8,
-  NEEDS_RESET: 64,
-  FAILED: 128,
-} as const;
-
-/** §4.2.2 MMIO device register layout. */
-// biome-ignore format: table
-export const registers = {
-  MagicValue: 0x000, Version: 0x004, DeviceID: 0x008, VendorID: 0x00c,
-  DeviceFeatures: 0x010, DeviceFeaturesSel: 0x014, DriverFeatures: 0x020, DriverFeaturesSel: 0x024,
-  QueueSel: 0x030, QueueNumMax: 0x034, QueueNum: 0x038, QueueReady: 0x044, QueueNotify: 0x050,
-  InterruptStatus: 0x060, InterruptACK: 0x064, Status: 0x070,
-  QueueDescLow: 0x080, QueueDescHigh: 0x084, QueueDriverLow: 0x090, QueueDriverHigh: 0x094,
-  QueueDeviceLow: 0x0a0, QueueDeviceHigh: 0x0a4, SHMSel: 0x0ac, SHMLenLow: 0x0b0, SHMLenHigh: 0x0b4,
-  SHMBaseLow: 0x0b8, SHMBaseHigh: 0x0bc, ConfigGeneration: 0x0fc, Config: 0x100,
-} as const;
-
 const VENDOR = 0x4d57_4d57; // "WMWM"
-const USED_BUFFER = 1;
-const CONFIG_CHANGE = 2;
 
 const AFTER_DRIVER = status.ACKNOWLEDGE | status.DRIVER;
 const AFTER_FEATURES = AFTER_DRIVER | status.FEATURES_OK;
@@ -82,12 +60,18 @@ export class VirtioMmio implements BusDevice {
   #deviceFeaturesSel = 0;
   #driverFeaturesSel = 0;
   #queueSel = 0;
-  #interruptStatus = 0;
+  readonly #pending: PendingInterrupts;
   #configGeneration = 0;
   #registers: QueueRegisters[];
   #queues: (Virtqueue | undefined)[] = [];
 
-  constructor(device: VirtioDevice, memory: GuestMemory, line: InterruptLine) {
+  constructor(
+    device: VirtioDevice,
+    memory: GuestMemory,
+    line: InterruptLine,
+    pending: Int32Array | undefined = undefined,
+  ) {
+    this.#pending = new PendingInterrupts(pending);
     this.device = device;
     this.#memory = memory;
     this.line = line;
@@ -122,7 +106,7 @@ export class VirtioMmio implements BusDevice {
       case registers.QueueReady:
         return queue?.ready === true ? 1 : 0;
       case registers.InterruptStatus:
-        return this.#interruptStatus;
+        return this.#pending.bits;
       case registers.Status:
         return this.#status;
       case registers.ConfigGeneration:
@@ -158,7 +142,7 @@ export class VirtioMmio implements BusDevice {
         this.notify(value);
         break;
       case registers.InterruptACK:
-        this.#interruptStatus &= ~value;
+        this.#pending.remove(value);
         break;
       case registers.Status:
         this.#writeStatus(value);
@@ -182,7 +166,7 @@ export class VirtioMmio implements BusDevice {
     return {
       status: this.#status,
       driverFeatures: this.#driverFeatures,
-      interruptStatus: this.#interruptStatus,
+      interruptStatus: this.#pending.bits,
       configGeneration: this.#configGeneration,
       selectors: [this.#deviceFeaturesSel, this.#driverFeaturesSel, this.#queueSel],
       queues: this.#registers.map((queue, index) => {
@@ -197,7 +181,7 @@ export class VirtioMmio implements BusDevice {
   restore(state: TransportState): void {
     this.#reset();
     this.#driverFeatures = state.driverFeatures;
-    this.#interruptStatus = state.interruptStatus;
+    this.#pending.add(state.interruptStatus);
     this.#configGeneration = state.configGeneration;
     [this.#deviceFeaturesSel, this.#driverFeaturesSel, this.#queueSel] = state.selectors;
     this.#registers = state.queues.map(({ rings: _, ...queue }) => structuredClone(queue));
@@ -359,7 +343,7 @@ export class VirtioMmio implements BusDevice {
     this.#queues = [];
     this.#registers = this.device.queueSizes.map(emptyQueue);
     this.#driverFeatures = 0n;
-    this.#interruptStatus = 0;
+    this.#pending.remove(USED_BUFFER | CONFIG_CHANGE);
     this.#queueSel = 0;
     this.failure = undefined;
     const wasRunning = (this.#status & status.DRIVER_OK) !== 0;
@@ -386,7 +370,7 @@ export class VirtioMmio implements BusDevice {
   }
 
   #interrupt(cause: number): void {
-    this.#interruptStatus |= cause;
+    this.#pending.add(cause);
     this.line.trigger();
   }
 

@@ -138,6 +138,12 @@ export class Virtqueue {
     this.#nextAvailable = (this.#nextAvailable - 1) & 0xffff;
   }
 
+  /** Asks to be notified of the next request; true when one came meanwhile. */
+  expect(): boolean {
+    this.#setNotifications(true);
+    return this.#open && this.pending() > 0;
+  }
+
   /**
    * Runs `serve` for each request until there is none or it returns false ("cannot go on yet",
    * the request is put back), with the driver's notifications off meanwhile, then signals once.

@@ -24,6 +24,7 @@ export class Passt implements NetBackend, Disposable {
   dropped = 0;
   readonly #socket: Socket;
   #rest: Uint8Array = new Uint8Array(0);
+  #paused = false;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -59,22 +60,35 @@ export class Passt implements NetBackend, Disposable {
     this.#socket.write(message);
   }
 
+  pause(): void {
+    this.#paused = true;
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#take(new Uint8Array(0));
+    if (!this.#paused) this.#socket.resume();
+  }
+
   [Symbol.dispose](): void {
     this.#socket.destroy();
   }
 
+  /** Whoever takes a frame may pause and resume meanwhile: what is left is always in `#rest`. */
   #take(bytes: Uint8Array): void {
-    let left = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
-    while (left.length >= LENGTH_BYTES) {
+    this.#rest = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
+    while (this.#rest.length >= LENGTH_BYTES && !this.#paused) {
+      const left = this.#rest;
       const length = new DataView(left.buffer, left.byteOffset).getUint32(0);
       if (length > MAX_FRAME_BYTES) {
         this.#socket.destroy(new PasstError(`Cannot take a frame of ${length} bytes from passt`));
         return;
       }
       if (left.length < LENGTH_BYTES + length) break;
+      this.#rest = left.subarray(LENGTH_BYTES + length);
       this.onFrame?.(left.slice(LENGTH_BYTES, LENGTH_BYTES + length));
-      left = left.subarray(LENGTH_BYTES + length);
     }
-    this.#rest = left.slice();
+    this.#rest = this.#rest.slice();
   }
 }

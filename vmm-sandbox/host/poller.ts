@@ -20,9 +20,11 @@ import {
   Fd,
 } from "../../linux/index.ts";
 import { RowThread, type RowThreadPlan } from "./row-thread.ts";
-import type { Waker } from "./waker.ts";
+import type { Found, Waker } from "./waker.ts";
 
 const QUIT = 0;
+/** The flag that says whether there are others; its id is QUIT's, which needs none. */
+const ANY = 0;
 const FIRST_ID = 1;
 const MAX_WATCHED = 1024;
 const FLAG_BYTES = 4;
@@ -88,10 +90,11 @@ export class Poller implements Disposable {
     );
   }
 
-  #dispatch(): void {
-    for (const [id, callback] of [...this.#callbacks]) {
+  #dispatch(): Found {
+    if (Atomics.exchange(this.#flags, ANY, 0) === 0) return "nothing";
+    for (const [id, callback] of [...this.#callbacks])
       if (Atomics.exchange(this.#flags, id, 0) === 1) callback();
-    }
+    return "begun";
   }
 }
 
@@ -114,8 +117,8 @@ function planPolling(epoll: Fd, waker: Waker): RowThreadPlan {
       { jump: "failed", if: [{ last: true }, "==", QUIT * FLAG_BYTES] },
       { compute: [{ result: "offset" }, "+", { buffer: "flags" }], as: "flag" },
       { copy: { buffer: "one" }, to: { result: "flag" }, length: FLAG_BYTES },
-      waker.wakeRow("poll"),
-      { jump: "poll" },
+      { store: { buffer: "flags", offset: ANY * FLAG_BYTES }, value: 1, width: FLAG_BYTES },
+      ...waker.wakeRows("poll"),
     ],
     buffers: { event: EVENT_BYTES + 4, one: 8, flags: MAX_WATCHED * FLAG_BYTES },
     signals: [],

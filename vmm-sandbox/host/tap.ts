@@ -44,6 +44,7 @@ export class Tap implements NetBackend, AsyncDisposable {
   readonly #fd: Fd;
   readonly #waker = new Waker();
   readonly #poller: Poller;
+  #paused = false;
   readonly #buffer = new Uint8Array(MAX_FRAME_BYTES);
 
   /** What `openTap` opened is this object's from then on; otherwise throws as that does. */
@@ -59,6 +60,17 @@ export class Tap implements NetBackend, AsyncDisposable {
     if (syscall("write", this.#fd, frame, frame.length) !== frame.length) this.dropped++;
   }
 
+  /** What comes meanwhile waits in the kernel's queue, and is lost when that is full. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    // A turn later: whoever says so may be inside our own loop. Edge-triggered: nobody else will.
+    setImmediate(() => this.#drain());
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#poller[Symbol.dispose]();
     this.#waker[Symbol.dispose]();
@@ -66,7 +78,7 @@ export class Tap implements NetBackend, AsyncDisposable {
   }
 
   #drain(): void {
-    for (let frames = 0; this.#fd.isOpen; frames++) {
+    for (let frames = 0; this.#fd.isOpen && !this.#paused; frames++) {
       if (frames === MAX_BATCH) {
         // Edge-triggered: nobody will tell us of the rest.
         setImmediate(() => this.#drain());

@@ -10,6 +10,7 @@ import type { Machine } from "../machine/machine.ts";
 import type { VmExit } from "../machine/vcpu.ts";
 import type { RegisterChanges } from "../machine/vcpu-thread.ts";
 import { type ChipState, restoreChips, saveChips } from "./chips.ts";
+import { InterruptStatus } from "./interrupt-status.ts";
 import { KvmVcpu } from "./vcpu.ts";
 import { KvmVcpuThread } from "./vcpu-thread.ts";
 import { KvmVm } from "./vm.ts";
@@ -27,6 +28,7 @@ export class KvmBackend implements CpuBackend {
   readonly #vm: KvmVm;
   readonly #waker: Waker;
   readonly #poller: Poller;
+  readonly #status = new InterruptStatus();
   readonly #unbind: (() => void)[] = [];
   #threads: readonly KvmVcpuThread[] = [];
 
@@ -58,7 +60,11 @@ export class KvmBackend implements CpuBackend {
     this.#threads = Array.from(
       { length: this.cpus },
       (_, index) =>
-        new KvmVcpuThread(new KvmVcpu(this.#vm, index, this.cpus, machine), this.#waker),
+        new KvmVcpuThread(
+          new KvmVcpu(this.#vm, index, this.cpus, machine),
+          this.#waker,
+          this.#status,
+        ),
     );
     for (const thread of this.#threads) machine.addVcpu(thread);
   }
@@ -74,6 +80,11 @@ export class KvmBackend implements CpuBackend {
       unwatch();
       this.#vm.unbindBell(fd, address, value);
     });
+  }
+
+  /** Devices come in the order of their registers. */
+  shareInterruptStatus(base: number): Int32Array {
+    return this.#status.claim(base);
   }
 
   unbindBells(): void {
@@ -124,6 +135,7 @@ export class KvmBackend implements CpuBackend {
     this.#poller[Symbol.dispose]();
     await Promise.all(this.#threads.map((thread) => thread.end()));
     this.#waker[Symbol.dispose]();
+    this.#status[Symbol.dispose]();
     this.#vm[Symbol.dispose]();
   }
 }

@@ -10,8 +10,9 @@
  */
 import { FUTEX_WAIT } from "../../linux/index.ts";
 import { RowThread, type RowThreadPlan } from "../host/row-thread.ts";
-import type { Waker } from "../host/waker.ts";
+import type { Found, Waker } from "../host/waker.ts";
 import type { VmExit } from "../machine/vcpu.ts";
+import type { InterruptStatus } from "./interrupt-status.ts";
 import { KICK_SIGNAL } from "./kick-signal.ts";
 import type { KvmVcpu } from "./vcpu.ts";
 
@@ -27,9 +28,10 @@ export class KvmVcpuThread {
   #running: Promise<VmExit> | undefined;
   #resolve: (exit: VmExit) => void = () => undefined;
 
-  constructor(vcpu: KvmVcpu, waker: Waker) {
+  /** What `status` answers does not come here. */
+  constructor(vcpu: KvmVcpu, waker: Waker, status: InterruptStatus) {
     this.vcpu = vcpu;
-    this.#thread = new RowThread(planRunning(vcpu, waker));
+    this.#thread = new RowThread(planRunning(vcpu, waker, status));
     this.#go = this.#thread.words("go");
     this.#left = this.#thread.words("left");
     this.#unlisten = waker.listen(() => this.#look());
@@ -69,8 +71,8 @@ export class KvmVcpuThread {
   }
 
   /** What a device throws must not leave the vCPU waiting for ever: it ends the run. */
-  #look(): void {
-    if (Atomics.exchange(this.#left, 0, 0) === 0) return;
+  #look(): Found {
+    if (Atomics.exchange(this.#left, 0, 0) === 0) return "nothing";
     let exit: VmExit | undefined;
     try {
       exit = this.vcpu.takeExit(this.#thread.result("run"));
@@ -79,14 +81,15 @@ export class KvmVcpuThread {
     }
     if (exit === undefined) {
       this.#enter();
-      return;
+      return "answered";
     }
     this.#running = undefined;
     this.#resolve(exit);
+    return "begun";
   }
 }
 
-function planRunning(vcpu: KvmVcpu, waker: Waker): RowThreadPlan {
+function planRunning(vcpu: KvmVcpu, waker: Waker, status: InterruptStatus): RowThreadPlan {
   return {
     rows: [
       { label: "wait" },
@@ -97,14 +100,15 @@ function planRunning(vcpu: KvmVcpu, waker: Waker): RowThreadPlan {
       { jump: "wait" },
       { label: "enter" },
       { store: { buffer: "go" }, value: WAIT, width: 4 },
+      { label: "run" },
       // Every errno is the device thread's matter.
       { ...vcpu.runRow, as: "run", onError: "left" },
+      ...status.answerRows(vcpu.runAddress, "run", "left"),
       { label: "left" },
       { store: { buffer: "left" }, value: 1, width: 4 },
-      waker.wakeRow("wait"),
-      { jump: "wait" },
+      ...waker.wakeRows("wait"),
     ],
-    buffers: { go: 8, left: 8 },
+    buffers: { go: 8, left: 8, status: 8 },
     signals: [KICK_SIGNAL],
   };
 }

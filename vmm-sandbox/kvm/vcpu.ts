@@ -110,6 +110,11 @@ export class KvmVcpu implements Vcpu {
     return { call: "ioctl", args: [this.#fd.number, kvmIoctls.KVM_RUN, 0] };
   }
 
+  /** Of its struct kvm_run. */
+  get runAddress(): number {
+    return this.#run.address;
+  }
+
   /** From now on a kick goes to this thread. */
   runsOn(tid: number): void {
     this.#kickTarget = { ...this.#kickTarget, tid };

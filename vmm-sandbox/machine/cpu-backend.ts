@@ -49,6 +49,11 @@ export interface CpuBackend extends AsyncDisposable {
   /** Rings without stopping the vCPU where the backend can do that, else by way of the bus. */
   bindBell(bell: Bell): void;
   unbindBells(): void;
+  /**
+   * Words for the interrupt status of the virtio-mmio device whose registers begin at `base`: where the
+   * backend offers them, its vCPUs answer that register and take its acknowledgement by themselves.
+   */
+  shareInterruptStatus?(base: number): Int32Array;
   /** Lets all vCPUs run; resolves when all have come to rest, with each one's last exit. */
   run(): Promise<readonly VmExit[]>;
   /** Brings running vCPUs to rest. */

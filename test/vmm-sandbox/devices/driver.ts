@@ -3,7 +3,8 @@
  */
 
 import type { VirtioDevice } from "../../../vmm-sandbox/devices/virtio-device.ts";
-import { registers, VirtioMmio } from "../../../vmm-sandbox/devices/virtio-mmio.ts";
+import { VirtioMmio } from "../../../vmm-sandbox/devices/virtio-mmio.ts";
+import { registers } from "../../../vmm-sandbox/devices/virtio-registers.ts";
 import type { InterruptLine } from "../../../vmm-sandbox/machine/index.ts";
 import { GuestMemory } from "../../../vmm-sandbox/machine/index.ts";
 

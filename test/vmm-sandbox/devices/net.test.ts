@@ -56,6 +56,28 @@ describe("Net", () => {
     assert.equal(driver.used(0).length, 1);
   });
 
+  it("asks the other end to wait while there is no buffer, and loses nothing", () => {
+    const said: string[] = [];
+    const backend: NetBackend = {
+      send() {},
+      onFrame: undefined,
+      pause: () => void said.push("pause"),
+      resume: () => void said.push("resume"),
+    };
+    const device = new Net(backend, { mac });
+    const driver = new TestDriver(device).start();
+    backend.onFrame?.(frame);
+    assert.deepEqual([said, device.dropped], [["pause"], 0]);
+    driver.add(0, [{ address: DATA, sizeBytes: 2000, write: true }]);
+    driver.kick(0);
+    assert.deepEqual(said, ["pause", "resume"]);
+    assert.deepEqual(driver.memory.copyOut(DATA + 12, 60), frame);
+    backend.onFrame?.(frame);
+    assert.deepEqual(said, ["pause", "resume", "pause"]);
+    device.reset();
+    assert.deepEqual([said.at(-1), device.dropped], ["resume", 0]);
+  });
+
   for (const [why, length] of [
     ["shorter than a header", 4],
     ["shorter than Ethernet's", 20],

@@ -7,7 +7,8 @@
  */
 import assert from "node:assert/strict";
 import type { VirtioDevice } from "../../../vmm-sandbox/devices/virtio-device.ts";
-import { registers, VirtioMmio } from "../../../vmm-sandbox/devices/virtio-mmio.ts";
+import { VirtioMmio } from "../../../vmm-sandbox/devices/virtio-mmio.ts";
+import { registers } from "../../../vmm-sandbox/devices/virtio-registers.ts";
 import { GuestMemory } from "../../../vmm-sandbox/machine/index.ts";
 
 const MEMORY_BYTES = 0x4_0000;

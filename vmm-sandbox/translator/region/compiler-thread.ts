@@ -12,7 +12,7 @@
  */
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { startWorker } from "../../host/start-worker.ts";
-import { allowBranchHints } from "../wasm/engine.ts";
+import { allowBranchHints, Collections } from "../wasm/engine.ts";
 import { batchSize, RegionCompiler } from "./compiler.ts";
 import type { CompiledModule, RegionCompiling, RegionRequest } from "./request.ts";
 
@@ -117,11 +117,16 @@ export class CompilingBeside implements RegionCompiling {
   }
 }
 
+/** Emitting an instruction leaves some 3 KiB of objects behind. */
+const instructionsBetweenCollections = 5000;
+
 /** The inside of the compiler's thread; returns when it is to end. */
 export function serveRegions({ memory, ramBytes, port, ring }: RegionThreadSetup): void {
   allowBranchHints();
   const compiler = new RegionCompiler(memory, ramBytes);
   const words = new Int32Array(ring);
+  const collections = new Collections(instructionsBetweenCollections);
+  let instructions = 0;
   let taken = 0;
   for (;;) {
     Atomics.wait(words, PUT, taken);
@@ -145,6 +150,8 @@ export function serveRegions({ memory, ramBytes, port, ring }: RegionThreadSetup
     if (!done) continue;
     port.postMessage(done);
     Atomics.add(words, SENT, 1);
+    for (const region of done.regions) instructions += region.instructions;
+    collections.after(instructions);
   }
 }
 

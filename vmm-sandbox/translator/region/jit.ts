@@ -67,7 +67,8 @@ export class Jit {
   private readonly words: Int32Array;
   private readonly bytes: Uint8Array;
   private readonly memory: WebAssembly.Memory;
-  private readonly table: WebAssembly.Table;
+  private table: WebAssembly.Table;
+  private joined = 0;
   private readonly firstSlot: number;
   private readonly translator: Translator;
   private readonly host: JitHost;
@@ -104,13 +105,22 @@ export class Jit {
   flush(): void {
     this.epoch++;
     this.compiling.forget();
-    for (let i = 0; i < Math.min(this.count, this.table.length - this.firstSlot); i++)
-      this.table.set(this.firstSlot + i, null);
     const cells = layout.regionCells >> 2;
     this.words.fill(0, cells, cells + (this.count * regionCellBytes) / 4);
     this.pages.length = 0;
     this.bytesKept = 0;
     this.count = 0;
+  }
+
+  /** Whether the table's present life has seen any. */
+  get hasModules(): boolean {
+    return this.joined > 0;
+  }
+
+  /** After `flush`: a table that knows none of the regions before. */
+  joinTable(table: WebAssembly.Table): void {
+    this.table = table;
+    this.joined = 0;
   }
 
   /** A run was entered often enough. */
@@ -164,6 +174,7 @@ export class Jit {
     if (missing > 0) this.table.grow(Math.max(missing, this.table.length));
     new WebAssembly.Instance(module, { env: { memory: this.memory, table: this.table } });
     const { statistics } = this;
+    this.joined++;
     statistics.modules++;
     statistics.bytes += sizeBytes;
     statistics.irreducible += irreducible;

@@ -9,15 +9,14 @@
  * ```
  */
 import type { Machine } from "../../machine/machine.ts";
-import type { HostFunctionName } from "../interpreter/core-functions.ts";
 import { CompilingHere } from "../region/compiler.ts";
 import { Jit } from "../region/jit.ts";
 import type { RegionCompiling } from "../region/request.ts";
 import { delegated, exitReason, layout, record, state } from "../state.ts";
-import { collectGarbage } from "../wasm/engine.ts";
+import { Collections } from "../wasm/engine.ts";
 import { CodeLookup } from "./code-lookup.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
-import { bridge, core, legacyCore } from "./core-instance.ts";
+import { CoreInstance, handlerSet } from "./core-instance.ts";
 import { GuestFault } from "./fault.ts";
 import { spendOn, usualSlice } from "./fuel.ts";
 import { helperOf } from "./helper-table.ts";
@@ -45,40 +44,32 @@ export class Cpu extends CodeLookup {
   heldBreakpoints: bigint | undefined;
   /** Between an NMI and the next IRET. */
   nmiMasked = false;
-  readonly enter: (record: number) => void;
-  /** Goes on at RIP when the caches know it, else leaves with `exitReason.lookup`. */
-  private readonly resume: () => void;
-  /** Adds the handlers of 16- and 32-bit code, once. */
-  private loadLegacy: (() => unknown) | undefined;
+  /** By helpers and slow accesses, some of which make a few objects. */
+  private readonly collections = new Collections(80_000);
+  private readonly newCore: () => CoreInstance;
+  private core: CoreInstance;
   private tripleFault = false;
 
   constructor(memory: WebAssembly.Memory, machine: Machine, compiling?: RegionCompiling) {
-    const { set, module, tableSize } = core();
-    super(memory, machine, set);
+    super(memory, machine, handlerSet());
     this.apic = new LocalApic(machine.clock);
     this.tsc = new TimeStampCounter(machine.clock);
     this.msrs = new Msrs(this);
-    const table = new WebAssembly.Table({ element: "anyfunc", initial: tableSize });
-    const host: Readonly<Record<HostFunctionName, (a: number, b: number) => unknown>> = {
-      slowHost: (kind, at) => this.slow(kind, at),
-      commit: () => this.commit(),
-      raise: (number, at) => this.fault(new GuestFault(number), at),
-      helper: (at) => this.helper(at),
-      validate: (region) => this.jit.validate(region),
-    };
-    new WebAssembly.Instance(bridge(), { env: { memory, table, ...host } });
-    const { exports } = new WebAssembly.Instance(module, { env: { memory, table } });
-    // SAFE: `core.ts` exports it with this type.
-    this.enter = exports["enter"] as (record: number) => void;
-    // SAFE: as above.
-    this.resume = exports["resume"] as () => void;
+    this.newCore = () =>
+      new CoreInstance(memory, {
+        slowHost: (kind, at) => this.slow(kind, at),
+        commit: () => this.commit(),
+        raise: (number, at) => this.fault(new GuestFault(number), at),
+        helper: (at) => this.helper(at),
+        validate: (region) => this.jit.validate(region),
+      });
+    this.core = this.newCore();
     const compiler = compiling ?? new CompilingHere(memory, machine.memory.sizeBytes);
-    this.jit = new Jit(memory, table, this.translator, compiler, {
+    this.jit = new Jit(memory, this.core.table, this.translator, compiler, {
       pageAt: (low, high) => this.codePageAt(low, high),
       hostOf: (physical) => this.paging.hostOf(physical),
       watch: (page) => this.codePages?.markCode(page),
     });
-    this.loadLegacy = () => new WebAssembly.Instance(legacyCore(), { env: { memory, table } });
     machine.memory.onWrite = (address, size) => this.codeWritten(address, size);
     this.setPrivilege(0);
   }
@@ -124,14 +115,27 @@ export class Cpu extends CodeLookup {
     const code = registers.caches[segmentIndex.cs]?.attributes ?? 0;
     const isLong = this.isLongMode && (code & attribute.long) !== 0;
     this.mode = (isUser ? 1 : 0) | (isLong ? 0 : code & attribute.big ? 2 : 4);
-    if (this.mode >= 2 && this.loadLegacy) {
-      this.loadLegacy();
-      this.loadLegacy = undefined;
-    }
+    if (this.mode >= 2) this.core.loadLegacy();
     const stack = registers.caches[segmentIndex.ss]?.attributes ?? 0;
     registers.set32(state.stackMask, isLong || stack & attribute.big ? -1 : 0xffff);
     registers.set32(state.stackMask + 4, isLong ? -1 : 0);
     this.caches.setMode(this.mode);
+  }
+
+  /** Runs from a record on. */
+  enter(at: number): void {
+    this.core.enter(at);
+  }
+
+  /** Never called while WebAssembly runs. */
+  override forgetTranslations(): void {
+    super.forgetTranslations();
+    if (!this.jit.hasModules) return;
+    // V8 keeps all instances that a table was ever given to, for as long as it keeps the table.
+    this.core = this.newCore();
+    if (this.mode >= 2) this.core.loadLegacy();
+    this.jit.joinTable(this.core.table);
+    this.collections.now();
   }
 
   setEfer(value: bigint): void {
@@ -237,7 +241,7 @@ export class Cpu extends CodeLookup {
       if (registers.get32(state.fuel) <= 0 || this.halted) {
         if (this.machine.stopReason || kicked()) return "kicked";
         this.jit.poll();
-        collectGarbage(this.statistics.helpers + this.statistics.slowAccesses);
+        this.collections.after(this.statistics.helpers + this.statistics.slowAccesses);
         this.apic.tick(this.machine.clock.now());
         registers.set32(state.fuel, this.fuelSlice);
       }
@@ -260,7 +264,7 @@ export class Cpu extends CodeLookup {
         continue;
       }
       if (this.codePages?.hasWritten) this.codePages.takeWritten(this);
-      this.resume();
+      this.core.resume();
       const reason = registers.get32(state.exit);
       this.statistics.exits[reason] = (this.statistics.exits[reason] as number) + 1;
       spendOn(reason, registers);

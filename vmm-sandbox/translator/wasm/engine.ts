@@ -24,17 +24,29 @@ export function allowBranchHints(): void {
 // SAFE: only asked whether it is there.
 const bun = (globalThis as { readonly Bun?: { readonly gc?: (now: boolean) => void } }).Bun;
 
-/** Events that may have made objects, between two collections that we ask for. */
-const eventsBetween = 80_000;
-let collectedAt = 0;
-
 /**
- * Frees what the CPU's TypeScript has left behind. JavaScriptCore counts a shared memory as its own and
- * waits until as much again was made, which is gigabytes for a guest that does nothing but fork. V8
- * needs no telling. `events`: what was counted so far.
+ * Frees what this thread's TypeScript has left behind, now and then. JavaScriptCore counts a shared
+ * memory as its own, on each thread that has it, and waits until as much again was made, which is
+ * gigabytes for a guest that does nothing but fork. V8 needs no telling.
  */
-export function collectGarbage(events: number): void {
-  if (bun?.gc === undefined || events - collectedAt < eventsBetween) return;
-  collectedAt = events;
-  bun.gc(true);
+export class Collections {
+  readonly #eventsBetween: number;
+  #collectedAt = 0;
+
+  /** `eventsBetween`: how much of what makes objects is worth a collection of ten milliseconds. */
+  constructor(eventsBetween: number) {
+    this.#eventsBetween = eventsBetween;
+  }
+
+  /** `events`: what was counted so far. */
+  after(events: number): void {
+    if (bun?.gc === undefined || events - this.#collectedAt < this.#eventsBetween) return;
+    this.#collectedAt = events;
+    bun.gc(true);
+  }
+
+  /** Much was dropped at once. */
+  now(): void {
+    bun?.gc?.(true);
+  }
 }
