@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { parseSince, parseTail } from "../../cli/values/log-range.ts";
-import { parseSignal } from "../../engine/detached/control.ts";
 
-describe("parseTail(), parseSince(), parseSignal()", () => {
+describe("parseTail(), parseSince()", () => {
   it("read numbers of lines", () => {
     assert.deepEqual([parseTail("all"), parseTail("0"), parseTail("12")], [undefined, 0, 12]);
     for (const bad of ["", "-1", "1k", "1.5"])
@@ -17,17 +16,4 @@ describe("parseTail(), parseSince(), parseSignal()", () => {
     for (const bad of ["", "yesterday", "10 m", "5x"])
       assert.throws(() => parseSince(bad), SyntaxError, bad);
   });
-
-  for (const [text, number] of [
-    ["TERM", 15],
-    ["sigkill", 9],
-    ["1", 1],
-    ["RTMIN", 34],
-    ["SIGRTMIN+3", 37],
-    ["RTMAX-1", 63],
-  ] as const)
-    it(`read the signal "${text}"`, () => assert.equal(parseSignal(text), number));
-  for (const bad of ["", "0", "65", "NOPE", "RTMIN+99", "-9"])
-    it(`refuse the signal "${bad}"`, () =>
-      assert.throws(() => parseSignal(bad), /expected a name or 1 to 64/));
 });
