@@ -31,9 +31,10 @@ export interface Course {
 /** Prepares each and starts it once, unmeasured, so that what is cold is warm and what fails is out. */
 export async function openAll(course: Course): Promise<void> {
   const { lanes, space, effort, clock, command, report } = course;
-  for (const [index, lane] of lanes.entries()) {
+  const order = [...lanes].sort((a, b) => turnOf(a) - turnOf(b));
+  for (const [index, lane] of order.entries()) {
     const { warmsUp = false } = lane.rung;
-    if (clock.end.aborted) {
+    if (!clock.isOpening) {
       lane.missing = lacking(clock, "there was no time left to try it");
       continue;
     }
@@ -41,7 +42,8 @@ export async function openAll(course: Course): Promise<void> {
     try {
       lane.open = await lane.rung.open(space);
       const { start } = newLane(lane.rung);
-      takeStart(lane.open, warmsUp ? command : [], start, clock.patience());
+      takeStart(lane.open, warmsUp ? command : [], start, clock.openPatience());
+      if (!warmsUp) lane.trial = start;
       if (!warmsUp && (start.whole[0] ?? 0) > effort.slowMs) lane.start = start;
     } catch (error) {
       await afterSignals();
@@ -50,6 +52,12 @@ export async function openAll(course: Course): Promise<void> {
       lane.open = undefined;
     }
   }
+}
+
+/** What is fast comes first, what only shows how slow a cold start is comes last. */
+function turnOf({ rung }: Lane): number {
+  if (rung.slow !== true) return 0;
+  return rung.startsOnly === true ? 2 : 1;
 }
 
 export async function takeStarts(course: Course, part: number): Promise<void> {
@@ -81,8 +89,9 @@ export async function takeAllWork(course: Course, part: number): Promise<void> {
 }
 
 /** Apart from the work inside: worlds have no way out there, which is what they are measured with. */
-export async function takeNetworks(course: Course, part: number): Promise<void> {
-  const { lanes, clock, effort, servers } = course;
+export async function takeNetworks(course: Course, part: number, slow: boolean): Promise<void> {
+  const { clock, effort, servers } = course;
+  const lanes = course.lanes.filter(({ rung }) => (rung.slow === true) === slow);
   const budget = clock.budget(effort.network, part);
   const take = (lane: Lane, open: OpenRung) =>
     takeNetwork(open, servers, effort.eachMs, lane.work, clock.patience());

@@ -17,6 +17,8 @@ export interface Effort {
   readonly minRounds: number;
   /** Worlds that are held at the same time. */
   readonly together: number;
+  /** From the beginning: after it no rung is tried any more, so that those that opened are measured. */
+  readonly openMs: number;
   /** From the beginning: after it no sample is taken, and what is weighed is weighed once. */
   readonly lateMs: number;
   /** After it nothing is begun. */
@@ -35,6 +37,7 @@ export const efforts: Readonly<Record<"quick" | "full", Effort>> = {
     eachMs: 20,
     minRounds: 1,
     together: 4,
+    openMs: 24_000,
     lateMs: 43_000,
     endMs: 51_000,
     slowMs: 1500,
@@ -48,6 +51,7 @@ export const efforts: Readonly<Record<"quick" | "full", Effort>> = {
     eachMs: 30,
     minRounds: 3,
     together: 16,
+    openMs: 240_000,
     lateMs: 400_000,
     endMs: 600_000,
     slowMs: Number.POSITIVE_INFINITY,
@@ -84,8 +88,16 @@ export class Clock {
   }
 
   /** How long one world may take from now on: one that hangs must not outlast the comparison. */
-  readonly patience = (): number => {
-    const leftMs = Math.max(LAST_MS, this.#effort.endMs - this.elapsedMs);
-    return Math.min(this.#effort.patienceMs, leftMs);
-  };
+  readonly patience = (): number => this.#patienceUntil(this.#effort.endMs);
+
+  /** The same while rungs are tried. */
+  readonly openPatience = (): number => this.#patienceUntil(this.#effort.openMs);
+
+  get isOpening(): boolean {
+    return !this.interruption.aborted && this.elapsedMs < this.#effort.openMs;
+  }
+
+  #patienceUntil(endMs: number): number {
+    return Math.min(this.#effort.patienceMs, Math.max(LAST_MS, endMs - this.elapsedMs));
+  }
 }

@@ -12,6 +12,8 @@ export interface Lane {
   /** Why its way to this machine was not measured; the rest was. */
   networkMissing: Missing | undefined;
   start: StartRecord;
+  /** The start that it was tried with: better than none. */
+  trial: StartRecord | undefined;
   readonly work: WorkRecord;
   memory?: MemoryUse;
   density?: Density;
@@ -25,6 +27,7 @@ export function newLane(rung: Rung): Lane {
     open: undefined,
     missing: undefined,
     networkMissing: undefined,
+    trial: undefined,
     start: { firstInstruction: [], whole: [], cpu: [], command: [] },
     work: { work: {}, workFailed: {} },
     phases: [],
@@ -37,7 +40,8 @@ export function whyMissing(error: unknown): Missing {
 }
 
 export function toResult(lane: Lane): RungResult {
-  const { rung, open, missing, networkMissing, start, work, memory, density, boundary } = lane;
+  const { rung, open, missing, networkMissing, work, memory, density, boundary } = lane;
+  const start = lane.start.whole.length === 0 ? (lane.trial ?? lane.start) : lane.start;
   return {
     name: rung.name,
     kind: rung.kind,

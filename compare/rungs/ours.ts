@@ -42,6 +42,7 @@ export const kvm: Rung = {
   description:
     "manyworlds run --isolation vm: a kernel of its own on VT-x or AMD-V, from a snapshot",
   warmsUp: true,
+  slow: true,
   open: (space) => openMachine(space, "vm on kvm", "kvm"),
 };
 
@@ -50,6 +51,7 @@ export const kvmCold: Rung = {
   kind: "ours",
   description: "the same with --vm-cold: the kernel boots",
   startsOnly: true,
+  slow: true,
   open: (space) => openMachine(space, "vm on kvm", "kvm", ["--vm-cold"]),
 };
 
@@ -59,6 +61,7 @@ export const software: Rung = {
   description:
     "manyworlds run --isolation vm: a kernel of its own on the software CPU, from a snapshot",
   warmsUp: true,
+  slow: true,
   open: (space) => openMachine(space, "vm on the software CPU", "software"),
 };
 
@@ -67,6 +70,7 @@ export const softwareCold: Rung = {
   kind: "ours",
   description: "the same with --vm-cold: the kernel boots",
   startsOnly: true,
+  slow: true,
   open: (space) => openMachine(space, "vm on the software CPU", "software", ["--vm-cold"]),
 };
 

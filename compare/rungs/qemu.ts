@@ -23,6 +23,7 @@ export const qemu: Rung = {
   name: "qemu-software",
   kind: "peer",
   description: "QEMU microvm on its own translator (TCG), the same guest kernel",
+  slow: true,
   open: (space) => openQemu(space, "tcg"),
 };
 
@@ -30,6 +31,7 @@ export const qemuKvm: Rung = {
   name: "qemu-kvm",
   kind: "peer",
   description: "QEMU microvm on KVM, the same guest kernel",
+  slow: true,
   async open(space) {
     const { rungs } = await diagnose(space.root);
     const kvm = rungs.find(({ name }) => name === "vm on kvm");

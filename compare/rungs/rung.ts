@@ -11,6 +11,8 @@ export interface Rung {
   readonly warmsUp?: true;
   /** Once it runs it is another rung's like: only its starts are measured. */
   readonly startsOnly?: true;
+  /** Its first start may take seconds: it is tried after the others. */
+  readonly slow?: true;
   /** Prepares it, or throws RungMissingError. Whatever else it throws is the reason, too. */
   open(space: Workspace): Promise<OpenRung> | OpenRung;
 }

@@ -82,7 +82,7 @@ describe("manyworlds compare", function () {
     assert.deepEqual(world.leftovers(), []);
     assert.match(
       stderr,
-      /Preparing\nMeasuring starts\nMeasuring phases of starts\nMeasuring work inside\nMeasuring the way to this machine\nWeighing\n$/,
+      /Preparing\nMeasuring starts\nMeasuring phases of starts\nMeasuring the way to this machine\nMeasuring work inside\nWeighing\n$/,
     );
   });
 
