@@ -16,6 +16,7 @@ import {
   syscall,
 } from "../linux/index.ts";
 import {
+  decodeStatus,
   deleteContainer,
   killContainer,
   NoContainerError,
@@ -49,11 +50,27 @@ function sweepOne(places: Places, id: string, path = places.containers.runningPa
     discard(places, record ?? { id, name: "" }, undefined);
     places.containers.dropStaleNames();
   } else {
-    const finishedAt = new Date().toISOString();
-    places.containers.write({ ...record, exitStatus: record.exitStatus ?? KILLED, finishedAt });
+    const end = readEnd(places.containers.path(id, "exit-status"));
+    const { exitStatus = KILLED, finishedAt = new Date() } = end ?? record;
+    const ended = { exitStatus, finishedAt: new Date(finishedAt).toISOString() };
+    places.containers.write({ ...record, ...ended });
   }
   ignoreMissing(() => places.containers.release(path));
   return true;
+}
+
+/** What the keeper of a detached container has written down; undefined when it could not. */
+export function readEnd(
+  path: string,
+): { readonly exitStatus: number; readonly finishedAt: Date } | undefined {
+  try {
+    const bytes = readFileSync(path);
+    if (bytes.length !== 4) return undefined;
+    return { exitStatus: decodeStatus(bytes).code, finishedAt: statSync(path).mtime };
+  } catch (error) {
+    if (hasErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
 }
 
 /** The lock, unless another holds it or the file has gone meanwhile. */

@@ -14,6 +14,8 @@ import { FIRST_WORDS, GUEST_MEMORY_BYTES, type Start, startMark } from "./protoc
 
 const COMMAND_LINE =
   "console=hvc0 quiet panic=-1 reboot=k 8250.nr_uarts=0 no_timer_check tsc=reliable random.trust_cpu=on cryptomgr.notests pci=off";
+/** All that it refuses. */
+const QEMU_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 const TIMEOUT_MS = 60_000;
 const TRIES = 4;
 
@@ -27,6 +29,7 @@ async function main(args: readonly string[]): Promise<void> {
     ["manyworlds", [...ours, "plain", kernel, initrd, COMMAND_LINE]],
     ["manyworlds, confined, by its agent", [...ours, "agent", kernel, program]],
     ["qemu microvm", qemu(kernel, initrd)],
+    ["qemu microvm, -sandbox on", [...qemu(kernel, initrd), "-sandbox", QEMU_SANDBOX]],
   ];
   // The first round fills the page cache.
   for (let round = -1; round < Number(rounds); round++)

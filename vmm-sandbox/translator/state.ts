@@ -11,6 +11,11 @@
  * 0x0020_0000   1 MiB  run index                65536 × {physical page i32, offset and mode i32,
  *                                                        record i32, 4 spare}
  * 0x0030_0000 256 KiB  cells of regions, 8 bytes each: the mapping their pages were last checked in
+ * 0x0034_0000  24 KiB  TLB entries that a CR3 write forgets: lists of both TLBs, then a byte per entry
+ * 0x0034_6000  24 bytes `walkState`
+ * 0x0034_8000   8 KiB  whether pieces of large pages are in a TLB, by hash of the 2 MiB around
+ * 0x0036_0000 128 KiB  generation in which code was last fetched from a page, by hash; per privilege
+ * 0x0040_0000   2 MiB  a byte per physical page: `pageMark`
  * 0x0100_0000  48 MiB  interpreter records, 16 bytes each
  * 0x0400_0000          guest RAM
  * ```
@@ -28,6 +33,13 @@ export const layout = {
   fetchTlb: 0x18_0000,
   runIndex: 0x20_0000,
   regionCells: 0x30_0000,
+  filledLists: 0x34_0000,
+  filledMarks: 0x34_4000,
+  /** `walkState` */
+  walk: 0x34_6000,
+  largeRegions: 0x34_8000,
+  knownPages: 0x36_0000,
+  pageMarks: 0x40_0000,
   /** Vectors picked apart lane by lane: 48 bytes, zeroes around the middle. */
   lanes: 0x400,
   records: 0x100_0000,
@@ -47,6 +59,20 @@ export const regionCellBytes = 8;
 export const jumpCost = 4;
 /** Spreads physical page numbers over the run index. */
 export const runIndexHash = 0x9e37;
+
+/** What page walks in WebAssembly (mmu/quick-walk.ts) know: offsets from `layout.walk`. */
+export const walkState = {
+  root: 0, // i32: where PML4 lies in memory; 0: only TypeScript walks
+  limit: 4, // i32: physical pages from 0 that are RAM
+  supervisorIsLocal: 8, // i32: supervisor's code was fetched from a page that CR3 writes forget
+  filledCounts: 12, // 2 × i32: lengths of the lists at `layout.filledLists`
+  fills: 20, // u32: TLB entries filled
+} as const;
+
+/** Of a physical page: runs or regions were made of it; a TLB entry may allow writes to it. */
+export const pageMark = { code: 1, writable: 2 } as const;
+/** Multiplied with a page or region number, it leaves a hash in the upper bits. */
+export const quickHash = 0x9e37_79b1 | 0;
 
 /** Offsets from `layout.state`. */
 export const state = {

@@ -6,7 +6,7 @@
  * row   page, start | end << 16, first record, records | mode << 16
  * ```
  */
-import { layout, record } from "../state.ts";
+import { layout, pageMark, record } from "../state.ts";
 import { CodePage, type Run } from "./code-page.ts";
 import { specialHandlers } from "./core.ts";
 
@@ -16,6 +16,24 @@ export class CodePageMap extends Map<number, CodePage> {
   #rows: Int32Array = new Int32Array(0);
   /** Where a page's rows begin and end. */
   readonly #frozen = new Map<number, readonly [from: number, to: number]>();
+  /** What WebAssembly knows of it. */
+  readonly #marks: Uint8Array;
+
+  constructor(memory: WebAssembly.Memory) {
+    super();
+    this.#marks = new Uint8Array(memory.buffer);
+  }
+
+  #mark(page: number, hasCode: boolean): void {
+    const at = layout.pageMarks + page;
+    const others = (this.#marks[at] as number) & ~pageMark.code;
+    this.#marks[at] = others | (hasCode ? pageMark.code : 0);
+  }
+
+  override set(page: number, code: CodePage): this {
+    this.#mark(page, true);
+    return super.set(page, code);
+  }
 
   override get(page: number): CodePage | undefined {
     return super.get(page) ?? (this.#frozen.size > 0 ? this.#thaw(page) : undefined);
@@ -26,10 +44,13 @@ export class CodePageMap extends Map<number, CodePage> {
   }
 
   override delete(page: number): boolean {
+    this.#mark(page, false);
     return this.#frozen.delete(page) || super.delete(page);
   }
 
   override clear(): void {
+    for (const page of this.#frozen.keys()) this.#mark(page, false);
+    for (const page of this.keys()) this.#mark(page, false);
     this.#frozen.clear();
     super.clear();
   }
@@ -42,6 +63,7 @@ export class CodePageMap extends Map<number, CodePage> {
       let to = from + ROW_WORDS;
       while (rows[to] === page) to += ROW_WORDS;
       this.#frozen.set(page, [from, to]);
+      this.#mark(page, true);
       from = to;
     }
   }

@@ -31,6 +31,8 @@ const hostFunctions = {
 const ownFunctions = {
   /** (address, kind, record or site) → host address or 0. */
   slow: { slot: 29, parameters: ["i64", "i32", "i32"], results: ["i32"] },
+  /** (address, what for) → physical page and more, or -1: mmu/quick-walk.ts */
+  walk: { slot: 31, parameters: ["i64", "i32"], results: ["i32"] },
   /** (target, record): goes on there; `record` is the direct jump to link, or 0. */
   jump: { slot: 30, parameters: ["i64", "i32"], results: [] },
 } as const satisfies Record<string, Declared>;

@@ -4,7 +4,7 @@
  *
  *   table: 0 unused · special handlers · one per plan · (the JIT's regions after them)
  */
-import { accessKind } from "../emit/memory.ts";
+import { answerQuickly, refillFetchTlb, walkBody } from "../mmu/quick-walk.ts";
 import {
   exitReason,
   fetchTlbEntries,
@@ -28,7 +28,6 @@ import {
   keep,
   Local,
   ret,
-  returnCall,
   returnCallIndirect,
   when,
 } from "../wasm/assembler.ts";
@@ -87,6 +86,7 @@ export function buildCore(plans: readonly HandlerPlan[], memory: MemoryLimits): 
   module.export("resume", resume);
   defineOwn(module, "slow", () => slowBody(core));
   defineOwn(module, "jump", () => jumpBody(core));
+  defineOwn(module, "walk", walkBody);
   const add = (slot: number, body: Body): void => {
     const index = module.declare(handlerType);
     module.define(index, body);
@@ -119,8 +119,10 @@ export function buildLegacyCore(
 function slowBody(core: CoreFunctions): Body {
   beginFunction(3);
   const address = new Local<I64>(0);
+  const kind = new Local<I32>(1);
+  answerQuickly(address, kind, core.walk);
   i64.store(i32.const(0), address.get(), layout.state + state.slowAddress);
-  call<I32>(core.slowHost, new Local<I32>(1).get(), new Local<I32>(2).get());
+  call<I32>(core.slowHost, kind.get(), new Local<I32>(2).get());
   return endFunction();
 }
 
@@ -166,7 +168,7 @@ function goTo(core: CoreFunctions, target: Local<I64>, from: Local<I32>, stale?:
   const entry = keep.i32(i32.shl(index, i32.const(4)));
   const tag = keep.i64(i64.xor(target.get(), i64.load(i32.const(0), layout.state + state.modeTag)));
   when(i64.ne(tag.get(), i64.load(entry.get(), layout.jumpCache)), () =>
-    refill(target, from, entry, tag),
+    refill(core, target, from, entry, tag),
   );
   const found = keep.i32(i32.load(entry.get(), layout.jumpCache + 8));
   if (stale) when(i32.eq(found.get(), stale.get()), () => leaveToLookUp(target, from));
@@ -184,13 +186,21 @@ function goTo(core: CoreFunctions, target: Local<I64>, from: Local<I32>, stale?:
 }
 
 /** Fills a jump cache entry from fetch TLB and run index (run-caches.ts), or leaves. */
-function refill(target: Local<I64>, from: Local<I32>, entry: Local<I32>, tag: Local<I64>): void {
+function refill(
+  core: CoreFunctions,
+  target: Local<I64>,
+  from: Local<I32>,
+  entry: Local<I32>,
+  tag: Local<I64>,
+): void {
   const leave = (): void => leaveToLookUp(target, from);
   const pageNumber = i32.wrap(i64.shrU(target.get(), i64.const(12)));
   const fetchIndex = i32.and(pageNumber, i32.const(fetchTlbEntries - 1));
   const fetch = keep.i32(i32.shl(fetchIndex, i32.const(4)));
   const pageTag = i64.and(tag.get(), i64.const(-4096));
-  when(i64.ne(pageTag, i64.load(fetch.get(), layout.fetchTlb)), leave);
+  when(i64.ne(pageTag, i64.load(fetch.get(), layout.fetchTlb)), () =>
+    refillFetchTlb(target, tag, fetch, core.walk, leave),
+  );
   const page = keep.i32(i32.load(fetch.get(), layout.fetchTlb + 8));
   const offset = i32.and(i32.wrap(target.get()), i32.const(0xfff));
   const key = keep.i32(i32.or(offset, i32.load(i32.const(0), layout.state + state.modeKey)));
@@ -317,5 +327,3 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
   if (name !== "stale" && name !== "goOn") site.next();
   return endFunction();
 }
-
-export { accessKind, returnCall };

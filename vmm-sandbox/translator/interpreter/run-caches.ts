@@ -13,20 +13,28 @@
  * from global pages (SDM volume 3A §4.10.2.4). The run index knows no mapping and is only emptied
  * with the records; entries that outlive their run lead to stale records.
  */
-import { pageNumber } from "../mmu/paging.ts";
 import {
   fetchTlbEntries,
   jumpCacheEntries,
   layout,
+  quickHash,
   runIndexEntries,
   runIndexHash,
   state,
+  walkState,
 } from "../state.ts";
 
 /** Tags keep generations in address bits 48 to 60, which canonical addresses do not need. */
 const maxGeneration = 0x1fff;
 
 const entryWords = 4;
+const knownPageBits = 15;
+const knownPages = 1 << knownPageBits;
+const supervisorIsLocal = (layout.walk + walkState.supervisorIsLocal) >> 2;
+
+function knownPlace(low: number, high: number): number {
+  return Math.imul((high << 20) | (low >>> 12), quickHash) >>> (32 - knownPageBits);
+}
 
 /** The part of tags above the address: bit 0 of `mode` is set at CPL 3. */
 function tagOf(mode: number, generation: number): number {
@@ -37,14 +45,15 @@ export class RunCaches {
   private readonly words: Int32Array;
   /** Generations of supervisor and user mappings. */
   private readonly generations = [1, 1];
-  /** Code of the supervisor came from a page that a CR3 write forgets. */
-  private supervisorIsLocal = false;
-  /** Pages that the caches may know, as address / 4096: supervisor, user. */
-  private readonly known = [new Set<number>(), new Set<number>()] as const;
+  /** Pages that the caches may know: their generation by hash, of supervisor and user. */
+  private readonly known: readonly Uint16Array[];
   private mode = 0;
 
   constructor(memory: WebAssembly.Memory) {
     this.words = new Int32Array(memory.buffer);
+    const known = (which: number) =>
+      new Uint16Array(memory.buffer, layout.knownPages + which * knownPages * 2, knownPages);
+    this.known = [known(0), known(1)];
     this.empty();
     this.forgetRuns();
   }
@@ -71,10 +80,10 @@ export class RunCaches {
     this.generations[which] = next;
     if (next > maxGeneration) {
       this.generations.fill(1);
+      for (const pages of this.known) pages.fill(0);
       this.empty();
     }
-    this.known[which].clear();
-    if (which === 0) this.supervisorIsLocal = false;
+    if (which === 0) this.words[supervisorIsLocal] = 0;
     this.setMode(this.mode);
   }
 
@@ -87,13 +96,13 @@ export class RunCaches {
   /** CR3 was written with global pages enabled. */
   forgetLocalMapping(): void {
     this.forget(1);
-    if (this.supervisorIsLocal) this.forget(0);
+    if (this.words[supervisorIsLocal]) this.forget(0);
   }
 
-  /** Whether code was fetched from this page of either mode. */
+  /** Whether code may have been fetched from this page of either mode. */
   knows(low: number, high: number): boolean {
-    const page = pageNumber(low, high);
-    return this.known[0].has(page) || this.known[1].has(page);
+    const place = knownPlace(low, high);
+    return this.known.some((pages, which) => pages[place] === this.generations[which]);
   }
 
   /** Records were dropped altogether. */
@@ -113,8 +122,9 @@ export class RunCaches {
 
   addPage(low: number, high: number, page: number, isGlobal: boolean): void {
     const user = this.mode & 1;
-    (this.known[user] as Set<number>).add(pageNumber(low, high));
-    if (user === 0 && !isGlobal) this.supervisorIsLocal = true;
+    const known = this.known[user] as Uint16Array;
+    known[knownPlace(low, high)] = this.generations[user] as number;
+    if (user === 0 && !isGlobal) this.words[supervisorIsLocal] = 1;
     const at = this.fetchEntry(low);
     this.words[at] = low & ~0xfff;
     this.words[at + 1] = high ^ this.modeTag();

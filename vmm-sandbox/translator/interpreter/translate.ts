@@ -42,7 +42,7 @@ export class Translator {
   };
   readonly helpers: HelperSites;
   private readonly writer: RecordWriter;
-  private readonly pages = new CodePageMap();
+  private readonly pages: CodePageMap;
   /** Runs of one instruction across a page's end, by page, offset and mode. */
   private readonly crossings = new Map<number, { readonly first: number; readonly next: number }>();
   private readonly bytes: Uint8Array;
@@ -55,6 +55,7 @@ export class Translator {
     this.bytes = new Uint8Array(memory.buffer);
     this.halves = new Uint16Array(memory.buffer);
     this.words = new Int32Array(memory.buffer);
+    this.pages = new CodePageMap(memory);
     this.writer = new RecordWriter(memory, set);
     this.helpers = this.writer.helpers;
     this.protect = protect;

@@ -11,7 +11,16 @@
  * ```
  */
 import { HOLE_END, HOLE_START } from "../../machine/layout.ts";
-import { layout, state, tlbEntries, tlbEntry, tlbEntryBytes } from "../state.ts";
+import {
+  layout,
+  pageMark,
+  quickHash,
+  state,
+  tlbEntries,
+  tlbEntry,
+  tlbEntryBytes,
+  walkState,
+} from "../state.ts";
 import { hostOfRam, tableIndex } from "./ram-host.ts";
 
 export const access = { read: 0, write: 1, fetch: 2 } as const;
@@ -34,23 +43,28 @@ export class Paging {
   private pageIsWritable = false;
   pageIsGlobal = false;
   private pageIsLarge = false;
-  /** 2 MiB regions of which pieces of larger pages were filled, as multiples of 2 MiB. */
-  private readonly largeRegions = new Set<number>();
-  misses = 0;
+  private slowFills = 0;
   flushes = 0;
 
   private readonly words: Int32Array;
   private readonly ramBytes: number;
-  private readonly filled = [new Uint16Array(tlbEntries), new Uint16Array(tlbEntries)] as const;
-  private readonly filledCount = [0, 0];
-  private readonly isFilled = [new Uint8Array(tlbEntries), new Uint8Array(tlbEntries)] as const;
-
-  /** Physical pages that an entry may allow writes to. */
-  private readonly writable: Uint8Array;
+  /** By TLB: the entries that a CR3 write forgets, and whether they are listed. */
+  private readonly filled: readonly Uint16Array[];
+  private readonly isFilled: readonly Uint8Array[];
+  /** By hash: 2 MiB regions of which pieces of larger pages were filled. */
+  private readonly largeRegions: Uint8Array;
+  private readonly marks: Uint8Array;
 
   constructor(memory: WebAssembly.Memory, ramBytes: number) {
     this.words = new Int32Array(memory.buffer);
-    this.writable = new Uint8Array((ramBytes + (HOLE_END - HOLE_START)) / 4096 + 1);
+    const of = (at: number, length: number) => new Uint8Array(memory.buffer, at, length);
+    this.filled = [0, 1].map(
+      (which) =>
+        new Uint16Array(memory.buffer, layout.filledLists + which * tlbEntries * 2, tlbEntries),
+    );
+    this.isFilled = [0, 1].map((which) => of(layout.filledMarks + which * tlbEntries, tlbEntries));
+    this.largeRegions = of(layout.largeRegions, 1 << largeRegionBits);
+    this.marks = of(layout.pageMarks, (ramBytes + (HOLE_END - HOLE_START)) / 4096 + 1);
     this.ramBytes = ramBytes;
     this.flushAll();
   }
@@ -58,6 +72,11 @@ export class Paging {
   /** Byte offset of physical RAM in the memory, or -1 when it is no RAM. */
   hostOf(physical: number): number {
     return hostOfRam(physical, this.ramBytes);
+  }
+
+  /** TLB entries filled. */
+  get misses(): number {
+    return this.slowFills + ((this.words[(layout.walk + walkState.fills) >> 2] as number) >>> 0);
   }
 
   private stateWord(offset: number): number {
@@ -189,26 +208,46 @@ export class Paging {
 
   /** Remembers the page that `walk` just found. `allowWrite`: no code is cached from it. */
   fill(low: number, high: number, isUser: boolean, allowWrite: boolean): void {
-    this.misses++;
+    this.slowFills++;
     const which = isUser ? 1 : 0;
     const index = (low >>> 12) & (tlbEntries - 1);
     const at = ((isUser ? layout.userTlb : layout.kernelTlb) >> 2) + index * entryWords;
     const words = this.words;
     const host = this.hostOf(this.physicalPage);
-    if (this.pageIsLarge) this.largeRegions.add(regionOf(low, high));
+    if (this.pageIsLarge) this.largeRegions[regionHash(low, high)] = 1;
     words[at] = low & ~0xfff;
     words[at + 1] = high;
     const write = allowWrite && this.pageIsWritable;
-    if (write) this.writable[this.physicalPage / 4096] = 1;
+    if (write) this.mark(this.physicalPage / 4096, pageMark.writable);
     words[at + 2] = write ? low & ~0xfff : -1;
     words[at + 3] = write ? high : -1;
     words[at + tlbEntry.addend / 4] = (host - (low & ~0xfff)) | 0;
     words[at + tlbEntry.physicalPage / 4] = this.physicalPage / 4096;
     // Only what a CR3 write forgets is listed.
-    if (this.pageIsGlobal || this.isFilled[which][index]) return;
-    this.isFilled[which][index] = 1;
-    this.filled[which][this.filledCount[which] as number] = index;
-    this.filledCount[which] = (this.filledCount[which] as number) + 1;
+    const marks = this.isFilled[which] as Uint8Array;
+    if (this.pageIsGlobal || marks[index]) return;
+    marks[index] = 1;
+    const counter = filledCounter(which);
+    const count = words[counter] as number;
+    (this.filled[which] as Uint16Array)[count] = index;
+    words[counter] = count + 1;
+  }
+
+  private mark(page: number, bit: number): void {
+    this.marks[page] = (this.marks[page] as number) | bit;
+  }
+
+  /** After whatever may have changed how WebAssembly walks. */
+  private allowQuickWalk(): void {
+    const words = this.words;
+    const low = Math.min(this.ramBytes, HOLE_START);
+    const efer = this.stateWord(state.efer);
+    const table = this.tableAddress(this.stateWord(state.cr3), this.stateWord(state.cr3 + 4));
+    // Long mode active, NX enabled; paging, and the supervisor minds pages that are not writable.
+    const usual =
+      (efer & 0xc00) === 0xc00 && ((this.stateWord(state.cr0) & 0x8001_0000) | 0) === usualCr0;
+    words[(layout.walk + walkState.limit) >> 2] = low / 4096;
+    words[(layout.walk + walkState.root) >> 2] = usual && table < low ? layout.ram + table : 0;
   }
 
   /** Host address of an access that the TLB allows, or 0. */
@@ -233,11 +272,12 @@ export class Paging {
 
   flushAll(): void {
     this.flushes++;
-    this.largeRegions.clear();
+    this.allowQuickWalk();
+    this.largeRegions.fill(0);
     for (let which = 0; which < 2; which++) {
       const base = (which ? layout.userTlb : layout.kernelTlb) >> 2;
       this.words.fill(-1, base, base + tlbEntries * entryWords);
-      this.filledCount[which] = 0;
+      this.words[filledCounter(which)] = 0;
       (this.isFilled[which] as Uint8Array).fill(0);
     }
   }
@@ -249,21 +289,23 @@ export class Paging {
       return;
     }
     this.flushes++;
+    this.allowQuickWalk();
     for (let which = 0; which < 2; which++) {
       const list = this.filled[which] as Uint16Array;
       const marks = this.isFilled[which] as Uint8Array;
-      for (let i = 0; i < (this.filledCount[which] as number); i++) {
+      const count = this.words[filledCounter(which)] as number;
+      for (let i = 0; i < count; i++) {
         const index = list[i] as number;
         this.clear(which, index);
         marks[index] = 0;
       }
-      this.filledCount[which] = 0;
+      this.words[filledCounter(which)] = 0;
     }
   }
 
   /** INVLPG: one entry, or (true) everything when a larger page was filled piece by piece there. */
   flushPage(low: number, high: number): boolean {
-    if (this.largeRegions.has(regionOf(low, high))) {
+    if (this.largeRegions[regionHash(low, high)]) {
       this.flushAll();
       return true;
     }
@@ -275,8 +317,9 @@ export class Paging {
 
   /** Takes write access to a physical page from all entries: code is cached from it now. */
   protect(page: number): void {
-    if (!this.writable[page]) return;
-    this.writable[page] = 0;
+    const mark = this.marks[page] as number;
+    if (!(mark & pageMark.writable)) return;
+    this.marks[page] = mark & ~pageMark.writable;
     const words = this.words;
     for (const base of [layout.kernelTlb >> 2, layout.userTlb >> 2])
       for (let at = base; at < base + tlbEntries * entryWords; at += entryWords)
@@ -287,11 +330,13 @@ export class Paging {
   }
 }
 
-function regionOf(low: number, high: number): number {
-  return (high & 0xffff) * 2048 + (low >>> 21);
+const usualCr0 = 0x8001_0000 | 0;
+const largeRegionBits = 13;
+
+function filledCounter(which: number): number {
+  return ((layout.walk + walkState.filledCounts) >> 2) + which;
 }
 
-/** The 36 bits of an address that name its page; they fit a number. */
-export function pageNumber(low: number, high: number): number {
-  return (high & 0xffff) * 0x10_0000 + (low >>> 12);
+function regionHash(low: number, high: number): number {
+  return Math.imul((high << 11) | (low >>> 21), quickHash) >>> (32 - largeRegionBits);
 }

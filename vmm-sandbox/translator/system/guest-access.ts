@@ -249,6 +249,17 @@ export abstract class GuestAccess {
     if (host < layout.scratchEnd) this.commit();
   }
 
+  /**
+   * Index of the first word of an operand whose address is in the state, when the TLB knows that the
+   * guest may use all of it in one page; -1: it is to be reached piece by piece.
+   */
+  wordsOfData(at: number, bytes: number, write: boolean): number {
+    const low = this.registers.get32(at);
+    const high = this.registers.get32(at + 4);
+    const host = this.paging.find(low, high, bytes, write, this.isUser);
+    return host === 0 || host & 3 ? -1 : host >>> 2;
+  }
+
   /** As the guest's instruction would: with its privilege. Throws GuestFault. */
   readData(address: bigint, bytes: number): bigint {
     return this.load(this.access(address, bytes, false, this.isUser), bytes);
