@@ -21,6 +21,7 @@ import {
   killContainer,
   NoContainerError,
   readContainer,
+  StatusError,
 } from "../runtime/index.ts";
 import { ignoreMissing } from "./containers/directory.ts";
 import type { Places } from "./places.ts";
@@ -104,8 +105,12 @@ function isOwned(path: string): boolean {
 export function endProcess({ runRoot }: Places, id: string): void {
   try {
     const container = readContainer(runRoot, id);
-    // the owner may have died before it knew the PID: the cgroup knows
-    killContainer(container, SIGKILL, { all: true });
+    try {
+      // the owner may have died before it knew the PID: the cgroup knows
+      killContainer(container, SIGKILL, { all: true });
+    } catch (error) {
+      if (!(error instanceof StatusError)) throw error; // without a cgroup: it has ended
+    }
     deleteContainer(container, { force: true });
   } catch (error) {
     if (!(error instanceof NoContainerError)) throw error;

@@ -28,10 +28,11 @@ async function main(args: readonly string[]): Promise<void> {
   const candidates: readonly (readonly [string, readonly string[]])[] = [
     ["manyworlds", [...ours, "plain", kernel, initrd, COMMAND_LINE]],
     ["manyworlds, confined, by its agent", [...ours, "agent", kernel, program]],
+    ["manyworlds, confined, warm", [...ours, "warm", kernel, program, "/tmp/snapshot"]],
     ["qemu microvm", qemu(kernel, initrd)],
     ["qemu microvm, -sandbox on", [...qemu(kernel, initrd), "-sandbox", QEMU_SANDBOX]],
   ];
-  // The first round fills the page cache.
+  // The first round fills the page cache, and makes the snapshot.
   for (let round = -1; round < Number(rounds); round++)
     for (const [name, command] of candidates) {
       const start = await measureAgain(name, command);
