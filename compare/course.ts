@@ -63,16 +63,22 @@ function turnOf({ rung }: Lane): number {
 export async function takeStarts(course: Course, part: number): Promise<void> {
   const { lanes, clock, command, effort } = course;
   // one that is slow has its sample, unless the user's command is to be timed, too
-  const able = lanes.filter(({ start }) => start.whole.length === 0 || command.length > 0);
+  const able = lanes.filter(
+    ({ start, rung }) =>
+      start.whole.length === 0 || (command.length > 0 && rung.startsOnly !== true),
+  );
   await sample(course, "starts", able, clock.budget(effort.starts, part), (lane, open) =>
     takeStart(open, command, lane.start, clock.patience()),
   );
 }
 
-/** Ours alone tell theirs. */
+/** Ours alone tell theirs; a cold start that took its time once does not take it again. */
 export async function takeAllPhases(course: Course, part: number): Promise<void> {
   const { lanes, clock, effort, space } = course;
-  const ours = lanes.filter(({ rung }) => rung.kind === "ours");
+  const ours = lanes.filter(
+    ({ rung, trial }) =>
+      rung.kind === "ours" && (rung.startsOnly !== true || (trial?.whole[0] ?? 0) <= effort.slowMs),
+  );
   await sample(course, "phases", ours, clock.budget(effort.phases, part), (lane, open) => {
     lane.phases.push(takePhases(open, space, clock.patience()));
   });
