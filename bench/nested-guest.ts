@@ -22,7 +22,7 @@ export interface NestedRun {
 }
 
 const SCRIPT = "nested.sh";
-const packages = ["busybox-static", "qemu-system-x86"];
+const packages = ["busybox-static", "passt", "qemu-system-x86"];
 const memoryMiB = 2560;
 const timeoutMs = 30 * 60_000;
 const silenceMs = 15 * 60_000;

@@ -110,10 +110,8 @@ const absent: Readonly<Record<string, string>> = {
   build: "build with buildah or docker, push to a registry, and pull from there",
   compose: "compose is not part of manyworlds",
   create: "use run: it makes and starts a container in one step",
-  exec: "start the program with run: detached containers come later",
-  logs: "redirect the output of run: detached containers come later",
   start: "use run: stopped containers are not started again yet",
-  stop: "send run a SIGTERM, or use rm --force",
+  attach: "use logs --follow, and exec for input",
   search: "look on the registry's web site",
 };
 

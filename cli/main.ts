@@ -3,6 +3,7 @@
  * before anything else of the command line is loaded, and each verb loads only its own code. No
  * node: module is imported here: "node:path" alone takes 0.4 ms.
  */
+import { self } from "./self.ts";
 
 /** As vmm-sandbox/monitor/monitor-command.ts has it, which is too much to load here. */
 const MONITOR_VERB = "vm-monitor";
@@ -21,13 +22,6 @@ async function start(): Promise<number> {
   if (words[0] === KEEPER_VERB || words[0] === RELAY_VERB) return inMachine(words);
   const { runCommandLine } = await import("./command-line.ts");
   return runCommandLine(words);
-}
-
-/** Words that execute this program again: the executable, or the engine with our source. */
-function self(): readonly string[] {
-  const { execPath, execArgv, argv } = process;
-  const [, script = ""] = argv;
-  return script.startsWith("/$bunfs/") ? [execPath] : [execPath, ...execArgv, script];
 }
 
 /** The confined process of a virtual machine, which the engine starts; no help shows it. */

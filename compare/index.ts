@@ -9,6 +9,7 @@ export { type TimedCommand, type Timing, timeCommand } from "./stopwatch.ts";
 export {
   bareRung,
   formatAround,
+  formatEstimate,
   formatKiB,
   formatOperation,
   formatRatio,

@@ -8,7 +8,7 @@
  *                           and the same two of its fastest batch, or "LETTER ! ERRNO"; files go
  *                           to FOLDER
  * probe wLETTERS MS FOLDER ADDRESS PORT   the same, with a server of this machine for what goes there
- * probe h FILE              the stamp, then waits until FILE is gone
+ * probe h FILE              the stamp, "k RELEASE" of the kernel, then waits until FILE is gone
  * probe l ADDRESS           that server: "l PORT", then answers until whoever started it ends
  * ```
  * ADDRESS and PORT are decimal numbers whose bytes, lowest first, are those of the network's order.
@@ -52,8 +52,8 @@ export const workloads = [
   { letter: "E", name: "from host",  group: "host",    time: "fastest", what: "1 MiB over TCP from this machine", bytes: true },
 ] as const satisfies readonly Workload[];
 
-/** Before them, in a guest whose first process is the probe: gives its network device an address. */
-export const networkUp = "U";
+/** Before them, where the probe is a guest's first process: brings its network devices up. */
+const NETWORK_UP = "U";
 
 export type WorkloadName = (typeof workloads)[number]["name"];
 
@@ -77,15 +77,22 @@ export function writeProbe(path: string): void {
 /** So many ticks of a coarse clock are a measurement. */
 const TICKS = 10;
 
-/** @param clockTickMs how far the clock inside jumps, where it counts ticks only */
+export interface WorkPlace {
+  /** Where files go. */
+  readonly writable: string;
+  /** How far the clock inside jumps, where it counts ticks only. */
+  readonly clockTickMs?: number;
+  readonly bringsUp?: true;
+}
+
 export function workArguments(
   { names, eachMs }: Work,
-  folder: string,
-  clockTickMs = 0,
+  { writable, clockTickMs = 0, bringsUp }: WorkPlace,
 ): readonly string[] {
   const ms = Math.max(eachMs, TICKS * clockTickMs);
   const letters = workloads.filter(({ name }) => names.includes(name)).map(({ letter }) => letter);
-  return [`w${letters.join("")}`, String(Math.round(ms)), folder];
+  const first = bringsUp === true ? NETWORK_UP : "";
+  return [`w${first}${letters.join("")}`, String(Math.round(ms)), writable];
 }
 
 export interface ProbeAnswer {

@@ -81,7 +81,10 @@ export interface Density {
 
 /** What stands between the process and the host. */
 export interface Boundary {
+  /** Whether the process inside is one of this machine's processes, as was seen from outside. */
   readonly kernel: "shared" | "own";
+  /** What uname(2) says inside. */
+  readonly kernelRelease?: string;
   /** Effective capabilities of the process inside, in its user namespace. */
   readonly capabilities: readonly string[];
   /** The user that the host sees. */

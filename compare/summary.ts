@@ -19,11 +19,21 @@ export function bareRung({ rungs }: Comparison): RungResult | undefined {
 /** So many times faster than this machine's disk is not a faster disk. */
 const SYNC_SUSPECT = 10;
 
+/** What is written there goes with the world, so nobody waits until a disk has it. */
+export function syncIsLight(rung: RungResult, bare: RungResult | undefined): boolean {
+  return (overheadOf(rung, bare, "sync")?.median ?? 1) * SYNC_SUSPECT <= 1;
+}
+
 /** How a rung was run and what its numbers do not say. */
 export function notesOf(rung: RungResult, bare: RungResult | undefined): readonly string[] {
-  const sync = overheadOf(rung, bare, "sync")?.median ?? 1;
-  if (sync * SYNC_SUSPECT > 1) return rung.notes;
+  if (!syncIsLight(rung, bare)) return rung.notes;
   return [...rung.notes, "fdatasync does not wait for a disk: what is written goes with the world"];
+}
+
+/** An extrapolation has two digits that mean something. */
+export function formatEstimate(count: number): string {
+  const unit = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(1, count))) - 1);
+  return `≈ ${(Math.round(count / unit) * unit).toLocaleString("en-US")}`;
 }
 
 export function workSpread(rung: RungResult, name: WorkloadName): Spread | undefined {

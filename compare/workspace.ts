@@ -3,7 +3,16 @@
  * world writes to the same file system), the probe, and the image in the forms that peers take.
  */
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { defaultStateRoot, flattenImage, imageCatalogue } from "../engine/index.ts";
 import { writeProbe } from "./probe.ts";
@@ -36,7 +45,8 @@ export class Workspace implements Disposable {
     this.imageId = imageId;
     this.defaults = defaults;
     this.self = selfCommand();
-    this.directory = mkdtempSync(join(root, "compare-"));
+    removeAbandoned(root);
+    this.directory = mkdtempSync(join(root, `compare-${process.pid}-`));
     chmodSync(this.directory, 0o711);
     mkdirSync(this.probeFolder, { mode: 0o755 });
     writeProbe(this.probe);
@@ -112,11 +122,23 @@ export class Workspace implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const target of mountsBelow(this.directory)) {
-      execFileSync("umount", ["--lazy", target], { stdio: "ignore" });
-    }
-    rmSync(this.directory, { recursive: true, force: true });
+    removeTree(this.directory);
   }
+}
+
+/** What a comparison left that was killed; with its hold file go the worlds that it held. */
+function removeAbandoned(root: string): void {
+  for (const name of readdirSync(root)) {
+    const pid = /^compare-(\d+)-/.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) removeTree(join(root, name));
+  }
+}
+
+function removeTree(directory: string): void {
+  for (const target of mountsBelow(directory)) {
+    execFileSync("umount", ["--lazy", target], { stdio: "ignore" });
+  }
+  rmSync(directory, { recursive: true, force: true });
 }
 
 /** What peers left mounted below a folder, deepest first. */

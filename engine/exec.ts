@@ -20,11 +20,5 @@ export async function execForeground(request: ExecRequest): Promise<number> {
     });
   }
   if (record.machine !== undefined) return await execInMachine(record, request);
-  throw new ContainerError(
-    `Cannot run a command in "${record.name}" yet: it is no virtual machine`,
-    {
-      hint: `manyworlds oci --root ${places.runRoot} exec ${record.id} COMMAND`,
-      status: 1,
-    },
-  );
+  return await (await import("./exec-container.ts")).execInOwn(places, record, request);
 }

@@ -4,6 +4,9 @@
  */
 import type { Classification } from "../vmm-sandbox/index.ts";
 import type { ContainerLine, RemoveOptions } from "./containers/list.ts";
+import type { StopOptions } from "./detached/control.ts";
+import type { LogsRequest } from "./detached/logs.ts";
+import type { DetachedRequest } from "./detached/run.ts";
 import type { Diagnosis } from "./doctor/index.ts";
 import type { ExecRequest } from "./exec.ts";
 import type { ExplainRequest, Explanation } from "./explain.ts";
@@ -57,6 +60,37 @@ export async function runVmForeground(request: VmForegroundRequest): Promise<For
 export async function classifyProgram(path: string): Promise<Classification> {
   const { classifyProgram: classify } = await import("../vmm-sandbox/index.ts");
   return classify((await import("node:fs")).readFileSync(path));
+}
+
+/** Makes a container in the background and its keeper of this process; returns only by throwing. */
+export async function runDetached(request: DetachedRequest): Promise<never> {
+  return (await import("./detached/run.ts")).runDetached(request);
+}
+
+/** Starts this program once more, for `--detach`; see detached/detach.ts. */
+export async function detaching(): Promise<typeof import("./detached/detach.ts")> {
+  return await import("./detached/detach.ts");
+}
+
+/** Returns when the container has ended. */
+export async function stopContainer(root: Root, name: string, options: StopOptions): Promise<void> {
+  const { stopContainer: stop } = await import("./detached/control.ts");
+  await stop(await places(root), name, options);
+}
+
+export async function killContainer(root: Root, name: string, signal: string): Promise<void> {
+  const { killContainerByName } = await import("./detached/control.ts");
+  await killContainerByName(await places(root), name, signal);
+}
+
+/** @returns the exit status of a container, when it has ended */
+export async function waitForContainer(root: Root, name: string): Promise<number> {
+  const { waitForContainer: wait } = await import("./detached/control.ts");
+  return await wait(await places(root), name);
+}
+
+export async function showLogs(root: Root, request: LogsRequest): Promise<void> {
+  await (await import("./detached/logs.ts")).showLogs(await places(root), request);
 }
 
 /** Runs another process in a running container, on our own streams. */

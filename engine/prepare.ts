@@ -6,7 +6,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ImageRecord, Snapshot } from "../image/index.ts";
 import type { Fd } from "../linux/index.ts";
-import type { ImageConfig, RuntimeConfig } from "../oci/index.ts";
+import type { ContainerConfig, ImageConfig, RuntimeConfig } from "../oci/index.ts";
 import { dockerSeccompFilter, type EncodedFilter } from "../runtime/index.ts";
 import { makeBindSources } from "./bind-sources.ts";
 import type { ContainerRecord } from "./containers/directory.ts";
@@ -88,6 +88,8 @@ export function prepareContainer(
       labels: { ...defaults.Labels, ...options.labels },
       cgroupsPath: facts.cgroupsPath,
       network: options.network ?? "none",
+      ...stopSignalOf(defaults, options),
+      defaultSeccomp: hasDefaultSeccomp(options),
     };
     containers.write(record);
     const filter = explains ? undefined : defaultFilter(config, options);
@@ -99,11 +101,23 @@ export function prepareContainer(
   }
 }
 
+/** The user's, or the image's. */
+export function stopSignalOf(
+  { StopSignal }: ContainerConfig,
+  { stopSignal = StopSignal }: ContainerOptions,
+): { readonly stopSignal?: string } {
+  return stopSignal === undefined ? {} : { stopSignal };
+}
+
+function hasDefaultSeccomp({ privileged, security }: ContainerOptions): boolean {
+  return privileged !== true && security?.seccomp === undefined;
+}
+
 function defaultFilter(
   { process }: RuntimeConfig,
-  { privileged, security }: ContainerOptions,
+  options: ContainerOptions,
 ): EncodedFilter | undefined {
-  if (privileged === true || security?.seccomp !== undefined) return undefined;
+  if (!hasDefaultSeccomp(options)) return undefined;
   return dockerSeccompFilter(process?.capabilities?.bounding ?? []);
 }
 

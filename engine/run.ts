@@ -55,7 +55,7 @@ const DEFAULT_DETACH_KEYS = Uint8Array.of(16, 17); // ctrl-p ctrl-q
 
 export async function runForeground(request: ForegroundRequest): Promise<ForegroundResult> {
   markPhase("program loaded");
-  const { container: options, image: imageName } = request;
+  const { container: options } = request;
   if (options.tty && options.interactive && !isTerminal(STDIN)) {
     throw new ContainerError("Cannot use -t: standard input is not a terminal", {
       hint: "leave out -t where there is no terminal, as in scripts and pipes",
@@ -64,6 +64,13 @@ export async function runForeground(request: ForegroundRequest): Promise<Foregro
   }
   const places = openPlaces(request.root);
   using _store = places.store;
+  const prepared = await prepareRun(places, request);
+  return await supervise(places, prepared, request);
+}
+
+/** Everything but the process. */
+export async function prepareRun(places: Places, request: ForegroundRequest): Promise<Prepared> {
+  const { container: options, image: imageName } = request;
   sweep(places);
   const record = await resolveImage(places, imageName, request);
   const lease = await places.store.lease();
@@ -82,7 +89,7 @@ export async function runForeground(request: ForegroundRequest): Promise<Foregro
   }
   markPhase("files and configuration made");
   request.onReady?.();
-  return await supervise(places, prepared, request);
+  return prepared;
 }
 
 async function supervise(
@@ -132,9 +139,15 @@ async function supervise(
 }
 
 /** Carries bytes, if there is a terminal, until the end. */
-async function attend(
-  { container, terminal }: Launched,
-  { container: options, detachKeys = DEFAULT_DETACH_KEYS }: ForegroundRequest,
+export async function attend(
+  { container, terminal }: { readonly container: { readonly pidfd: Fd }; readonly terminal?: Fd },
+  {
+    container: options,
+    detachKeys = DEFAULT_DETACH_KEYS,
+  }: {
+    readonly container: Pick<ContainerOptions, "interactive">;
+    readonly detachKeys?: Uint8Array | undefined;
+  },
 ): Promise<"ended" | "detached"> {
   const { pidfd } = container;
   if (terminal === undefined) return relay({ pidfd });

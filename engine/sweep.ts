@@ -16,10 +16,12 @@ import {
   syscall,
 } from "../linux/index.ts";
 import {
+  decodeStatus,
   deleteContainer,
   killContainer,
   NoContainerError,
   readContainer,
+  StatusError,
 } from "../runtime/index.ts";
 import { ignoreMissing } from "./containers/directory.ts";
 import type { Places } from "./places.ts";
@@ -49,11 +51,27 @@ function sweepOne(places: Places, id: string, path = places.containers.runningPa
     discard(places, record ?? { id, name: "" }, undefined);
     places.containers.dropStaleNames();
   } else {
-    const finishedAt = new Date().toISOString();
-    places.containers.write({ ...record, exitStatus: record.exitStatus ?? KILLED, finishedAt });
+    const end = readEnd(places.containers.path(id, "exit-status"));
+    const { exitStatus = KILLED, finishedAt = new Date() } = end ?? record;
+    const ended = { exitStatus, finishedAt: new Date(finishedAt).toISOString() };
+    places.containers.write({ ...record, ...ended });
   }
   ignoreMissing(() => places.containers.release(path));
   return true;
+}
+
+/** What the keeper of a detached container has written down; undefined when it could not. */
+export function readEnd(
+  path: string,
+): { readonly exitStatus: number; readonly finishedAt: Date } | undefined {
+  try {
+    const bytes = readFileSync(path);
+    if (bytes.length !== 4) return undefined;
+    return { exitStatus: decodeStatus(bytes).code, finishedAt: statSync(path).mtime };
+  } catch (error) {
+    if (hasErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
 }
 
 /** The lock, unless another holds it or the file has gone meanwhile. */
@@ -87,8 +105,12 @@ function isOwned(path: string): boolean {
 export function endProcess({ runRoot }: Places, id: string): void {
   try {
     const container = readContainer(runRoot, id);
-    // the owner may have died before it knew the PID: the cgroup knows
-    killContainer(container, SIGKILL, { all: true });
+    try {
+      // the owner may have died before it knew the PID: the cgroup knows
+      killContainer(container, SIGKILL, { all: true });
+    } catch (error) {
+      if (!(error instanceof StatusError)) throw error; // without a cgroup: it has ended
+    }
     deleteContainer(container, { force: true });
   } catch (error) {
     if (!(error instanceof NoContainerError)) throw error;

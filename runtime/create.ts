@@ -84,10 +84,10 @@ export function createContainer(options: CreateOptions): CreatedContainer {
   if (config.process === undefined && options.mode === "run")
     throw new LaunchError("process must be specified in config.json");
   const rootfs = resolveRoot(config, bundle);
-  const directory = createStateDirectory(stateRoot, id);
   const layout = readCgroupLayout();
   const cgroup = layout && options.noCgroups !== true ? chooseCgroup(layout, options) : undefined;
   const resctrl = placeResctrl(config.linux ?? {}, id);
+  const directory = createStateDirectory(stateRoot, id); // what was refused leaves nothing
   const record: ContainerRecord = {
     id,
     bundle,

@@ -64,6 +64,8 @@ export interface ExecOptions {
   readonly handed?: Fd;
   /** For a container whose cgroup systemd made. */
   readonly systemd?: SystemdDriver;
+  /** Loaded instead of what linux.seccomp of the container compiles to. */
+  readonly seccompFilter?: EncodedFilter | undefined;
 }
 
 export interface ExecedProcess {
@@ -101,6 +103,7 @@ export function execInContainer(container: Container, options: ExecOptions): Exe
     entrances: entrances.map(({ number }) => number),
     awaitsCgroup: isMoved,
     rootless: isOrdinaryUser(),
+    seccompFilter: options.seccompFilter,
   });
   const keep = [theirs.number, target.number, ...entrances.map(({ number }) => number)];
   if (options.console !== undefined) keep.push(options.console.number);

@@ -5,7 +5,7 @@ export { createContainer } from "./create.ts";
 export type { CreatedContainer, CreateOptions } from "./create-options.ts";
 export { LaunchError, NoContainerError, StatusError } from "./errors.ts";
 
-export { planExec } from "./exec.ts";
+export { type ExecedProcess, execInContainer, planExec } from "./exec.ts";
 export { type ExplainOptions, explainLaunch, formatLaunch } from "./explain.ts";
 export {
   type LaunchContext,
@@ -29,4 +29,4 @@ export { dockerSeccompFilter } from "./seccomp/docker-filter.ts";
 export { receiveDescriptor, socketPair } from "./sockets.ts";
 export { type Container, type MachineRecord, readContainer } from "./state.ts";
 export { readBundle } from "./verbs/bundle.ts";
-export { type ExitStatus, waitForChild } from "./wait.ts";
+export { decodeStatus, type ExitStatus, waitForChild } from "./wait.ts";

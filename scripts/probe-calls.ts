@@ -33,6 +33,7 @@ export const data = {
   stat: 8192,
   request: 8448,
   peer: 8512,
+  utsname: 8576,
   source: 0x1_0000,
   target: 0x11_0000,
   sizeBytes: 0x21_0000,

@@ -8,6 +8,7 @@ import { data, load, must, type Operand, set, store, sys } from "./probe-calls.t
 
 const AF_INET = 2;
 const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
 const ADDRESS_BYTES = 16;
@@ -27,21 +28,32 @@ const PIECE_BYTES = 1 << 20;
 const SIOCSIFFLAGS = 0x8914;
 const SIOCSIFADDR = 0x8916;
 const IFF_UP = 1;
+const ETH0 = 0x3068_7465n;
 /** The address that QEMU's user network gives its guest, 10.0.2.15 in network order. */
 const GUEST_ADDRESS = 0x0f02_000a;
 
 const wishes = { echo: "e", sink: "s", source: "r" } as const;
 type Wish = keyof typeof wishes;
 
-/** The first network device gets QEMU's address: for a guest that has nobody else to do it. */
+/**
+ * Brings the loopback device up, then the first other one with QEMU's address: for a guest that has
+ * nobody else to do it. Fails after the first where there is no second.
+ */
 export function networkUp(a: Assembler): void {
-  must(a, "socket", AF_INET, 2, 0);
+  must(a, "socket", AF_INET, SOCK_DGRAM, 0);
   store(a, data.one, R.RAX);
-  a.ri64(Code.Mov_r64_imm64, R.RAX, 0x3068_7465n); // "eth0"
+  bringUp(a, 0x6f6cn); // "lo"
+  a.ri64(Code.Mov_r64_imm64, R.RAX, ETH0);
   store(a, data.request, R.RAX);
   storeWord(a, data.request + 16, AF_INET);
   storeWord(a, data.request + 20, GUEST_ADDRESS);
   must(a, "ioctl", { load: data.one }, SIOCSIFADDR, { at: data.request });
+  bringUp(a, ETH0);
+}
+
+function bringUp(a: Assembler, name: bigint): void {
+  a.ri64(Code.Mov_r64_imm64, R.RAX, name);
+  store(a, data.request, R.RAX);
   storeWord(a, data.request + 16, IFF_UP);
   must(a, "ioctl", { load: data.one }, SIOCSIFFLAGS, { at: data.request });
 }

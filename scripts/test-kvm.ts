@@ -51,8 +51,14 @@ const monitorSuites = [
   "test/vmm-sandbox/nested/machines.test.ts",
   "test/vmm-sandbox/monitor/confined-sandbox.test.ts",
   "test/vmm-sandbox/snapshot/machines.test.ts",
+  "test/engine/vm/kvm-machines.test.ts",
 ];
-const monitorParts = ["linux", "oci", "image", "vmm-sandbox", "test/vmm-sandbox", "scripts"];
+/** The project's own folders, and what its users start. */
+const monitorParts = [
+  ...["index.ts", "linux", "oci", "image", "runtime", "registry-client", "vmm-sandbox", "engine"],
+  ...["scripts", "test/vmm-sandbox", "test/engine/vm", "test/cli", "test/registry-client"],
+  "dist/manyworlds",
+];
 const acceptanceParts = ["test/acceptance", "test/cli", "test/registry-client", "dist/manyworlds"];
 
 const countsMark = "manyworlds-test-counts:";
@@ -90,18 +96,23 @@ async function main(): Promise<number> {
 }
 
 function monitor(grep: string): Selection {
+  needBuild();
   return { parts: monitorParts, suites: monitorSuites, grep };
 }
 
 /** The command as it is shipped: what compiles code as it starts takes too long there. */
 function acceptance(): Selection {
-  if (!existsSync("dist/manyworlds"))
-    throw new Error('Expected dist/manyworlds: run "npm run build" first');
+  needBuild();
   return {
     parts: ["linux", "oci", "image", "registry-client", "scripts", ...acceptanceParts],
     suites: ["test/acceptance/acceptance.test.ts"],
     grep: "vm-kvm",
   };
+}
+
+function needBuild(): void {
+  if (existsSync("dist/manyworlds")) return;
+  throw new Error('Expected dist/manyworlds: run "npm run build" first');
 }
 
 /** As a part of all tests, one that cannot run counts as skipped. */
@@ -167,6 +178,7 @@ ln -s /lib/modules/$(uname -r) /tmp/debian/modules
 export GUEST_VMLINUX=/project/kernels/vmlinux GUEST_BZIMAGE=/project/kernels/bzImage GUEST_DEBIAN=/tmp/debian
 export MANYWORLDS_TEST_COUNTS=/tmp/counts MANYWORLDS_TEST_NAMES=1
 export MANYWORLDS_TEST_COMMAND=/project/dist/manyworlds MANYWORLDS_KERNEL=/project/kernels
+export MANYWORLDS_GUEST_KERNEL=/project/kernels
 cd /project
 ./bun --bun node_modules/mocha/bin/mocha.js --no-config --exit --reporter ./scripts/mocha-reporter.ts \\
   --timeout ${testTimeoutMs}${only} ${suites.join(" ")}

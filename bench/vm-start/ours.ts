@@ -4,21 +4,23 @@
  *
  *   ours.ts plain KERNEL INITRD CMDLINE       as QEMU is started
  *   ours.ts agent KERNEL PROGRAM              the way of a container: confined, agent, process
+ *   ours.ts warm KERNEL PROGRAM SNAPSHOT      the same from a snapshot, which the first start makes
  *
  * Times go to standard error, in milliseconds since the process started.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, openSync, readFileSync } from "node:fs";
 import {
   KvmBackend,
   mapWholeFile,
   runMonitor,
+  type SnapshotConfig,
   startConfinedSandbox,
   startGuestProcess,
   Vm,
 } from "../../vmm-sandbox/index.ts";
 import { GUEST_MEMORY_BYTES } from "./protocol.ts";
 
-const [, , mode = "", kernelPath = "", second = "", commandLine = ""] = process.argv;
+const [, , mode = "", kernelPath = "", second = "", third = ""] = process.argv;
 const mark = (phase: string) => {
   process.stderr.write(`${phase} ${performance.now().toFixed(2)}\n`);
 };
@@ -27,7 +29,7 @@ if (mode === "vm-monitor") await runMonitor(Number(kernelPath));
 else {
   mark("monitor");
   if (mode === "plain") await bootPlain();
-  else await bootWithAgent();
+  else await bootWithAgent(mode === "warm" ? openSnapshot(third) : undefined);
 }
 process.exit(0);
 
@@ -44,17 +46,24 @@ async function createPlain(): Promise<Vm> {
     backend,
     kernel: kernel.bytes,
     initrd: readFileSync(second),
-    commandLine,
+    commandLine: third,
     onConsole: (bytes) => void process.stdout.write(bytes),
   });
 }
 
-async function bootWithAgent(): Promise<void> {
+/** One kernel and one build: any key will do. */
+function openSnapshot(path: string): SnapshotConfig {
+  const kind = existsSync(path) ? "restore" : "save";
+  return { kind, fd: openSync(path, kind === "save" ? "wx+" : "r"), key: Buffer.alloc(32, 1) };
+}
+
+async function bootWithAgent(snapshot: SnapshotConfig | undefined): Promise<void> {
   const sandbox = await startConfinedSandbox({
     cpu: "kvm",
     cpus: 1,
     memorySizeBytes: GUEST_MEMORY_BYTES,
     kernel: kernelPath,
+    ...(snapshot !== undefined && { snapshot }),
     files: [{ path: "program", type: "file", mode: 0o755, data: readFileSync(second) }],
   });
   mark("agent");

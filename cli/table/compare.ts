@@ -19,6 +19,9 @@ export const compare = command({
   maxArgs: Number.POSITIVE_INFINITY,
   interspersed: true,
   completes: "image",
-  notes: ["Ctrl-C ends it early and shows what has been measured until then."],
+  notes: [
+    "Takes up to ten minutes, with --quick one. Ctrl-C ends it early and shows what has been measured until then.",
+    "Exit status: 0 at its end, what could not be measured included with its reason; 130 when it was interrupted; 1 when nothing could be measured.",
+  ],
   load: async () => (await import("../verbs/compare.ts")).compare,
 });

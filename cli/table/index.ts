@@ -1,6 +1,7 @@
 /** Every verb, in the order the help shows them. */
 import type { Command } from "../command.ts";
 import { compare } from "./compare.ts";
+import * as detached from "./detached.ts";
 import * as image from "./image.ts";
 import * as other from "./other.ts";
 import { explain, run } from "./run.ts";
@@ -15,6 +16,10 @@ export const commands = [
   image.login,
   image.logout,
   other.ps,
+  detached.logs,
+  detached.stop,
+  detached.kill,
+  detached.wait,
   other.rm,
   explain,
   compare,

@@ -64,7 +64,7 @@ export const execFlags = {
 export const exec = command({
   name: "exec",
   aliases: ["container exec"],
-  summary: "Run a command in a container that runs in a virtual machine",
+  summary: "Run a command in a running container",
   usage: "[OPTIONS] CONTAINER COMMAND [ARG...]",
   group: "common",
   flags: execFlags,

@@ -26,7 +26,7 @@ import {
   parseOomScore,
 } from "../values/scalar.ts";
 
-const detached = "containers run in the foreground in this release: put '&' or a service around it";
+const unchecked = "ask with exec, or from a service around it";
 const published = "use --network host, where the program listens on the host's own ports";
 const restarted = "run it from a shell loop or a service that restarts it";
 const volumes = "mount a directory: -v /path/on/host:/path/in/container";
@@ -97,15 +97,15 @@ export const runFlags = {
   "cidfile": one("string", asText, "Write the container's ID to this file", { completes: "file" }),
   "cpu": choice(["auto", "kvm", "software"], "Which CPU a virtual machine uses; implies --isolation vm", { fallback: "auto" }),
   "cpu-stats": optional("file", asText, "Say at the end what the software CPU did; as JSON too, to a file", { bare: "", completes: "file" }),
-  "detach": toggle("Run in the background", { short: "d", later: detached }),
+  "detach": toggle("Run in the background, and print the container's ID", { short: "d" }),
   "detach-keys": one("string", parseDetachKeys, "Keys that leave a container running", { fallback: "ctrl-p,ctrl-q" }),
   "expose": list("list", asText, "Accepted as a note: nothing is published"),
   "gpus": one("gpu-request", asText, "Add GPUs", { later: "name their device files with --device" }),
-  "health-cmd": one("string", asText, "Check the container's health", { later: detached }),
+  "health-cmd": one("string", asText, "Check the container's health", { later: unchecked }),
   "isolation": choice(["auto", "container", "vm"], "What isolates it: auto, container or vm", { fallback: "auto" }),
   "kernel": one("file", asText, "Kernel of a virtual machine: a bzImage, a vmlinux, or a directory", { completes: "file" }),
   "link": list("list", asText, "Link to another container", { later: published }),
-  "log-driver": one("string", asText, "Logging driver", { later: "redirect standard output and error" }),
+  "log-driver": one("string", asText, "Logging driver", { later: "what a container with --detach writes is kept in its directory, see manyworlds logs" }),
   "name": one("string", parseContainerName, "Name of the container"),
   "publish": list("list", asText, "Publish a port", { short: "p", later: published }),
   "publish-all": toggle("Publish all exposed ports", { short: "P", later: published }),

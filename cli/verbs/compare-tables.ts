@@ -1,8 +1,10 @@
 /** A comparison as text: a table for each question, and what is missing with its cure. */
 import {
+  type Boundary,
   bareRung,
   type Comparison,
   formatAround,
+  formatEstimate,
   formatKiB,
   formatOperation,
   formatRatio,
@@ -44,7 +46,7 @@ export function formatComparison(comparison: Comparison, colour: boolean): strin
   ];
   const parts = [
     `${image}${command.length > 0 ? ` -- ${command.join(" ")}` : ""} on ${facts.join(", ")}\n`,
-    ...(rungs.length > 0 ? tables : []),
+    ...(rungs.length > 0 ? tables : ["\nNothing was measured.\n"]),
     ...(comparison.guest === undefined
       ? []
       : [head("What the software CPU met in a guest"), formatSensitive(comparison.guest)]),
@@ -120,7 +122,7 @@ function memoryTable(rungs: readonly RungResult[]): string {
       memory?.processes.map((each) => `${each.name} ${formatKiB(each.pssKiB)}`).join(", ") ?? NONE,
       density === undefined ? NONE : formatKiB(density.eachKiB),
       density === undefined ? NONE : String(density.together),
-      density === undefined ? NONE : `≈ ${density.fits.toLocaleString("en-US")}`,
+      density === undefined ? NONE : formatEstimate(density.fits),
     ]),
   );
 }
@@ -140,7 +142,7 @@ function boundaryTable(rungs: readonly RungResult[]): string {
       const { reachableSyscalls: reachable, knownSyscalls, capabilities, namespaces } = boundary;
       return [
         name,
-        boundary.kernel === "own" ? "its own" : "the host's",
+        kernelWords(boundary),
         reachable === undefined
           ? `filtered (of ${knownSyscalls})`
           : `${reachable} of ${knownSyscalls}`,
@@ -150,6 +152,11 @@ function boundaryTable(rungs: readonly RungResult[]): string {
       ];
     }),
   );
+}
+
+function kernelWords({ kernel, kernelRelease }: Boundary): string {
+  if (kernel === "shared") return "the host's";
+  return kernelRelease === undefined ? "its own" : `its own, ${kernelRelease}`;
 }
 
 function missingLines(comparison: Comparison, colour: boolean): string {

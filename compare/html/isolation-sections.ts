@@ -1,6 +1,6 @@
 /** The page's sections about weight and about what stands between a process and the host. */
 import type { RungResult } from "../result.ts";
-import { formatKiB } from "../summary.ts";
+import { formatEstimate, formatKiB } from "../summary.ts";
 import { bar } from "./marks.ts";
 import { html, type Markup } from "./markup.ts";
 import { drawPlot } from "./plot.ts";
@@ -38,7 +38,7 @@ ${weighed.map(
     .map((each) => `${each.name} ${formatKiB(each.pssKiB)}`)
     .join(
       ", ",
-    )}</td><td class="n">${density === undefined ? "–" : formatKiB(density.eachKiB)}</td><td class="n">${density?.together ?? "–"}</td><td class="n">${density === undefined ? "–" : `≈ ${density.fits.toLocaleString("en-US")}`}</td></tr>
+    )}</td><td class="n">${density === undefined ? "–" : formatKiB(density.eachKiB)}</td><td class="n">${density?.together ?? "–"}</td><td class="n">${density === undefined ? "–" : formatEstimate(density.fits)}</td></tr>
 `,
 )}</tbody></table></div></section>`;
 }
@@ -50,13 +50,14 @@ export function boundaryTable(rungs: readonly RungResult[]): Markup {
   if (known.length === 0) return html``;
   return html`<section><h2>Between the process and the host</h2>
 <p class="soft">As the host's kernel tells it: the seccomp filters were run for every system call that
-there is, with arguments of zero.</p>
+there is, with arguments of zero. A process that this machine's process table shows runs on its kernel; where
+the table does not show it, it has its own, and the other columns tell of the process that holds that.</p>
 <div class="scroll"><table><thead><tr><th>World</th><th>Kernel</th><th class="n">System calls that reach the host</th><th>Capabilities</th><th class="n">Host user</th><th>Own namespaces</th></tr></thead><tbody>
 ${known.map(
   ({
     name,
     boundary,
-  }) => html`<tr><td class="w">${name}</td><td class="w">${boundary.kernel === "own" ? "its own; behind a monitor:" : "the host's"}</td>
+  }) => html`<tr><td class="w">${name}</td><td class="w">${boundary.kernel === "own" ? html`its own${boundary.kernelRelease !== undefined && html`<br><small>${boundary.kernelRelease}</small>`}` : "the host's"}</td>
 <td class="n">${boundary.reachableSyscalls ?? "filtered"} of ${boundary.knownSyscalls}</td>
 <td>${capabilityWords(boundary.capabilities)}</td><td class="n">${boundary.hostUser ?? "–"}</td>
 <td>${boundary.namespaces.join(", ") || "none"}</td></tr>

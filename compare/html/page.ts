@@ -2,7 +2,14 @@
 import { claims, geometricMean } from "../claims.ts";
 import type { Comparison, RungResult } from "../result.ts";
 import { spreadOf } from "../statistics.ts";
-import { formatKiB, formatRatio, formatTime, measuredRungs, missingRungs } from "../summary.ts";
+import {
+  FEW_SAMPLES,
+  formatKiB,
+  formatRatio,
+  formatTime,
+  measuredRungs,
+  missingRungs,
+} from "../summary.ts";
 import { guestSection } from "./guest-section.ts";
 import { boundaryTable, memorySection } from "./isolation-sections.ts";
 import { embedJson, html, Markup } from "./markup.ts";
@@ -86,7 +93,9 @@ function lead(comparison: Comparison): Markup {
 
 function leadDetail(rung: RungResult, comparison: Comparison): string {
   const mean = geometricMean(rung, comparison, "cpu");
+  const count = rung.start.firstInstruction.length;
   return [
+    count < FEW_SAMPLES && `from ${count === 1 ? "one start" : `${count} starts`} only`,
     mean !== undefined && `computing takes ${formatRatio(mean)} as long`,
     rung.memory !== undefined && `${formatKiB(rung.memory.pssKiB)} for the first one`,
     rung.boundary !== undefined && `${rung.boundary.kernel === "own" ? "own" : "shared"} kernel`,

@@ -23,16 +23,21 @@ export interface Plot {
   readonly rows: readonly PlotRow[];
   readonly scale: Scale;
   readonly formatTick: (value: number) => string;
-  readonly maxTicks?: number;
+  /** Narrowest track that the words of the axis have to fit in. */
+  readonly trackPx?: number;
 }
 
 export const ROW_PX = 22;
-const MAX_TICKS = 7;
+/** On a phone. */
+const TRACK_PX = 320;
 /** In plots that stand side by side. */
-export const FEW_TICKS = 4;
+export const NARROW_TRACK_PX = 190;
+const LETTER_PX = 6.6;
+const GAP_PX = 12;
 
-export function drawPlot({ label, rows, scale, formatTick, maxTicks = MAX_TICKS }: Plot): Markup {
-  const shown = thinOut(scale.ticks, maxTicks);
+export function drawPlot({ label, rows, scale, formatTick, trackPx = TRACK_PX }: Plot): Markup {
+  const words = (tick: number): string => (tick === 0 ? "0" : shorten(formatTick(tick)));
+  const shown = thinOut(scale.ticks, words, trackPx);
   const grid = shown.map(
     (tick) =>
       html`<line class="grid" x1="${percent(scale.at(tick))}" x2="${percent(scale.at(tick))}" y1="0" y2="100%"/>`,
@@ -44,20 +49,28 @@ ${rows.map(
 <span class="value">${row.value}${row.detail === undefined ? "" : html` <small>${row.detail}</small>`}</span></div>
 `,
 )}<div class="row axis"><span class="name"></span>
-<svg class="track" height="18" aria-hidden="true">${shown.map((tick) => drawTick(tick, scale, formatTick))}</svg>
+<svg class="track" height="18" aria-hidden="true">${shown.map((tick) => drawTick(scale.at(tick), words(tick)))}</svg>
 <span class="value"></span></div></div>`;
 }
 
 /** The first, and so many of the others that their words fit. */
-function thinOut(ticks: readonly number[], most: number): readonly number[] {
-  const every = Math.ceil((ticks.length - 1) / (most - 1));
-  return ticks.filter((_, index) => index % every === 0);
+function thinOut(
+  ticks: readonly number[],
+  words: (tick: number) => string,
+  trackPx: number,
+): readonly number[] {
+  for (let every = 1; ; every++) {
+    const left = ticks.filter((_, index) => index % every === 0);
+    const widths = left.map((tick) => words(tick).length * LETTER_PX + GAP_PX);
+    // the words at the ends are inside the track, half as far from their neighbours
+    const each = (trackPx * every) / Math.max(1, ticks.length - 1);
+    if (left.length <= 2 || Math.max(...widths) * 1.25 <= each) return left;
+  }
 }
 
-function drawTick(tick: number, scale: Scale, format: (value: number) => string): Markup {
-  const at = scale.at(tick);
+function drawTick(at: number, words: string): Markup {
   const anchor = at < 8 ? "start" : at > 92 ? "end" : "middle";
-  return html`<text class="tick" x="${percent(at)}" y="13" text-anchor="${anchor}">${tick === 0 ? "0" : shorten(format(tick))}</text>`;
+  return html`<text class="tick" x="${percent(at)}" y="13" text-anchor="${anchor}">${words}</text>`;
 }
 
 export function percent(value: number): string {

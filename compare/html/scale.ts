@@ -3,6 +3,8 @@
 export interface Scale {
   readonly at: (value: number) => number;
   readonly ticks: readonly number[];
+  /** Steps are factors: lengths from the edge say nothing. */
+  readonly factors: boolean;
 }
 
 /** Whether ticks are powers of ten or of two. */
@@ -32,6 +34,7 @@ export function linear(largest: number, units: Units = "decimal"): Scale {
   return {
     at: (value) => place(value / end),
     ticks: Array.from({ length: count + 1 }, (_, index) => index * step),
+    factors: false,
   };
 }
 
@@ -51,6 +54,7 @@ export function logarithmic(smallest: number, largest: number, units: Units = "d
   return {
     at: (value) => place((powerOf(Math.max(value, factor ** low)) - low) / (high - low)),
     ticks: Array.from({ length: high - low + 1 }, (_, index) => factor ** (low + index)),
+    factors: true,
   };
 }
 

@@ -10,11 +10,12 @@ import {
   formatTime,
   measuredRungs,
   overheadOf,
+  syncIsLight,
   workSpread,
 } from "../summary.ts";
-import { bar, distribution, phases } from "./marks.ts";
+import { bar, distribution, phases, SHADES } from "./marks.ts";
 import { html, type Markup } from "./markup.ts";
-import { drawPlot, FEW_TICKS } from "./plot.ts";
+import { drawPlot, NARROW_TRACK_PX } from "./plot.ts";
 import { linear, scaleFor } from "./scale.ts";
 
 export function startSection(rungs: readonly RungResult[]): Markup {
@@ -96,10 +97,13 @@ function phasesOf({ start, phases: told }: RungResult): readonly Phase[] {
 }
 
 function phaseList(rung: RungResult, list: readonly Phase[]): Markup {
-  return html`<p><b>${rung.name}</b>: ${list.map(
-    ({ name, ms }, index) => html`${index > 0 && ", "}${name} ${formatTime(ms)}`,
-  )}.</p>`;
+  return html`<p class="steps ${rung.kind}"><b>${rung.name}</b> ${list.map(
+    ({ name, ms }, index) =>
+      html`<span class="step"><svg class="chip" width="10" height="10" aria-hidden="true"><rect class="phase shade${index % SHADES}" width="10" height="10"/></svg>${name} ${formatTime(ms)}</span> `,
+  )}</p>`;
 }
+
+const ALMOST_ONE = 0.9;
 
 const groupTitles = {
   cpu: "Computing",
@@ -111,18 +115,31 @@ const groupTitles = {
 
 export function workSection(comparison: Comparison): Markup {
   return html`<section><h2>Work inside</h2>
-<p class="soft">Bars are medians, whiskers the quartiles. Computing and kernel: how many times longer an
-operation takes than without isolation. Storage and network: what there is, each in its own unit. Not every
-world has the same way to this machine: the list below says which it took.</p>
+<p class="soft">Bars and dots are medians, whiskers the quartiles. Computing and kernel: how many times longer an
+operation takes than without isolation; bars begin at 1×. Storage and network: what there is, each in its own
+unit; dots where steps of the axis are factors.</p>
 ${Object.entries(groupTitles).map(
-  ([group, title]) => html`<h3>${title}</h3><div class="small-multiples">${workloads
+  ([
+    group,
+    title,
+  ]) => html`<h3>${title}</h3>${remarks(comparison, group)}<div class="small-multiples">${workloads
     .filter((workload) => workload.group === group)
     .map(({ name, what }) =>
       workPlot(comparison, name, what, group === "cpu" || group === "kernel"),
     )}</div>
 `,
-)}
-${waysToHost(comparison)}</section>`;
+)}</section>`;
+}
+
+/** What a group's numbers do not say themselves. */
+function remarks(comparison: Comparison, group: string): Markup | undefined {
+  if (group === "host") return waysToHost(comparison);
+  if (group !== "storage") return undefined;
+  const bare = bareRung(comparison);
+  const light = measuredRungs(comparison).filter((rung) => syncIsLight(rung, bare));
+  if (light.length === 0) return undefined;
+  return html`<p class="warn">${light.map(({ name }) => name).join(", ")}: fdatasync does not wait for a disk
+there, since what is written goes with the world. Their “sync” and “write” are not faster disks.</p>`;
 }
 
 function waysToHost(comparison: Comparison): Markup {
@@ -130,7 +147,7 @@ function waysToHost(comparison: Comparison): Markup {
     network === undefined ? [] : [{ name, ...network }],
   );
   if (ways.length === 0) return html``;
-  return html`<dl>${ways.map(
+  return html`<p class="soft">Not every world has the same way:</p><dl class="ways">${ways.map(
     ({ name, way, missing }) =>
       html`<dt>${name}</dt><dd>${way}${missing !== undefined && html` <span class="warn">not measured: ${missing.reason}</span>`}</dd>`,
   )}</dl>`;
@@ -149,16 +166,19 @@ function workPlot(
     const spread = workSpread(rung, name);
     return spread && isBytes(name) ? inverse(spread) : spread;
   };
-  const rows = measuredRungs(comparison).map((rung) => ({ rung, spread: spreadFor(rung) }));
+  const rows = measuredRungs(comparison)
+    .filter(({ work, workFailed }) => Object.keys({ ...work, ...workFailed }).length > 0)
+    .map((rung) => ({ rung, spread: spreadFor(rung) }));
   const values = rows.flatMap(({ spread }) =>
     spread === undefined ? [] : [spread.median, spread.high],
   );
   if (values.length === 0) return undefined;
-  const scale = scaleFor(values);
+  // what is as fast as without isolation needs no room below 1×
+  const scale = scaleFor(relative ? values.map(towardsOne) : values);
   return html`<div><p><b>${name}</b> <small>${what}</small></p>${drawPlot({
     label: name,
     scale,
-    maxTicks: FEW_TICKS,
+    trackPx: NARROW_TRACK_PX,
     formatTick: (value) => formatTick(name, value, relative),
     rows: rows.map(({ rung, spread }) => {
       const absolute = workSpread(rung, name)?.median;
@@ -167,12 +187,16 @@ function workPlot(
       return {
         name: rung.name,
         kind: rung.kind,
-        marks: spread === undefined ? html`` : bar(spread, scale),
+        marks: spread === undefined ? html`` : bar(spread, scale, relative ? 1 : undefined),
         value: relative && spread !== undefined ? formatRatio(spread.median) : shown,
         ...(relative && spread !== undefined && { detail: shown }),
       };
     }),
   })}</div>`;
+}
+
+function towardsOne(ratio: number): number {
+  return ratio < 1 && ratio > ALMOST_ONE ? 1 : ratio;
 }
 
 function formatTick(name: WorkloadName, value: number, relative: boolean): string {

@@ -30,7 +30,7 @@ code { font: .9em ui-monospace, "Liberation Mono", monospace; overflow-wrap: any
 .lead div { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; }
 .lead b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .plot { margin: .5rem 0 1rem; }
-.row { display: grid; grid-template-columns: 7.5rem 1fr 12rem; gap: .75rem; align-items: center; }
+.row { display: grid; grid-template-columns: 10.5rem 1fr 13.5rem; gap: .75rem; align-items: center; }
 .row .name { text-align: right; overflow-wrap: anywhere; line-height: 1.2; }
 .row .value { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .track { width: 100%; display: block; overflow: visible; }
@@ -44,11 +44,16 @@ code { font: .9em ui-monospace, "Liberation Mono", monospace; overflow-wrap: any
 .box { fill: var(--mark-soft); stroke: var(--mark); stroke-opacity: .5; }
 .median { stroke: var(--mark); stroke-width: 2.5; }
 .bar { fill: var(--mark); opacity: .8; }
+.spot { fill: var(--mark); }
+.stem { stroke: var(--mark-soft); stroke-width: 2; }
+.step { white-space: nowrap; margin-right: .6rem; } .chip { margin-right: .3rem; }
+.steps { max-width: none; font-size: .93rem; }
+dl.ways { font-size: .93rem; margin-bottom: 1rem; }
 .whisker { stroke: var(--ink); stroke-width: 1.5; }
 .phase { fill: var(--mark); }
 .shade0 { opacity: .95; } .shade1 { opacity: .62; } .shade2 { opacity: .8; } .shade3 { opacity: .4; } .shade4 { opacity: .52; }
 .small-multiples { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 0 2.5rem; }
-.small-multiples .row { grid-template-columns: 5.5rem 1fr 8.5rem; font-size: .9rem; }
+.small-multiples .row { grid-template-columns: 7rem 1fr 8.5rem; font-size: .9rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .35rem 1.4rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }

@@ -24,7 +24,11 @@ const SECCOMP_RET_ACTION_FULL = 0xffff_0000;
 const namespaces = ["mnt", "pid", "user", "net", "ipc", "uts", "cgroup", "time"];
 
 /** @param pid the process in the world, or the monitor behind which it has a kernel of its own */
-export function boundaryOf(pid: number, kernel: "shared" | "own"): Boundary {
+export function boundaryOf(
+  pid: number,
+  kernel: Boundary["kernel"],
+  kernelRelease: string | undefined,
+): Boundary {
   const status = read(pid, "status");
   const field = (name: string): string =>
     new RegExp(`^${name}:\\s*(\\S+)`, "m").exec(status)?.[1] ?? "";
@@ -32,6 +36,7 @@ export function boundaryOf(pid: number, kernel: "shared" | "own"): Boundary {
   const seccomp = modes[Number(field("Seccomp"))] ?? "none";
   return {
     kernel,
+    ...(kernelRelease !== undefined && { kernelRelease }),
     capabilities: capabilitiesOfMask(BigInt(`0x${field("CapEff") || "0"}`)),
     hostUser: field("Uid") === "" ? undefined : Number(field("Uid")),
     noNewPrivileges: field("NoNewPrivs") === "1",

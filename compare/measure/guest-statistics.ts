@@ -13,11 +13,15 @@ import { succeed } from "./start.ts";
 const work: Work = { names: ["syscall", "page fault", "fork+exec", "switch"], eachMs: 20 };
 
 /** Undefined when the rung counts nothing. */
-export function guestStatistics(rung: OpenRung, folder: string): CpuReport | undefined {
+export function guestStatistics(
+  rung: OpenRung,
+  folder: string,
+  timeoutMs: number,
+): CpuReport | undefined {
   const file = join(folder, "cpu-stats.json");
-  const invocation = rung.counted?.(file, workArguments(work, rung.writable));
+  const invocation = rung.counted?.(file, workArguments(work, rung));
   if (invocation === undefined) return undefined;
-  succeed(invocation);
+  succeed(invocation, timeoutMs);
   // SAFE: our own command wrote it; the report itself is checked field by field.
   const { report } = JSON.parse(readFileSync(file, "utf8")) as { readonly report: unknown };
   return parseCpuReport(report);

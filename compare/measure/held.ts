@@ -11,10 +11,12 @@ import { call, syscall } from "../../linux/index.ts";
 import type { OpenRung } from "../rungs/rung.ts";
 import { makeHold, type Workspace } from "../workspace.ts";
 import { descendantsOf, executableOf, memoryOf, type ProcessMemory, read } from "./processes.ts";
-import { lastWords, START_TIMEOUT_MS } from "./start.ts";
+import { lastWords } from "./start.ts";
 
 const PR_SET_CHILD_SUBREAPER = 36;
 const WNOHANG = 1;
+/** How long those that were let go may take to end. */
+const END_TIMEOUT_MS = 20_000;
 const STDERR_LIMIT = 16 * 1024;
 
 export interface Held extends AsyncDisposable {
@@ -24,14 +26,18 @@ export interface Held extends AsyncDisposable {
   processes(): readonly ProcessMemory[];
   /** The probe's process as this machine sees it; undefined behind another kernel. */
   probe(): number | undefined;
+  /** As uname(2) tells the first one's probe. */
+  kernelRelease(): string | undefined;
 }
 
-export function holdWorlds(rung: OpenRung, space: Workspace): Held {
+/** @param patience how long the next one may take to start, in milliseconds */
+export function holdWorlds(rung: OpenRung, space: Workspace, patience: () => number): Held {
   const hold = makeHold(space);
   call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   const before = new Set(descendantsOf([process.pid]));
   const strangersBefore = new Set(rung.strangers?.([]) ?? []);
   const children: ChildProcess[] = [];
+  let release: string | undefined;
   const ours = (): readonly number[] => {
     const strangers = (rung.strangers?.([]) ?? []).filter((pid) => !strangersBefore.has(pid));
     const below = [...descendantsOf([process.pid]), ...strangers, ...descendantsOf(strangers)];
@@ -39,10 +45,13 @@ export function holdWorlds(rung: OpenRung, space: Workspace): Held {
   };
   return {
     async start() {
-      children.push(await startOne(rung));
+      const started = await startOne(rung, patience());
+      release ??= started.release;
+      children.push(started.child);
     },
     processes: () => ours().flatMap((pid) => memoryOf(pid) ?? []),
     probe: () => ours().find((pid) => basename(executableOf(pid)) === basename(space.probe)),
+    kernelRelease: () => release,
     async [Symbol.asyncDispose]() {
       hold.release();
       if (rung.endsByKill) for (const child of children) child.kill("SIGKILL");
@@ -52,7 +61,12 @@ export function holdWorlds(rung: OpenRung, space: Workspace): Held {
   };
 }
 
-function startOne(rung: OpenRung): Promise<ChildProcess> {
+interface Started {
+  readonly child: ChildProcess;
+  readonly release: string;
+}
+
+function startOne(rung: OpenRung, timeoutMs: number): Promise<Started> {
   const { command, env, user } = rung.probe(["h", rung.holdFile]);
   const [file = "", ...args] = command;
   return new Promise((resolve, reject) => {
@@ -65,8 +79,8 @@ function startOne(rung: OpenRung): Promise<ChildProcess> {
     let output = "";
     const timer = setTimeout(() => {
       child.kill("SIGKILL");
-      reject(new Error(`it did not start within ${START_TIMEOUT_MS / 1000} s`));
-    }, START_TIMEOUT_MS);
+      reject(new Error(`it did not start within ${Math.round(timeoutMs / 1000)} s`));
+    }, timeoutMs);
     const settle = (act: () => void): void => {
       clearTimeout(timer);
       act();
@@ -76,7 +90,8 @@ function startOne(rung: OpenRung): Promise<ChildProcess> {
     });
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       output = (output + text).slice(-STDERR_LIMIT);
-      if (/^s \d+\r?$/m.test(output)) settle(() => resolve(child));
+      const [, release] = /^s \d+\r?\nk (\S+)\r?$/m.exec(output) ?? [];
+      if (release !== undefined) settle(() => resolve({ child, release }));
     });
     child.once("error", (error) => settle(() => reject(error)));
     child.once("exit", (status) => {
@@ -91,7 +106,7 @@ function ended(child: ChildProcess): Promise<void> {
       resolve();
       return;
     }
-    const timer = setTimeout(() => child.kill("SIGKILL"), START_TIMEOUT_MS);
+    const timer = setTimeout(() => child.kill("SIGKILL"), END_TIMEOUT_MS);
     child.once("exit", () => {
       clearTimeout(timer);
       resolve();

@@ -1,6 +1,6 @@
 /** The way from a world to this machine: round trips and streams over TCP. */
 import type { HostServers } from "../host-server.ts";
-import { networkUp, type Work, workArguments, workloads } from "../probe.ts";
+import { type Work, workArguments, workloads } from "../probe.ts";
 import type { OpenRung } from "../rungs/rung.ts";
 import { keepWork, type WorkRecord } from "./work.ts";
 
@@ -11,11 +11,10 @@ export async function takeNetwork(
   servers: HostServers,
   eachMs: number,
   record: WorkRecord,
+  timeoutMs: number,
 ): Promise<void> {
   const { outward } = rung;
   const { words } = await servers.at(outward.to);
   const work: Work = { names, eachMs };
-  const [letters = "w", ...rest] = workArguments(work, rung.writable, rung.clockTickMs);
-  const first = outward.bringsUp === true ? letters.replace("w", `w${networkUp}`) : letters;
-  keepWork(outward.probe([first, ...rest, ...words]), record);
+  keepWork(outward.probe([...workArguments(work, rung), ...words]), record, timeoutMs);
 }

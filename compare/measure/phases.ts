@@ -14,16 +14,17 @@ const END = "command ended";
 /** One start: each phase's end, in milliseconds since the fork. */
 export type PhaseSample = ReadonlyMap<string, number>;
 
-export function takePhases(rung: OpenRung, space: Workspace): PhaseSample {
+export function takePhases(rung: OpenRung, space: Workspace, timeoutMs: number): PhaseSample {
   const file = join(space.directory, "phases");
   writeFileSync(file, "");
   chmodSync(file, 0o666); // an ordinary user's command writes to it, too
   const { command, env = process.env, user } = rung.probe(["s"]);
-  const timing = succeed({
+  const invocation = {
     command,
     env: { ...env, MANYWORLDS_PHASES: file },
     ...(user !== undefined && { user }),
-  });
+  };
+  const timing = succeed(invocation, timeoutMs);
   const since = (ns: number): number => (ns - timing.startedNs) / 1e6;
   const ends = new Map<string, number>();
   for (const [, name = "", ns] of readFileSync(file, "utf8").matchAll(/^(.+) (\d+)$/gm)) {

@@ -19,7 +19,10 @@ export interface SamplingOptions {
   readonly maxRounds: number;
   /** Samples that each gets even when time is up. */
   readonly minRounds: number;
+  /** Ends it. */
   readonly signal: AbortSignal;
+  /** Whoever fails because of this one did not fail. */
+  readonly interruption?: AbortSignal;
   readonly onSample: (name: string, share: number) => void;
   /** Milliseconds; tests have a clock of their own. */
   readonly now?: () => number;
@@ -32,6 +35,7 @@ export async function sampleInTurn(
     maxRounds,
     minRounds,
     signal,
+    interruption = signal,
     onSample,
     now = () => performance.now(),
   }: SamplingOptions,
@@ -60,13 +64,17 @@ export async function sampleInTurn(
         entry.count += 1;
       } catch (error) {
         entry.failed = true;
-        // Ctrl-C ends the sample first, and is heard of after it
-        for (let turn = 0; turn < SIGNAL_TURNS; turn++) await turnOfLoop();
-        if (!signal.aborted) entry.candidate.onFailure(error);
+        await afterSignals();
+        if (!interruption.aborted) entry.candidate.onFailure(error);
       }
       entry.spentMs += now() - before;
     }
   }
+}
+
+/** Ctrl-C ends a sample first, and is heard of after it. */
+export async function afterSignals(): Promise<void> {
+  for (let turn = 0; turn < SIGNAL_TURNS; turn++) await turnOfLoop();
 }
 
 /** No time for one more of it: the budget is spent, or its own share of it. */

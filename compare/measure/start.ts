@@ -10,16 +10,14 @@ export interface StartRecord {
   readonly command: number[];
 }
 
-export const START_TIMEOUT_MS = 120_000;
-
 /** Starts the probe once, and the user's command when there is one. */
 export function takeStart(
   rung: OpenRung,
   command: readonly string[],
   record: StartRecord,
-  timeoutMs?: number,
+  timeoutMs: number,
 ): void {
-  const timing = succeed(rung.probe(["s"]), "zero", timeoutMs);
+  const timing = succeed(rung.probe(["s"]), timeoutMs);
   const { stampNs } = parseProbe(timing.stdout);
   const shared = (stampNs - timing.startedNs) / 1e6;
   record.firstInstruction.push(rung.sharesKernel ? shared : (timing.firstOutputMs ?? Number.NaN));
@@ -28,18 +26,18 @@ export function takeStart(
   if (command.length === 0) return;
   const invocation = rung.run(command);
   if (invocation === undefined) return;
-  record.command.push(succeed(invocation, "any").wholeMs);
+  record.command.push(succeed(invocation, timeoutMs, "any").wholeMs);
 }
 
 /** Throws what it said when it fails; with "any", only when the runner itself failed. */
 export function succeed(
   invocation: Invocation,
+  timeoutMs: number,
   expected: "zero" | "any" = "zero",
-  timeoutMs = START_TIMEOUT_MS,
 ): Timing {
   const timing = timeCommand({ ...invocation, timeoutMs });
   const { status, timedOut, stderr } = timing;
-  if (timedOut) throw new Error(`it did not end within ${timeoutMs / 1000} s`);
+  if (timedOut) throw new Error(`it did not end within ${Math.round(timeoutMs / 1000)} s`);
   const failed = expected === "zero" ? status !== 0 : status >= 125 && status <= 127;
   if (failed) throw new Error(`it ended with ${status}: ${lastWords(stderr)}`);
   return timing;

@@ -8,13 +8,13 @@ export interface WorkRecord {
   readonly workFailed: Partial<Record<WorkloadName, string>>;
 }
 
-export function takeWork(rung: OpenRung, work: Work, record: WorkRecord): void {
-  keepWork(rung.probe(workArguments(work, rung.writable, rung.clockTickMs)), record);
+export function takeWork(rung: OpenRung, work: Work, record: WorkRecord, timeoutMs: number): void {
+  keepWork(rung.probe(workArguments(work, rung)), record, timeoutMs);
 }
 
 /** Runs a probe that works, and keeps what it answers. */
-export function keepWork(invocation: Invocation, record: WorkRecord): void {
-  const { stdout } = succeed(invocation);
+export function keepWork(invocation: Invocation, record: WorkRecord, timeoutMs: number): void {
+  const { stdout } = succeed(invocation, timeoutMs);
   const { nsPerOperation, failed } = parseProbe(stdout);
   for (const [name, ns] of nsPerOperation) {
     const samples = record.work[name] ?? [];

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { explainImage } from "../../engine/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
 import { dockerSeccompProfile } from "../../runtime/index.ts";
-import { findProgram } from "../stopwatch.ts";
+import { findProgram, timeCommand } from "../stopwatch.ts";
 import { INSIDE, type Workspace } from "../workspace.ts";
 import {
   type Invocation,
@@ -16,6 +16,8 @@ import {
 
 export const runc = bundleRunner("runc", "runc run: the reference OCI runtime, in Go");
 export const crun = bundleRunner("crun", "crun run: the OCI runtime in C");
+
+const CGROUP2 = "/sys/fs/cgroup/unified";
 
 function bundleRunner(name: string, description: string): Rung {
   return { name, kind: "peer", description, open: (space) => openBundles(name, space) };
@@ -41,6 +43,13 @@ async function openBundles(name: string, space: Workspace): Promise<OpenRung> {
     writeFileSync(join(bundle, "config.json"), JSON.stringify({ ...config, process: process_ }));
     return { command: [name, "--root", state, "run", "--bundle", bundle, id] };
   };
+  const { stderr } = timeCommand(invoke(forProbe, [`${INSIDE}/probe`, "s"]));
+  if (stderr.includes("hybrid mode not supported")) {
+    throw new RungMissingError(
+      `${name} refuses cgroup v1 and v2 side by side`,
+      `unshare --mount sh -c "umount ${CGROUP2} && manyworlds compare IMAGE"`,
+    );
+  }
   return {
     ...nothingToClose,
     probe: (args) => invoke(forProbe, [`${INSIDE}/probe`, ...args]),
@@ -100,6 +109,8 @@ async function bundleConfig(
   const bounding = config.process?.capabilities?.bounding ?? [];
   return {
     ...rest,
+    // what is in it is of this version, and crun 1.8 takes no later one
+    ociVersion: "1.0.2",
     hostname: "compare",
     root: { path: tree },
     // files of the explained container, which is gone

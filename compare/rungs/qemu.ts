@@ -61,7 +61,8 @@ async function openQemu(space: Space, accelerator: "tcg" | "kvm"): Promise<OpenR
   const parameters = "console=ttyS0 loglevel=1 panic=-1 reboot=t";
   const user = ["-netdev", "user,id=way", "-device", "virtio-net-device,netdev=way"];
   const invoke = (args: readonly string[], network: readonly string[]): Invocation => ({
-    command: [...machine, ...network, "-append", `${parameters} -- ${args.join(" ")}`],
+    // without "--", behind which the kernel would not read what QEMU appends: where devices are
+    command: [...machine, ...network, "-append", `${parameters} ${args.join(" ")}`],
   });
   return {
     ...nothingToClose,
@@ -70,8 +71,8 @@ async function openQemu(space: Space, accelerator: "tcg" | "kvm"): Promise<OpenR
       way: "-netdev user (slirp)",
       to: "gateway",
       probe: (args) => invoke(args, user),
-      bringsUp: true,
     },
+    bringsUp: true,
     run: () => undefined,
     sharesKernel: false,
     writable: "/",

@@ -30,8 +30,6 @@ export interface Outward {
   readonly to: HostPlace;
   /** Runs the probe inside, with that way open. */
   probe(args: readonly string[]): Invocation;
-  /** Nobody gives its network device an address: the probe has to. */
-  readonly bringsUp?: true;
 }
 
 export interface OpenRung extends AsyncDisposable {
@@ -50,6 +48,8 @@ export interface OpenRung extends AsyncDisposable {
   readonly holdFile: string;
   /** Its guest's clock counts ticks of this length: what is measured by it must last some of them. */
   readonly clockTickMs?: number;
+  /** Nobody else brings its network devices up. */
+  readonly bringsUp?: true;
   /** It cannot see the hold file go. */
   readonly endsByKill?: true;
   readonly notes: readonly string[];

@@ -4,6 +4,8 @@
  * ```
  * ROOT/containers/ID/container.json   what it is; rewritten when it ends
  *                   /hosts, hostname, resolv.conf
+ *                   /log, log.1          what a detached one has written: detached/log-frames.ts
+ *                   /exit-status         wait(2)'s, as its keeper saw it, until a sweep has read it
  *                   /upper, work, merged, snapshot.json: the image store's
  *     /container-names/NAME           symbolic link to the ID: claims the name atomically
  *     /running/ID                     locked (flock) by whoever runs it, removed when it ends
@@ -55,6 +57,10 @@ export interface ContainerRecord {
   readonly cgroupsPath: string;
   /** Network of the container: "none" or "host". */
   readonly network: string;
+  /** What `stop` sends, as the image or its user has it. */
+  readonly stopSignal?: string;
+  /** docker's filter of system calls is in force, which config.json does not have. */
+  readonly defaultSeccomp?: boolean;
   /** Where it runs, when that is a virtual machine. */
   readonly machine?: MachineRecord;
   readonly finishedAt?: string;

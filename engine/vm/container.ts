@@ -10,6 +10,7 @@ import {
 } from "../containers/directory.ts";
 import { ContainerError } from "../errors.ts";
 import type { Places } from "../places.ts";
+import { execProcess } from "../spec/exec-process.ts";
 import { MAX_ACCOUNT_FILE_BYTES, parseGroup, parsePasswd, resolveUser } from "../spec/users.ts";
 import { FirstProcess, joinFlags, launchProcess, shellStatus } from "./first-process.ts";
 import { planGuestExec } from "./guest-launch.ts";
@@ -52,6 +53,11 @@ export class VmContainer {
     this.#disk = disk;
   }
 
+  /** A file of its directory. */
+  path(name: string): string {
+    return this.#places.containers.path(this.record.id, name);
+  }
+
   get machine(): ContainerMachine {
     return this.#machine;
   }
@@ -71,28 +77,15 @@ export class VmContainer {
     options: Partial<Process> & { readonly args: readonly string[] },
     user?: string,
   ): Promise<GuestProcess> {
-    const base = this.#config.process;
-    if (base === undefined) throw new ContainerError("Cannot run another process: there is none");
-    const env = lastOfEach([...(base.env ?? []), ...(options.env ?? [])]);
-    const process: Process = { ...base, terminal: false, ...options, env, ...this.#account(user) };
+    const process = execProcess(this.#config, options, user, (name) => {
+      using reader = new ErofsReader(this.#disk);
+      return readAccount(reader, name, []);
+    });
     const launch = planGuestExec(this.#config, process, this.#machine, {
       pid: this.process.pid,
       flags: joinFlags(this.#config),
     });
     return await startIn(this.#machine, launch, { ...this.#config, process }, this.record.name);
-  }
-
-  /** A user other than root starts without capabilities, and root with the container's. */
-  #account(user: string | undefined): Partial<Process> {
-    if (user === undefined) return {};
-    using reader = new ErofsReader(this.#disk);
-    const { home: _home, ...account } = readAccount(reader, user, []);
-    const { bounding = [] } = this.#config.process?.capabilities ?? {};
-    const own = account.uid === 0 ? bounding : [];
-    return {
-      user: account,
-      capabilities: { bounding, permitted: own, effective: own, inheritable: [], ambient: [] },
-    };
   }
 
   /** SIGKILL ends the machine when its guest does not react. */
@@ -163,11 +156,4 @@ export function readAccount(reader: ErofsReader, user: string, groups: readonly 
     passwd: () => parsePasswd(text("/etc/passwd")),
     group: () => parseGroup(text("/etc/group")),
   });
-}
-
-/** The last value of each name counts. */
-function lastOfEach(env: readonly string[]): readonly string[] {
-  const nameOf = (entry: string) =>
-    entry.slice(0, (entry.indexOf("=") + 1 || entry.length + 1) - 1);
-  return [...new Map(env.map((entry) => [nameOf(entry), entry])).values()];
 }

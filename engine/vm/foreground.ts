@@ -15,13 +15,16 @@ export type VmForegroundRequest = ForegroundRequest &
   VmOptions & {
     /** Gets what the CPU has counted, when the machine has ended. */
     readonly onStats?: ((stats: MachineStats) => Promise<void> | void) | undefined;
+    /** In the background: who hears that it runs. What it writes goes to its log. */
+    readonly report?: ((id: string) => void) | undefined;
   };
 
 export async function runVmForeground(request: VmForegroundRequest): Promise<ForegroundResult> {
   markPhase("program loaded");
   const { container: options, idFile } = request;
+  const inBackground = request.report !== undefined;
   const interactive = options.interactive === true;
-  if (options.tty && interactive && !process.stdin.isTTY) {
+  if (options.tty && interactive && !inBackground && !process.stdin.isTTY) {
     throw new ContainerError("Cannot use -t: standard input is not a terminal", {
       hint: "leave out -t where there is no terminal, as in scripts and pipes",
       status: 1,
@@ -41,7 +44,10 @@ export async function runVmForeground(request: VmForegroundRequest): Promise<For
   try {
     if (idFile !== undefined) writeIdFile(idFile, record.id);
     signals.targetOf((signal) => void container.kill(signal));
-    await attach(container.process, { interactive, tty: options.tty === true }, container.status);
+    const tty = options.tty === true;
+    if (request.report === undefined)
+      await attach(container.process, { interactive, tty }, container.status);
+    else await inTheBackground(container, request.report, { tty, keepsInput: interactive });
     markPhase("process ended");
   } finally {
     server[Symbol.dispose]();
@@ -50,6 +56,22 @@ export async function runVmForeground(request: VmForegroundRequest): Promise<For
   }
   markPhase("cleaned up");
   return { id: record.id, status: await container.status };
+}
+
+/** Input that is asked for stays open, and nobody writes to it. */
+async function inTheBackground(
+  container: VmContainer,
+  report: (id: string) => void,
+  { tty, keepsInput }: { readonly tty: boolean; readonly keepsInput: boolean },
+): Promise<void> {
+  const { leaveTerminal } = await import("../detached/detach.ts");
+  const { LogWriter } = await import("../detached/log-writer.ts");
+  using log = new LogWriter(container.path("log"));
+  report(container.record.id);
+  leaveTerminal();
+  const output = async (stream: 1 | 2, bytes: Uint8Array) => log.write(stream, bytes);
+  const input = { interactive: keepsInput, tty, output };
+  await attach(container.process, input, container.status);
 }
 
 async function statsOf(container: VmContainer): Promise<MachineStats> {
@@ -67,26 +89,32 @@ export interface Attachment {
   readonly interactive: boolean;
   readonly tty: boolean;
   readonly makeRaw?: () => Disposable | undefined;
+  /** Instead of our own streams; our input is left alone as well. */
+  readonly output?: Output;
 }
+
+type Output = (stream: 1 | 2, bytes: Uint8Array) => Promise<void>;
 
 /** Carries bytes until the process has ended and its last output is out. */
 export async function attach(
   guest: GuestProcess,
-  { interactive, tty, makeRaw = enterRaw }: Attachment,
+  { interactive, tty, makeRaw = enterRaw, output = toOurs }: Attachment,
   status: Promise<unknown>,
 ): Promise<void> {
-  using _raw = interactive && tty ? makeRaw() : undefined;
+  const isOurs = output === toOurs;
+  using _raw = isOurs && interactive && tty ? makeRaw() : undefined;
   const resize = (): void => {
     const size = terminalSize();
     if (tty && size !== undefined) guest.resize(size.width, size.height).catch(() => undefined);
   };
   process.on("SIGWINCH", resize);
   resize(); // it may have changed since the process was told
-  const input = interactive ? feed(guest.stdin) : closeInput(guest, tty);
+  const kept = { [Symbol.dispose]: () => undefined };
+  const input = !interactive ? closeInput(guest, tty) : isOurs ? feed(guest.stdin) : kept;
   try {
     const broken = (): void => undefined; // with its machine, as the status then says
-    const outputs = [pump(guest.stdout, process.stdout).catch(broken)];
-    if (guest.stderr !== undefined) outputs.push(pump(guest.stderr, process.stderr).catch(broken));
+    const outputs = [pump(guest.stdout, 1, output).catch(broken)];
+    if (guest.stderr !== undefined) outputs.push(pump(guest.stderr, 2, output).catch(broken));
     // The machine may end with its streams open.
     const failed = status.then(() => Promise.all(outputs));
     await Promise.race([Promise.all([...outputs, status]), failed]);
@@ -124,12 +152,19 @@ function feed(stdin: WritableStream<Uint8Array>): Disposable {
   };
 }
 
-async function pump(from: ReadableStream<Uint8Array>, to: NodeJS.WriteStream): Promise<void> {
-  for await (const bytes of from) {
-    if (to.write(bytes)) continue;
-    await new Promise<void>((resolve) => {
-      to.once("drain", resolve);
-      to.once("close", resolve); // nobody reads any more
-    });
-  }
+async function pump(
+  from: ReadableStream<Uint8Array>,
+  stream: 1 | 2,
+  output: Output,
+): Promise<void> {
+  for await (const bytes of from) await output(stream, bytes);
+}
+
+async function toOurs(stream: 1 | 2, bytes: Uint8Array): Promise<void> {
+  const to = stream === 1 ? process.stdout : process.stderr;
+  if (to.write(bytes)) return;
+  await new Promise<void>((resolve) => {
+    to.once("drain", resolve);
+    to.once("close", resolve); // nobody reads any more
+  });
 }

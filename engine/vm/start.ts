@@ -14,6 +14,7 @@ import { makeBindSources } from "../bind-sources.ts";
 import type { Claim, ContainerRecord, RunLock } from "../containers/directory.ts";
 import type { ContainerOptions, PullPolicy } from "../options.ts";
 import { openPlaces, type Places } from "../places.ts";
+import { stopSignalOf } from "../prepare.ts";
 import type { OnProgress } from "../progress.ts";
 import { resolveImage } from "../resolve-image.ts";
 import { makeArguments } from "../spec/environment.ts";
@@ -124,6 +125,7 @@ async function launchIn(
       labels: { ...defaults.Labels, ...options.labels },
       cgroupsPath: "",
       network: options.network ?? "none",
+      ...stopSignalOf(defaults, options),
       machine: { cpu, reason, cpus, memoryBytes, kernel: kernel.path, socket },
     };
     mkdirSync(places.containers.path(id), { recursive: true, mode: 0o700 });

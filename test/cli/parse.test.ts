@@ -103,7 +103,7 @@ const bad: readonly (readonly [why: string, line: string, message: RegExp])[] = 
   ["a name of one letter", "--name a x", /expected letters, digits/],
   ["an unreadable env file", "--env-file /nowhere/x x", /cannot read it \(ENOENT\)/],
   ["a wrong device access", "--device /dev/null:/dev/x:q x", /expected r, w and m/],
-  ["what a later release brings", "-d x", /"--detach" is not supported yet/],
+  ["what a later release brings", "-p 80 x", /"--publish" is not supported yet/],
   ["ports without a bridge", "-p 80:80 x", /"--publish" is not supported yet/],
 ];
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { release } from "node:os";
 import { fileURLToPath } from "node:url";
 import { type Comparison, type RungResult, workloads } from "../../compare/index.ts";
 import { World, whyNot } from "../cli/end-to-end/world.ts";
@@ -49,6 +50,14 @@ describe("manyworlds compare", function () {
       assert.ok((memory?.pssKiB ?? 0) > 0);
       assert.equal(density?.together, 4);
     }
+    for (const [name, way] of [
+      ["process", "its own loopback device"],
+      ["container", "--network host"],
+    ] as const) {
+      const { network, work } = find(comparison, name);
+      assert.deepEqual(network, { way });
+      assert.ok((work["round trip"] ?? []).length > 0);
+    }
     const bare = find(comparison, "process");
     const container = find(comparison, "container");
     const phases = container.phases ?? [];
@@ -62,6 +71,8 @@ describe("manyworlds compare", function () {
     assert.ok(phases.some(({ name }) => name === "first instruction"));
     assert.ok(least(container.start.firstInstruction) > least(bare.start.firstInstruction));
     assert.equal(bare.boundary?.seccomp, "none");
+    assert.equal(container.boundary?.kernel, "shared");
+    assert.equal(container.boundary?.kernelRelease, release());
     assert.equal(container.boundary?.seccomp, "filter");
     const { reachableSyscalls = 0, knownSyscalls = 0 } = container.boundary ?? {};
     assert.ok(reachableSyscalls > 200 && reachableSyscalls < knownSyscalls);
@@ -71,7 +82,7 @@ describe("manyworlds compare", function () {
     assert.deepEqual(world.leftovers(), []);
     assert.match(
       stderr,
-      /Preparing\nMeasuring starts\nMeasuring phases of starts\nMeasuring work inside\nWeighing\n$/,
+      /Preparing\nMeasuring starts\nMeasuring phases of starts\nMeasuring work inside\nMeasuring the way to this machine\nWeighing\n$/,
     );
   });
 
@@ -93,6 +104,35 @@ describe("manyworlds compare", function () {
     assert.ok(find(comparison, "container").start.whole.length > 0);
     assert.deepEqual(find(comparison, "container").work, {});
     assert.deepEqual(workFolders(), []);
+  });
+
+  it("takes down what it holds when it is interrupted while it weighs", async () => {
+    const child = world.start(["compare", "--quick", "--json", "--rung", "container", world.image]);
+    const [status, stdout] = await interruptedAt(child, "Weighing", "SIGTERM");
+    assert.equal(status, 130);
+    const comparison = JSON.parse(stdout) as Comparison;
+    assert.equal(comparison.interrupted, true);
+    assert.equal(find(comparison, "container").missing, undefined);
+    assert.ok((find(comparison, "container").work.integer ?? []).length > 0);
+    assert.deepEqual(workFolders(), []);
+    assert.deepEqual(world.leftovers(), []);
+  });
+
+  it("removes what a comparison that was killed left behind", async () => {
+    const killed = world.start(["compare", "--rung", "container", world.image]);
+    await interruptedAt(killed, "Measuring starts", "SIGKILL");
+    assert.equal(workFolders().length, 1);
+    const { status, stderr } = world.mw(["compare", "--quick", "--rung", "process", world.image]);
+    assert.equal(status, 0, stderr);
+    assert.deepEqual(workFolders(), []);
+  });
+
+  it("fails when nothing could be measured, and says why", () => {
+    const { status, stdout } = world.mw(["compare", "-q", "--rung", "bwrap", world.image], {
+      env: { PATH: "/nowhere" },
+    });
+    assert.equal(status, 1);
+    assert.match(stdout, /Nothing was measured\.\n[\s\S]*bwrap: bwrap is not installed/);
   });
 
   it("outlives Ctrl-C, which every process of the terminal hears", async () => {
@@ -154,6 +194,22 @@ describe("manyworlds compare", function () {
     assert.match(stderr, /-none/);
   });
 });
+
+/** @returns the exit status and standard output of a child that got a signal at that word */
+function interruptedAt(
+  child: ChildProcess,
+  word: string,
+  signal: NodeJS.Signals,
+): Promise<readonly [number | null, string]> {
+  let stdout = "";
+  child.stdout?.on("data", (bytes) => {
+    stdout += bytes;
+  });
+  child.stderr?.on("data", (bytes) => {
+    if (String(bytes).includes(word)) child.kill(signal);
+  });
+  return new Promise((resolve) => child.once("close", (status) => resolve([status, stdout])));
+}
 
 function least(values: readonly number[]): number {
   return Math.min(...values);

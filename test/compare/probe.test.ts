@@ -42,7 +42,10 @@ describe("compare/probe", () => {
       rmSync(files(), { recursive: true, force: true });
       spawnSync("mkdir", [files()]);
       const { words } = await servers.at("loopback");
-      const args = [...workArguments({ names: [name], eachMs: 20 }, files()), ...words];
+      const args = [
+        ...workArguments({ names: [name], eachMs: 20 }, { writable: files() }),
+        ...words,
+      ];
       const { stdout, stderr, status } = run(...args);
       assert.equal(status, 0, stderr);
       const [, ns = "0", operations = "0"] = /^[A-Z] (\d+) (\d+) \d+ \d+$/m.exec(stdout) ?? [];
@@ -55,7 +58,10 @@ describe("compare/probe", () => {
     });
 
   it("reports the errno of what cannot be done, and goes on with the next", () => {
-    const args = workArguments({ names: ["small file", "syscall"], eachMs: 1 }, "/proc");
+    const args = workArguments(
+      { names: ["small file", "syscall"], eachMs: 1 },
+      { writable: "/proc" },
+    );
     const { failed, nsPerOperation } = parseProbe(run(...args).stdout);
     assert.equal(failed.get("small file"), "ENOENT");
     assert.ok(nsPerOperation.has("syscall"));
@@ -64,7 +70,7 @@ describe("compare/probe", () => {
   it("says so when it is told no server, or one that is not there", () => {
     const args = workArguments(
       { names: ["round trip", "to host", "from host"], eachMs: 1 },
-      "/tmp",
+      { writable: "/tmp" },
     );
     for (const [words, errno] of [
       [[], "EDESTADDRREQ"],
@@ -78,7 +84,7 @@ describe("compare/probe", () => {
   it("serves many at once, and ends when its server is disposed of", async () => {
     using own = new HostServers(probe);
     const { words } = await own.at("loopback");
-    const args = workArguments({ names: ["round trip"], eachMs: 50 }, "/tmp");
+    const args = workArguments({ names: ["round trip"], eachMs: 50 }, { writable: "/tmp" });
     const outputs = await Promise.all(
       Array.from({ length: 5 }, async () => {
         const child = spawn(probe, [...args, ...words], { stdio: ["ignore", "pipe", "inherit"] });

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { call } from "../../linux/index.ts";
 import type { RuntimeConfig } from "../../oci/index.ts";
@@ -187,6 +194,13 @@ describe("containers", function () {
       name: "CgroupError",
       field: "linux.resources.cpu.cpus",
     });
+  });
+
+  it("whose cgroup or resctrl group is refused leave nothing either", () => {
+    using sandbox = new Sandbox();
+    const config = withLinux(sandbox.config("true"), { intelRdt: { closID: "../up" } });
+    assert.throws(() => sandbox.run(config), /intelRdt/);
+    assert.deepEqual(existsSync(sandbox.stateRoot) ? readdirSync(sandbox.stateRoot) : [], []);
   });
 
   it("created wait for start, then live through pause, exec, kill and delete", () => {

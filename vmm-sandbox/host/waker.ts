@@ -92,16 +92,24 @@ export class Waker implements Disposable {
 
   #serve(): void {
     if (this.#ask() !== "answered") return;
-    const end = performance.now() + MAX_TURN_MS;
     Atomics.store(this.#words, AWAKE, 1);
+    try {
+      this.#linger();
+    } finally {
+      if (this.#isOpen) Atomics.store(this.#words, AWAKE, 0);
+    }
+    this.#ask();
+  }
+
+  /** Until nothing comes any more, or something else has its turn. */
+  #linger(): void {
+    const end = performance.now() + MAX_TURN_MS;
     while (performance.now() < end) {
       Atomics.store(this.#words, ATTENTION, 0);
       const found = this.#ask();
-      if (!this.#isOpen) return;
-      if (found === "begun" || (found === "nothing" && !this.#wait())) break;
+      if (!this.#isOpen || found === "begun") return;
+      if (found === "nothing" && !this.#wait()) return;
     }
-    Atomics.store(this.#words, AWAKE, 0);
-    this.#ask();
   }
 
   /** A listener may end us. */

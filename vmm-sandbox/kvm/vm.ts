@@ -41,6 +41,7 @@ import {
 } from "./abi.ts";
 import type { CpuidEntry } from "./cpuid.ts";
 import { checkExtension, kvmCall, openKvm } from "./kvm-fd.ts";
+import { VmMaker } from "./vm-maker.ts";
 
 export interface KvmVmOptions {
   readonly memorySizeBytes: number;
@@ -76,7 +77,6 @@ const MAX_CPUID_ENTRIES = 256;
 
 export class KvmVm implements KvmHandle, InterruptController, Disposable {
   readonly system: Fd;
-  readonly fd: Fd;
   readonly memory: GuestMemory;
   readonly hasIrqchip: boolean;
   readonly vcpuMmapBytes: number;
@@ -85,28 +85,29 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
   readonly #ram: readonly MappedRam[];
   readonly #lines = new Map<number, IrqfdLine>();
   readonly #bells = new Set<Fd>();
+  #maker: VmMaker | undefined;
+  #fd: Fd | undefined = undefined;
+  /** What waits for the VM to be made. */
+  readonly #waiting: (() => void)[] = [];
 
   constructor(options: KvmVmOptions) {
     this.system = openKvm(options.path);
     this.vcpuMmapBytes = kvmCall(this.system, "KVM_GET_VCPU_MMAP_SIZE");
     this.xsaveBytes = Math.max(4096, checkExtension(this.system, "XSAVE2"));
     this.supportedCpuid = readSupportedCpuid(this.system);
-    this.fd = Fd.take(kvmCall(this.system, "KVM_CREATE_VM"));
-    kvmCall(this.fd, "KVM_SET_IDENTITY_MAP_ADDR", littleEndian64(KVM_IDENTITY_MAP_ADDRESS));
-    kvmCall(this.fd, "KVM_SET_TSS_ADDR", KVM_TSS_ADDRESS);
     this.hasIrqchip = options.irqchip ?? true;
-    if (this.hasIrqchip) {
-      kvmCall(this.fd, "KVM_CREATE_IRQCHIP");
-      kvmCall(this.fd, "KVM_CREATE_PIT2", kvm_pit_config.encode({ flags: KVM_PIT_SPEAKER_DUMMY }));
-    }
     this.#ram = ramRanges(options.memorySizeBytes).map((range) => ({
       ...range,
       address: mapRam(range.sizeBytes),
     }));
     this.memory = new GuestMemory(this.#ram.flatMap(viewsOf));
-    this.#ram.forEach((region, slot) => {
-      this.#setSlot(slot, region);
-    });
+    // Nothing fails here any more, so that whoever has us can close it.
+    this.#maker = new VmMaker(this.system);
+  }
+
+  /** Of the VM; waits for it the first time. Throws SyscallError when it cannot be made. */
+  get fd(): Fd {
+    return this.#fd ?? this.#finish();
   }
 
   /** The line of an IO-APIC pin: a write to an eventfd. */
@@ -117,7 +118,7 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
     const known = this.#lines.get(gsi);
     if (known !== undefined) return known;
     const fd = eventFd();
-    kvmCall(this.fd, "KVM_IRQFD", kvm_irqfd.encode({ fd: fd.number, gsi }));
+    this.#whenMade(() => kvmCall(this.fd, "KVM_IRQFD", kvm_irqfd.encode({ fd: fd.number, gsi })));
     const line = new IrqfdLine(gsi, fd);
     this.#lines.set(gsi, line);
     return line;
@@ -129,13 +130,15 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
    */
   bindBell(address: number, value: number): Fd {
     const fd = eventFd();
-    kvmCall(this.fd, "KVM_IOEVENTFD", bell(address, value, fd, 0));
+    this.#whenMade(() => kvmCall(this.fd, "KVM_IOEVENTFD", bell(address, value, fd, 0)));
     this.#bells.add(fd);
     return fd;
   }
 
   unbindBell(fd: Fd, address: number, value: number): void {
-    kvmCall(this.fd, "KVM_IOEVENTFD", bell(address, value, fd, KVM_IOEVENTFD_FLAG_DEASSIGN));
+    // One that never rang: the machine was not finished.
+    if (this.#fd !== undefined)
+      kvmCall(this.#fd, "KVM_IOEVENTFD", bell(address, value, fd, KVM_IOEVENTFD_FLAG_DEASSIGN));
     this.#bells.delete(fd);
     fd.close();
   }
@@ -178,9 +181,44 @@ export class KvmVm implements KvmHandle, InterruptController, Disposable {
   [Symbol.dispose](): void {
     for (const { fd } of this.#lines.values()) fd.close();
     for (const fd of this.#bells) fd.close();
-    this.fd.close();
+    this.#close();
     this.system.close();
     for (const { address, sizeBytes } of this.#ram) syscall("munmap", address, sizeBytes);
+  }
+
+  #close(): void {
+    const maker = this.#maker;
+    this.#maker = undefined;
+    try {
+      (this.#fd ?? maker?.take())?.close();
+    } catch {
+      // It could not be made, which nobody has asked for.
+    }
+  }
+
+  /** In this order: api.html §4.24, §4.36. */
+  #finish(): Fd {
+    const maker = this.#maker;
+    this.#maker = undefined;
+    if (maker === undefined) throw new Error("Cannot use the VM: it was closed, or never made");
+    const fd = maker.take();
+    this.#fd = fd;
+    kvmCall(fd, "KVM_SET_IDENTITY_MAP_ADDR", littleEndian64(KVM_IDENTITY_MAP_ADDRESS));
+    kvmCall(fd, "KVM_SET_TSS_ADDR", KVM_TSS_ADDRESS);
+    if (this.hasIrqchip) {
+      kvmCall(fd, "KVM_CREATE_IRQCHIP");
+      kvmCall(fd, "KVM_CREATE_PIT2", kvm_pit_config.encode({ flags: KVM_PIT_SPEAKER_DUMMY }));
+    }
+    this.#ram.forEach((region, slot) => {
+      this.#setSlot(slot, region);
+    });
+    for (const go of this.#waiting.splice(0)) go();
+    return fd;
+  }
+
+  #whenMade(go: () => void): void {
+    if (this.#fd === undefined) this.#waiting.push(go);
+    else go();
   }
 
   #setSlot(slot: number, region: MappedRam): void {

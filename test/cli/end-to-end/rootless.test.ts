@@ -61,6 +61,18 @@ describe("manyworlds as an ordinary user", function () {
     const { stdout } = mw("run", "--rm", "--network", "host", world.image, "ls", "/sys/class/net");
     assert.ok(stdout.includes("lo"), stdout);
   });
+  it("runs in the background, is entered, and ends as it says", () => {
+    const script = "echo hi; sleep 1000";
+    const { stdout, stderr } = mw("run", "-d", "--name", "back", world.image, "sh", "-c", script);
+    assert.match(stdout, /^[0-9a-f]{64}\n$/, stderr);
+    assert.equal(mw("exec", "back", "id", "-u").stdout, "0\n");
+    assert.equal(mw("logs", "back").stdout, "hi\n");
+    assert.equal(mw("kill", "back").status, 0);
+    assert.equal(mw("wait", "back").stdout, "137\n");
+    assert.match(mw("ps", "-a", "--format", "{{.Status}}").stdout, /^Exited \(137\)/);
+    assert.equal(mw("rm", "back").status, 0);
+  });
+
   it("refuses what it cannot do", () => {
     assert.match(mw("run", "--rm", "-m", "64m", world.image).stderr, /Cannot limit memory/);
     assert.match(mw("run", "--rm", "-u", "web", world.image).stderr, /only root exists inside/);

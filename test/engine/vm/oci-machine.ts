@@ -4,6 +4,7 @@ import {
   copyFileSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -37,9 +38,11 @@ export class OciMachines implements Disposable {
   readonly state = this.path("state");
   readonly #example: RuntimeConfig;
   readonly #cgroups = `/manyworlds-test-${process.pid}`;
+  readonly #cpu: "kvm" | "software";
   #bundles = 0;
 
-  constructor() {
+  constructor({ cpu = "software" }: { readonly cpu?: "kvm" | "software" } = {}) {
+    this.#cpu = cpu;
     for (const name of ["bin", "proc", "sys", "dev", "tmp", "etc"])
       mkdirSync(join(this.rootfs, name), { recursive: true });
     copyFileSync("/bin/busybox", join(this.rootfs, "bin/busybox"));
@@ -89,7 +92,7 @@ export class OciMachines implements Disposable {
     isolation: readonly string[] = ["--isolation=vm"],
     kernel = guestKernel(),
   ): readonly string[] {
-    const cpu = ["--cpu=software", ...(kernel === "" ? [] : [`--kernel=${kernel}`])];
+    const cpu = [`--cpu=${this.#cpu}`, ...(kernel === "" ? [] : [`--kernel=${kernel}`])];
     return [...firstArgs, "oci", "--root", this.state, ...isolation, ...cpu];
   }
 
@@ -196,6 +199,15 @@ function inPod(namespace: Namespace, pid: number | undefined): Namespace {
 
 /** Processes that have this word on their command line. */
 export function processesWith(word: string): readonly string[] {
-  const { stdout } = spawnSync("pgrep", ["-f", "--", word], { encoding: "utf8" });
-  return stdout.split("\n").filter((line) => line !== "");
+  return readdirSync("/proc").filter(
+    (name) => /^\d+$/.test(name) && commandOf(name).includes(word),
+  );
+}
+
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return ""; // it has ended
+  }
 }

@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
+import { encodeElf } from "../../../linux/index.ts";
 import { KernelImageError } from "../../../vmm-sandbox/boot/index.ts";
 import {
   type ConfinedSandboxConfig,
@@ -186,6 +187,37 @@ describe(`a confined monitor (${cpu})`, function () {
       start({ commandLine: "rdinit=/nonexistent root=/dev/nothing loglevel=4" }),
       (error: unknown) => error instanceof GuestNotReadyError && /Kernel panic/.test(error.message),
     );
+  });
+
+  it("gives up on a guest that never calls back, and leaves nothing of it", async () => {
+    const before = children().length;
+    const data = encodeElf({ rows: [{ call: "pause", args: [] }] });
+    await assert.rejects(
+      start({
+        files: [{ path: "sleeper", type: "file", mode: 0o755, data }],
+        commandLine: "rdinit=/sleeper",
+        readyTimeoutMs: 8000,
+      }),
+      (error: unknown) =>
+        error instanceof GuestNotReadyError && /did not call back within 8 s/.test(error.message),
+    );
+    assert.equal(children().length, before);
+  });
+
+  it("keeps a bounded part of a console that is flooded, and stays at its engine's service", async () => {
+    let bytes = 0;
+    await using sandbox = await start({
+      onConsole: (chunk) => {
+        bytes += chunk.length;
+      },
+    });
+    await mountKernelFiles(sandbox);
+    const flood = "/busybox yes flooded | /busybox head -c 150000 > /dev/hvc0; echo done";
+    const { stdout, status } = await runShell(sandbox, flood);
+    assert.deepEqual({ stdout, status }, { stdout: "done\n", status: 0 });
+    assert.ok(bytes > 100_000, `${bytes}`);
+    const { consoleTail } = sandbox.vm;
+    assert.ok(consoleTail.length <= 8192 && /flooded/.test(consoleTail));
   });
 
   it("refuses what is no kernel, as a machine in this process would", async () => {

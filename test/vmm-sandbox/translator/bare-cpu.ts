@@ -111,7 +111,8 @@ export class BareCpu {
   run(entry: number, limit: number): string | undefined {
     const { cpu } = this;
     cpu.registers.rip = BigInt(entry);
-    let slices = Math.ceil(limit / 20_000);
+    // Translating costs fuel as well: at most some 200 for each instruction.
+    let slices = Math.ceil(limit / 2_000);
     const fault = cpu.step(() => slices-- > 0);
     if (fault === 13 && this.atHalt()) return undefined;
     const at = `0x${(cpu.registers.rip - BigInt(entry)).toString(16)}`;
