@@ -54,6 +54,7 @@ export function runOnHost({ script }: Program): Outcome {
       cwd: work,
       env: environment(work),
       encoding: "utf8",
+      maxBuffer: 64 * MiB,
     });
     return { stdout, stderr, status };
   } finally {
