@@ -31,7 +31,8 @@ async function run({ quick }: BenchOptions): Promise<readonly Report[]> {
   const found: Comparison[] = [];
   await runNested({
     stage,
-    command: `export HOME=/tmp MANYWORLDS_KERNEL=/project/kernels
+    // the guest's root is an overlay, which cannot hold another one's upper directory
+    command: `export HOME=/tmp MANYWORLDS_KERNEL=/project/kernels MANYWORLDS_ROOT=/dev/shm/manyworlds
 ${network}
 ./manyworlds import image.tar busybox || exit
 ${compare} > /tmp/result || exit
@@ -60,7 +61,11 @@ const emulated = "in a machine whose processor is emulated";
 
 function describeStart(comparison: Comparison): Report {
   const pick = ({ start }: RungResult) => start.firstInstruction;
-  const notes = comparison.rungs.flatMap((rung) => [...workOf(rung), ...memoryOf(rung)]);
+  const notes = comparison.rungs.flatMap((rung) => [
+    ...workOf(rung),
+    ...networkOf(rung),
+    ...memoryOf(rung),
+  ]);
   return { ...tabulate(comparison, `Start to the first instruction, ${emulated}`, pick), notes };
 }
 
@@ -93,6 +98,12 @@ function workOf(rung: RungResult): readonly string[] {
     return spread === undefined ? [] : [`${name} ${formatOperation(name, spread.median)}`];
   });
   return each.length === 0 ? [] : [`${rung.name}: ${each.join(", ")}`];
+}
+
+function networkOf({ name, network }: RungResult): readonly string[] {
+  if (network === undefined) return [];
+  const { way, missing } = network;
+  return [`${name}: to its host by ${way}${missing === undefined ? "" : `: ${missing.reason}`}`];
 }
 
 function memoryOf({ name, memory }: RungResult): readonly string[] {

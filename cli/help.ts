@@ -1,5 +1,6 @@
 /** The help, laid out as docker's: usage, what it does, other names, options in columns. */
 import { type Command, type Flag, valueText } from "./command.ts";
+import { wrap } from "./output/wrap.ts";
 import { commands, groups, membersOf } from "./table/index.ts";
 
 const program = "manyworlds";
@@ -60,7 +61,10 @@ export function formatCommandHelp(command: Command, width = 80): string {
   }
   const options = formatOptions(command, Math.max(width, MIN_WIDTH));
   if (options !== "") parts.push(`Options:\n${options}`);
-  if (command.notes !== undefined) parts.push(command.notes.join("\n"));
+  if (command.notes !== undefined) {
+    const lines = command.notes.flatMap((note) => wrap(note, Math.max(width, MIN_WIDTH)));
+    parts.push(lines.join("\n"));
+  }
   return `${parts.join("\n\n")}\n`;
 }
 
@@ -93,16 +97,4 @@ function describe(flag: Flag): string {
 function formatRows(title: string, rows: readonly (readonly [string, string])[]): string {
   const column = Math.max(...rows.map(([left]) => left.length)) + 3;
   return [title, ...rows.map(([left, right]) => `  ${left.padEnd(column)}${right}`)].join("\n");
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
 }

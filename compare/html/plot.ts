@@ -64,7 +64,7 @@ function thinOut(
     const widths = left.map((tick) => words(tick).length * LETTER_PX + GAP_PX);
     // the words at the ends are inside the track, half as far from their neighbours
     const each = (trackPx * every) / Math.max(1, ticks.length - 1);
-    if (left.length <= 2 || Math.max(...widths) * 1.25 <= each) return left;
+    if (left.length <= 2 || Math.max(...widths) * 1.2 <= each) return left;
   }
 }
 

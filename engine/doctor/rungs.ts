@@ -69,6 +69,8 @@ export interface Rung {
   readonly reason: string;
   /** What would choose it here: the flags of `run`. */
   readonly chosenBy: readonly string[];
+  /** Why `run` would choose it without being asked for it by name; undefined where it would not. */
+  readonly why?: string;
   /** What it costs, in words; `compare` measures it. */
   readonly expected: string;
   readonly cure?: string;
@@ -77,7 +79,8 @@ export interface Rung {
 const expectations = {
   container: "starts in milliseconds, computes at the machine's speed",
   kvm: "starts in tenths of a second, computes at nearly the machine's speed",
-  software: "boots in seconds, later starts in less than one, computes some times slower",
+  software:
+    "boots in seconds, later starts in one or two; computing takes 2 to 4 times as long, calls into its kernel 20 to 150 times",
 } as const;
 
 /** The ladder of design.md: what the names of `run --isolation` and `--cpu` lead to on this machine. */
@@ -96,13 +99,23 @@ export function listRungs(findings: readonly Finding[]): readonly Rung[] {
       ...container,
       chosenBy: ["--isolation auto", "--isolation container"],
       expected: expectations.container,
+      why: "the default where nothing else is asked for",
     },
-    { name: "vm on kvm", ...kvm, chosenBy: chosen("kvm"), expected: expectations.kvm },
+    {
+      name: "vm on kvm",
+      ...kvm,
+      chosenBy: chosen("kvm"),
+      expected: expectations.kvm,
+      ...(machine === "kvm" && { why: "a machine takes KVM where there is hardware behind it" }),
+    },
     {
       name: "vm on the software CPU",
       ...software,
       chosenBy: chosen("software"),
       expected: expectations.software,
+      ...(machine === "software" && {
+        why: "a machine takes the software CPU where KVM is missing",
+      }),
     },
   ];
 }

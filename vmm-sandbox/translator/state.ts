@@ -142,6 +142,16 @@ export const exitReason = {
   hot: 4,
 } as const;
 
+/** What TypeScript's part of an instruction answers. */
+export const helperAnswer = {
+  /** On with the next record. */
+  next: 0,
+  /** Leave, to whoever looks at `exit`. */
+  leave: 1,
+  /** On at `rip`, in the mode that is now: nobody else has to look. */
+  jump: 2,
+} as const;
+
 /**
  * A pre-decoded instruction, 16 bytes.
  *

@@ -21,7 +21,7 @@ const hostFunctions = {
   commit: { slot: 25, parameters: [], results: [] },
   /** (vector, record or site): notes an exception of the instruction. */
   raise: { slot: 26, parameters: ["i32", "i32"], results: [] },
-  /** (record) → 0 goes on, else leaves. */
+  /** (record) → state.ts, helperAnswer */
   helper: { slot: 27, parameters: ["i32"], results: ["i32"] },
   /** (region) → whether its pages are where they were. */
   validate: { slot: 28, parameters: ["i32"], results: ["i32"] },

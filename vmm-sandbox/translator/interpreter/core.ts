@@ -8,6 +8,7 @@ import { answerQuickly, refillFetchTlb, walkBody } from "../mmu/quick-walk.ts";
 import {
   exitReason,
   fetchTlbEntries,
+  helperAnswer,
   jumpCacheEntries,
   jumpCost,
   layout,
@@ -28,6 +29,7 @@ import {
   keep,
   Local,
   ret,
+  returnCall,
   returnCallIndirect,
   when,
 } from "../wasm/assembler.ts";
@@ -290,10 +292,17 @@ function specialBody(name: keyof typeof specialHandlers, core: CoreFunctions): B
         layout.state,
       );
       break;
-    case "helper":
+    case "helper": {
       i64.store(i32.const(0), ea.get(), layout.state + state.ea);
-      when(call<I32>(core.helper, rec.get()), () => ret());
+      const answer = keep.i32(call<I32>(core.helper, rec.get()));
+      when(answer.get(), () => {
+        when(i32.eq(answer.get(), i32.const(helperAnswer.jump)), () =>
+          returnCall(core.jump, site.loadState64(state.rip), i32.const(0)),
+        );
+        ret();
+      });
       break;
+    }
     case "stale": {
       // Jumps that were linked to this record still come here: on to its successor, if known.
       const offset = i32.and(i32.load16U(rec.get(), record.where), i32.const(0xfff));

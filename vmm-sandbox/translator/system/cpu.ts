@@ -12,7 +12,7 @@ import type { Machine } from "../../machine/machine.ts";
 import { CompilingHere } from "../region/compiler.ts";
 import { Jit } from "../region/jit.ts";
 import type { RegionCompiling } from "../region/request.ts";
-import { delegated, exitReason, layout, record, state } from "../state.ts";
+import { delegated, exitReason, helperAnswer, layout, record, state } from "../state.ts";
 import { Collections } from "../wasm/engine.ts";
 import { CodeLookup } from "./code-lookup.ts";
 import { readControl, setEfer, writeControl } from "./control-registers.ts";
@@ -202,13 +202,24 @@ export class Cpu extends CodeLookup {
     this.statistics.countSensitive(row.mnemonic, this.isUser);
     this.setRip(at, true);
     try {
-      if (execute(this, instruction) === "continue") return 0;
+      if (execute(this, instruction) === "continue") return helperAnswer.next;
+      if (this.mayJump()) return helperAnswer.jump;
       this.registers.set32(state.exit, exitReason.helper);
     } catch (fault) {
       if (!(fault instanceof GuestFault)) throw fault;
       this.fault(fault, at);
     }
-    return 1;
+    return helperAnswer.leave;
+  }
+
+  /** After an instruction that may have changed anything: the run loop would enter again at once. */
+  private mayJump(): boolean {
+    if (this.halted || this.pending || this.tripleFault || this.apic.nmi) return false;
+    if (this.shadowUntil !== -1n || this.codePages?.hasWritten || isWatched(this)) return false;
+    if (this.apic.pending() >= 0) return false;
+    this.registers.set32(state.interruptPending, 0);
+    spendOn(exitReason.helper, this.registers);
+    return true;
   }
 
   interrupt(number: number, kind: InterruptKind, errorCode = 0): void {

@@ -38,6 +38,8 @@ export class Registers {
   gdt = { base: 0n, limit: 0xffff };
   idt = { base: 0n, limit: 0xffff };
   readonly debug = [0n, 0n, 0n, 0n, 0n, 0n, 0xffff0ff0n, 0x400n];
+  /** Whether this value of DR7 enables any: single-step.ts. */
+  readonly breakpoints = { control: 0x400n, on: false };
   cr8 = 0n;
 
   constructor(memory: WebAssembly.Memory) {

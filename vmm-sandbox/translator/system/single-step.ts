@@ -26,8 +26,15 @@ export function isWatched(cpu: Cpu): boolean {
   return checksAlignment(cpu) || breakpointsOn(cpu);
 }
 
-function breakpointsOn(cpu: Cpu): boolean {
-  return ((cpu.registers.debug[7] ?? 0n) & 0xffn) !== 0n;
+/** Asked each time that WebAssembly is entered: the answer is kept, without arithmetic of bigint. */
+function breakpointsOn({ registers }: Cpu): boolean {
+  const control = registers.debug[7] ?? 0n;
+  const { breakpoints } = registers;
+  if (breakpoints.control !== control) {
+    breakpoints.control = control;
+    breakpoints.on = (control & 0xffn) !== 0n;
+  }
+  return breakpoints.on;
 }
 
 type Access = "execute" | "write" | "access";
