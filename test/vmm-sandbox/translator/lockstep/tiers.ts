@@ -3,7 +3,8 @@ import type { Tier } from "./traced-machine.ts";
 
 const tiers: readonly Tier[] = [
   { name: "interpreter", hotThreshold: 2 ** 30, batch: 1 },
-  { name: "at-once", hotThreshold: 1, batch: 1 },
+  // One by one, 30 000 modules would cost the engine a table each.
+  { name: "at-once", hotThreshold: 1, batch: 32 },
   { name: "early", hotThreshold: 200, batch: 32 },
   { name: "usual", hotThreshold: 4000, batch: 32 },
 ];
