@@ -213,7 +213,7 @@ export class Cpu extends CodeLookup {
   }
 
   /** After an instruction that may have changed anything: the run loop would enter again at once. */
-  private mayJump(): boolean {
+  mayJump(): boolean {
     if (this.halted || this.pending || this.tripleFault || this.apic.nmi) return false;
     if (this.shadowUntil !== -1n || this.codePages?.hasWritten || isWatched(this)) return false;
     if (this.apic.pending() >= 0) return false;

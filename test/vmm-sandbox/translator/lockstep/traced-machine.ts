@@ -216,7 +216,18 @@ export class TracedMachine {
     const pending = apic.pending.bind(apic);
     cpu.interruptsChanged = () => undefined;
     apic.tick = () => undefined;
+    // At gates the run loop gets control; elsewhere helpers may answer with a jump, as always.
+    const mayJump = cpu.mayJump.bind(cpu);
+    let isAsking = false;
+    cpu.mayJump = () => {
+      if (this.gateOpen) return false;
+      isAsking = true;
+      const may = mayJump();
+      isAsking = false;
+      return may;
+    };
     apic.pending = () => {
+      if (isAsking) return -1;
       if (this.isResumed) this.isResumed = false;
       else if (this.pausesAt()) {
         this.isResumed = true;
