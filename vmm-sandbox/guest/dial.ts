@@ -34,11 +34,14 @@ export function dialAll(family: number, calls: readonly Call[]): readonly Row[] 
     ...calls.flatMap(({ address, as }): readonly Row[] => [
       ...openSocket(family, as, SOCK_NONBLOCK),
       // EAGAIN: a Unix socket's backlog is full.
-      { ...connect(address, as), ignore: ["EINPROGRESS", "EAGAIN"] },
+      { ...connect(address, as), as: `${as}-called`, ignore: ["EINPROGRESS", "EAGAIN"] },
     ]),
     ...calls.flatMap(({ address, as }): readonly Row[] => [
       { call: "fcntl", args: [{ result: as }, F_SETFL, 0], note: "wait from here on" },
+      // A Unix socket is connected at once, and who answered may have taken its name away since.
+      { jump: `${as}-connected`, if: [{ result: `${as}-called` }, "==", 0] },
       { ...connect(address, as), ignore: ["EISCONN"] },
+      { label: `${as}-connected` },
     ]),
   ];
 }

@@ -28,7 +28,8 @@ import {
 const cpu = hasHardwareVirtualization(readFileSync("/proc/cpuinfo", "utf8")) ? "kvm" : "software";
 const kernel = kernels[cpu === "kvm" ? "our vmlinux (PVH)" : "our bzImage (64-bit)"];
 
-const [SETTLE_MS, IDLE_MS] = [8000, 8000];
+const IDLE_MS = 6000;
+const MAX_WINDOWS = 6;
 /** Bun looks at its sockets once a second, and wakes its allocator; the rest is the guest's. */
 const MAX_WAKES_PER_SECOND = 7;
 
@@ -109,17 +110,21 @@ describe(`a confined monitor (${cpu})`, function () {
       assert.equal(failure, undefined);
       const [monitor] = childrenOf(process.pid).filter(isMonitor);
       assert.ok(monitor !== undefined);
-      // What started it is still being swept: by the guest's RCU, by our engine's collector.
-      await setTimeout(SETTLE_MS);
-      const before = countWakes(monitor);
-      await setTimeout(IDLE_MS);
-      const wakes = countWakes(monitor).map(([thread, count]) => {
-        const [, earlier = 0] = before.find(([name]) => name === thread) ?? [];
-        return [thread, count - earlier] as const;
-      });
-      const total = wakes.reduce((sum, [, count]) => sum + count, 0);
       const most = (MAX_WAKES_PER_SECOND * IDLE_MS) / 1000;
-      assert.ok(total <= most, `${total} wakes in ${IDLE_MS} ms: ${JSON.stringify(wakes)}`);
+      // What started it is still being swept: by the guest's RCU, by our engine's allocator.
+      const seen: string[] = [];
+      for (let window = 0; window < MAX_WINDOWS; window++) {
+        const before = countWakes(monitor);
+        await setTimeout(IDLE_MS);
+        const wakes = countWakes(monitor).map(([thread, count]) => {
+          const [, earlier = 0] = before.find(([name]) => name === thread) ?? [];
+          return [thread, count - earlier] as const;
+        });
+        const total = wakes.reduce((sum, [, count]) => sum + count, 0);
+        if (total <= most) break;
+        seen.push(`${total} wakes: ${JSON.stringify(wakes)}`);
+      }
+      assert.ok(seen.length < MAX_WINDOWS, `In each ${IDLE_MS} ms ${seen.join("; ")}`);
       await sandbox.unplug();
     });
   });
