@@ -17,6 +17,11 @@ import type { CompiledModule, CompiledRegion, RegionCompiling } from "./request.
 
 /** More functions than this, and all are dropped with the records. */
 export const maxRegions = 30_000;
+/**
+ * The same for the table's length times the modules that joined it: V8 until 12 keeps a copy of the
+ * whole table, 20 bytes an entry, for each instance that imports it.
+ */
+const maxTableCopies = 2 ** 23;
 
 export type JitStatistics = {
   regions: number;
@@ -98,7 +103,11 @@ export class Jit {
   private bytesKept = 0;
 
   get isFull(): boolean {
-    return this.count >= maxRegions || this.bytesKept >= this.bytesLimit;
+    return (
+      this.count >= maxRegions ||
+      this.bytesKept >= this.bytesLimit ||
+      this.joined * this.table.length >= maxTableCopies
+    );
   }
 
   /** Forgets all regions; the translator was flushed. */
